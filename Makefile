@@ -1,0 +1,30 @@
+# One line a target; .ci/run and the README call these.
+PYTHON ?= python3
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: install demo test test-slow check format
+
+.venv/installed: pyproject.toml requirements.lock
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	touch .venv/installed
+
+install: .venv/installed
+
+demo: .venv/installed
+	.venv/bin/python -m flows.cli demo
+
+test: .venv/installed
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest
+
+test-slow: .venv/installed
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m slow
+
+check: .venv/installed
+	.venv/bin/python -m ruff check flows tasks deploy tests
+	.venv/bin/python -m ruff format --check flows tasks deploy tests
+	.venv/bin/python -m pyright --pythonpath .venv/bin/python
+
+format: .venv/installed
+	.venv/bin/python -m ruff check --fix flows tasks deploy tests
+	.venv/bin/python -m ruff format flows tasks deploy tests

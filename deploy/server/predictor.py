@@ -1,0 +1,183 @@
+"""The champions of a workspace, in memory: loaded, warmed, replaced when the registry says so.
+
+One thread refreshes, any number of threads ask. A replacement is one assignment: a request holds
+the model it began with, and the old one is freed when its last request ends. A champion that
+cannot be loaded leaves the one before in service.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.registry import Champion, champion_bytes, read_champion, registered_targets
+from tasks.domains.images import load_square
+from tasks.errors import AcclimateError, Refused
+from tasks.models.onnx_session import Device, OnnxModel, open_session, predict
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+# Bytes that are missing may be pulled, a full GPU may become free.
+_RETRY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A champion that has answered once."""
+
+    champion: Champion
+    model: OnnxModel
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """What is known about a target, replaced as a whole."""
+
+    pointed_at: int | None = None
+    """The version that champion.json names."""
+    loaded: Loaded | None = None
+    """What answers; another version than ``pointed_at`` while that one loads or cannot be loaded."""
+    problem: str | None = None
+    """Why ``pointed_at`` is not what answers."""
+    seen: bytes | None = None
+    """The content of champion.json that led here."""
+    retry_at: float = 0.0
+    """When a failed attempt is repeated though nothing changed; seconds, monotonic clock."""
+
+
+class Champions:
+    """The champions of every registered target."""
+
+    def __init__(self, workspace: Workspace, device: Device) -> None:
+        self._workspace = workspace
+        self._device: Device = device
+        self._states: dict[str, TargetState] = {}
+        self._refreshed = False
+
+    def state(self, target: str) -> TargetState | None:
+        """What is known about ``target``; None when it is not registered."""
+        return self._states.get(target)
+
+    def states(self) -> dict[str, TargetState]:
+        """What is known about every target, sorted by name."""
+        return dict(sorted(self._states.items()))
+
+    @property
+    def refreshed(self) -> bool:
+        """Whether the whole registry was looked at once."""
+        return self._refreshed
+
+    @property
+    def ready(self) -> bool:
+        """Whether the registry was read, and every target that has a champion can answer."""
+        return self._refreshed and all(
+            state.loaded is not None or (state.pointed_at is None and state.problem is None)
+            for state in self._states.values()
+        )
+
+    def refresh(self) -> None:
+        """Load what changed since the last call; called from one thread at a time."""
+        registered = registered_targets(self._workspace)
+        for target in registered:
+            state = self._look(target, self._states.get(target, TargetState()))
+            # A new dictionary each time: requests may be iterating over the old one.
+            self._states = self._states | {target: state}
+        outlived = set(self._states) - set(registered)
+        self._states = {
+            target: self._outlive(target, state) if target in outlived else state
+            for target, state in self._states.items()
+            if target not in outlived or state.loaded is not None
+        }
+        self._refreshed = True
+
+    def _look(self, target: str, state: TargetState) -> TargetState:
+        # Read before the champion is: what changes meanwhile is seen next time, not missed.
+        pointer = _read_or_none(self._workspace.champion(target))
+        if pointer == state.seen and (state.problem is None or time.monotonic() < state.retry_at):
+            return state
+        champion = None
+        try:
+            champion = read_champion(self._workspace, target)
+            loaded = self._load(champion, state.loaded)
+        except Exception as error:
+            # Whatever a new version does to onnxruntime, the one in service goes on.
+            problem = str(error) if isinstance(error, AcclimateError) else f"{type(error).__name__}: {error}"
+            if problem != state.problem:
+                log.error("%s: %s", target, problem, exc_info=not isinstance(error, AcclimateError))
+            version = champion.version if champion else None
+            return TargetState(version, state.loaded, problem, pointer, time.monotonic() + _RETRY_S)
+        version = champion.version if champion else None
+        if loaded is not state.loaded:
+            log.info("%s: version %s is in service", target, version)
+        return TargetState(version, loaded, None, pointer)
+
+    def _load(self, champion: Champion | None, current: Loaded | None) -> Loaded | None:
+        if champion is None:
+            return None
+        if current is not None and current.champion == champion:
+            return current
+        return load_champion(self._workspace, champion, self._device)
+
+    def _outlive(self, target: str, state: TargetState) -> TargetState:
+        """The state of a target whose registry vanished: a half-done checkout must not stop it."""
+        problem = f"registry/{target}/champion.json is gone; still serving what was loaded before"
+        if problem != state.problem:
+            log.error("%s: %s", target, problem)
+        return replace(state, problem=problem, seen=None)
+
+
+def load_champion(workspace: Workspace, champion: Champion, device: Device) -> Loaded:
+    """The champion's model, after one answer: the first run of a session is the slow one.
+
+    Raises:
+        BadInput: Its bytes are not here, or it does not run on ``device``.
+        Refused: Its bytes are not the ones that were promoted, or it answers nonsense.
+    """
+    model = open_session(champion_bytes(workspace, champion), device=device)
+    if model.metadata["target"] != champion.target:
+        raise Refused(
+            f"version {champion.version} of {champion.target} was made for the target"
+            f" {model.metadata['target']!r} and must not serve. Promote another version."
+        )
+    side = model.size_px
+    answer = predict(model, np.zeros((1, side, side, 3), dtype=np.uint8))
+    if not np.isfinite(answer.probabilities).all():
+        raise Refused(
+            f"version {champion.version} of {champion.target} answers NaN or infinity to a black image and"
+            " must not serve. Promote another version."
+        )
+    return Loaded(champion, model)
+
+
+def answer(loaded: Loaded, content: bytes, max_pixels: int) -> dict[str, Any]:
+    """The class of one encoded image, with the probability of every class and who says so.
+
+    Raises:
+        UnreadableImage: ``content`` is not an image that can be used.
+        Refused: The model's answer is no number.
+    """
+    image_SSC = load_square(content, size_px=loaded.model.size_px, max_pixels=max_pixels)
+    probabilities = predict(loaded.model, image_SSC[None]).probabilities[0]
+    champion, classes = loaded.champion, loaded.model.classes
+    if not np.isfinite(probabilities).all():
+        raise Refused(
+            f"version {champion.version} of {champion.target} answered NaN or infinity: roll it back."
+        )
+    return {
+        "target": champion.target,
+        "class": classes[int(probabilities.argmax())],
+        "probabilities": dict(zip(classes, map(float, probabilities), strict=True)),
+        "version": champion.version,
+        "model_sha256": champion.model_sha256,
+    }
+
+
+def _read_or_none(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

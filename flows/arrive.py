@@ -1,0 +1,67 @@
+"""New target images: take them in once, adapt, and let the policy decide about service.
+
+The event only says that something may have come. What is there is listed anew, so late, doubled
+and lost events all end in the same state.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.landing import add_target, take_in, targets_with_batches
+from flows.mutex import hold
+from flows.orchestrate import as_task, publish_results
+from flows.pipeline import run_held
+from flows.release import promote_by_policy
+from tasks.config import load_params
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+EVENT = "target.batch.ready"
+RESOURCE_PREFIX = "target."
+
+
+@flow(name="adapt-on-arrival", flow_run_name="{resource}", persist_result=False)
+def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | dict[str, Any]:
+    """Take in what waits for one target and adapt to it; a new name makes a new target.
+
+    Args:
+        workspace: Absolute path of the workspace.
+        resource: ``target.<name>``, the event's resource id.
+    """
+    target = resource.removeprefix(RESOURCE_PREFIX)
+    place = Workspace(Path(workspace))
+    with hold(place, purpose=f"adapt-on-arrival {target}") as lock_fd:
+        intake = take_in(place, target, load_params(place.params))
+        if not intake.taken:
+            why = f"{intake.waiting_images} images wait for more" if intake.waiting_images else "nothing new"
+            return Completed(name="Waiting" if intake.waiting_images else "Duplicate", message=f"{target}: {why}")
+        add_target(place, target)
+        purpose = f"adapt {target} to {len(intake.taken)} new batches"
+        result = run_held(place, lock_fd, targets=[target], through=as_task, purpose=purpose)
+        publish_results(result)
+        promote_by_policy(place, result)
+    return result
+
+
+@flow(name="retrain", persist_result=False)
+def retrain(workspace: str) -> dict[str, Any]:
+    """Take in everything that waits and bring every target up to date.
+
+    Args:
+        workspace: Absolute path of the workspace.
+    """
+    place = Workspace(Path(workspace))
+    with hold(place, purpose="retrain") as lock_fd:
+        for target in targets_with_batches(place):
+            if take_in(place, target, load_params(place.params)).taken:
+                add_target(place, target)
+        result = run_held(place, lock_fd, through=as_task, purpose="retrain")
+        publish_results(result)
+        promote_by_policy(place, result)
+    return result

@@ -1,0 +1,264 @@
+"""The command line. Imports little: each command imports what it needs when it is called."""
+
+import ctypes
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tasks.errors import AcclimateError, BadInput
+
+app = typer.Typer(
+    help="Adapt an image classifier to new sites without labels, prove or refuse the result, put it in service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="The workspace's folder.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who decides; kept in the registry's history.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the registry's history.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+
+DOMAIN_STAGES = ("manifest", "features")
+
+
+def main() -> None:
+    """Run a command; an error that a person can act on becomes one message and its exit status."""
+    try:
+        app()
+    except AcclimateError as error:
+        print(f"acclimate: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from None
+    except KeyboardInterrupt:
+        print("acclimate: interrupted; finished stages are kept, run again to continue", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+@app.command()
+def run(
+    workspace: WorkspaceOption = Path(),
+    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="Only this target; may be repeated.")] = None,
+    no_prefect: Annotated[bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Fail if another run holds the workspace.")] = False,
+    enforce: Annotated[bool, typer.Option("--enforce", help="Exit with 3 unless every verdict is promote.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Bring the workspace up to date: every stage for every target, and a verdict for each."""
+    from flows.pipeline import run_pipeline
+    from flows.prefect_server import through_prefect
+
+    _log_to_stderr()
+    result = through_prefect(workspace, target, wait=not no_wait) if not no_prefect else run_pipeline(
+        workspace, targets=target, wait=not no_wait
+    )  # fmt: skip
+    _print_result(result, json=json)
+    if enforce and any(row["verdict"]["verdict"] != "promote" for row in result["targets"].values()):
+        raise typer.Exit(3)
+
+
+@app.command("try")
+def try_pair(
+    source_dir: Annotated[Path, typer.Argument(help="SOURCE_DIR/<class>/* images with labels.")],
+    target_dir: Annotated[Path, typer.Argument(help="Images without labels, flat; class folders serve the hold-out only.")],
+    holdout: Annotated[Path | None, typer.Option(help="Labelled target images, HOLDOUT/<class>/*, for the verdict alone.")] = None,
+    workspace: Annotated[Path | None, typer.Option("--workspace", "-w", help="Where to make the workspace. [default: ./acclimate-TARGET]")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of params.yaml; may be repeated.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the whole pipeline on any pair of folders, in a workspace of its own."""
+    from flows.try_pair import try_folders
+
+    _log_to_stderr()
+    result = try_folders(
+        source_dir, target_dir, holdout=holdout, workspace=workspace, overrides=settings or []
+    )  # fmt: skip
+    _print_result(result, json=json)
+
+
+@app.command()
+def demo(
+    workspace: WorkspaceOption = Path(),
+    no_prefect: Annotated[bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")] = False,
+) -> None:
+    """Prepare the demo's digits from installed packages and run the pipeline on them."""
+    from flows.pipeline import run_pipeline
+    from flows.prefect_server import through_prefect
+    from tasks.demo import prepare_demo
+
+    _log_to_stderr()
+    prepare_demo(workspace)
+    result = run_pipeline(workspace) if no_prefect else through_prefect(workspace, None)
+    _print_result(result, json=False)
+    name, row = next(iter(result["targets"].items()))
+    print(
+        f"\nReport: {workspace.resolve() / row['report']}"
+        f"\nIn service: acclimate promote {name} && acclimate serve"
+        f"\nOne image:  acclimate predict {name} IMAGE"
+    )
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="manifest, validate, features, finetune, adapt, gate, export, probe or report.")],
+    domain: Annotated[str | None, typer.Argument(help="The domain or target it runs for.")] = None,
+) -> None:
+    """Run one stage in this folder, as dvc.yaml does; use `acclimate run` instead."""
+    from flows.stage_process import run_here
+
+    _die_with_parent()
+    raise SystemExit(run_here(name, domain))
+
+
+@app.command()
+def promote(
+    target: str,
+    workspace: WorkspaceOption = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Promote against the verdict; needs --by and --reason.")] = False,
+    by: ByOption = "",
+    reason: ReasonOption = "",
+) -> None:
+    """Put the latest result of TARGET into service, if its verdicts allow it."""
+    from flows.release import promote_latest
+
+    _log_to_stderr()
+    print(promote_latest(workspace, target, force=force, by=by, reason=reason))
+
+
+@app.command()
+def rollback(
+    target: str, workspace: WorkspaceOption = Path(), by: ByOption = "", reason: ReasonOption = ""
+) -> None:
+    """Put the previous champion of TARGET back into service."""
+    from flows.release import roll_back
+
+    _log_to_stderr()
+    print(roll_back(workspace, target, by=by, reason=reason))
+
+
+@app.command()
+def status(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
+    """Champion, previous and latest verdict of every target."""
+    from flows.release import describe_status
+
+    _print_lines(describe_status(workspace), json=json)
+
+
+@app.command()
+def predict(
+    target: str,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    workspace: WorkspaceOption = Path(),
+    device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
+) -> None:
+    """Classify images with TARGET's champion (its latest export before any promotion); JSON lines."""
+    from flows.predict import predict_images
+
+    failures = predict_images(workspace, target, images, device=device)
+    if failures:
+        raise typer.Exit(BadInput.exit_status)
+
+
+@app.command()
+def serve(
+    workspace: WorkspaceOption = Path(),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
+) -> None:
+    """Answer POST /predict/TARGET with every champion, reloading after promote and rollback."""
+    from deploy.server.app import serve as serve_workspace
+
+    _log_to_stderr()
+    serve_workspace(workspace, host=host, port=port, device=device)  # type: ignore[arg-type]
+
+
+@app.command("export-triton")
+def export_triton(destination: Path, workspace: WorkspaceOption = Path()) -> None:
+    """Write a Triton model repository with every champion."""
+    from deploy.triton import export_triton as write_repository
+
+    for path in write_repository(_workspace(workspace), destination):
+        print(path)
+
+
+@app.command()
+def up(
+    workspace: WorkspaceOption = Path(),
+    port: Annotated[int, typer.Option(help="Port of the Prefect server that is started if none answers.")] = 4200,
+) -> None:
+    """Start (or use) a Prefect server and serve the deployments `retrain` and `adapt-on-arrival`."""
+    from flows.up import serve_deployments
+
+    _log_to_stderr()
+    serve_deployments(workspace, port=port)
+
+
+@app.command()
+def emit(
+    target: str,
+    folder: Annotated[Path, typer.Argument(help="A batch of unlabelled images.")],
+    workspace: WorkspaceOption = Path(),
+    api: Annotated[str | None, typer.Option(help="Prefect API. [default: that of `acclimate up`]")] = None,
+) -> None:
+    """Hand in a batch of images of TARGET: copy it to the landing zone and tell the arrival flow."""
+    from flows.emit import emit_batch
+
+    _log_to_stderr()
+    print(emit_batch(workspace, target, folder, api=api))
+
+
+def _workspace(root: Path) -> Any:
+    from tasks.workspace import Workspace
+
+    return Workspace(root.resolve())
+
+
+def _print_result(result: dict[str, Any], *, json: bool) -> None:
+    from flows.tables import result_table, stage_table
+
+    if json:
+        import json as json_module
+
+        print(json_module.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    print(stage_table(result))
+    print()
+    print(result_table(result))
+
+
+def _print_lines(rows: list[dict[str, Any]], *, json: bool) -> None:
+    import json as json_module
+
+    from flows.tables import aligned
+
+    if json:
+        print(json_module.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        print("\n".join(aligned([{key: "-" if value is None else str(value) for key, value in row.items()} for row in rows])))
+    else:
+        print("no targets")
+
+
+def _log_to_stderr() -> None:
+    # stdout belongs to results.
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("httpx", "prefect", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _die_with_parent() -> None:
+    # A stage whose DVC process was killed must not go on writing while a rerun starts.
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        set_process_option: Callable[..., int] = ctypes.CDLL(None).prctl
+        set_process_option(pr_set_pdeathsig, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Which Prefect server a command talks to; Prefect itself is imported only after that is settled."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from flows.stage import SILENCE, child_environment
+from tasks.errors import Fault
+from tasks.files import write_json
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 180
+
+
+def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = True) -> dict[str, Any]:
+    """Run the Prefect flow `pipeline` in this process.
+
+    With ``PREFECT_API_URL`` set, that server keeps the run; else the one of `acclimate up` if it
+    answers; else Prefect starts one for the length of the run.
+    """
+    workspace = Workspace(root.resolve())
+    configure_environment(workspace, api=known_api(workspace))
+    from flows.orchestrate import pipeline
+
+    return pipeline(str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait)
+
+
+def configure_environment(workspace: Workspace, *, api: str | None) -> None:
+    """Set what Prefect reads at import: server address, a home inside the workspace, no telemetry."""
+    os.environ.update(SILENCE)
+    if api:
+        os.environ["PREFECT_API_URL"] = api
+    os.environ.setdefault("PREFECT_HOME", str(workspace.private / "prefect"))
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_TIMEOUT_S))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the console; the stages' own lines are printed already
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+def known_api(workspace: Workspace) -> str | None:
+    """The API of the server that the environment names or `acclimate up` left behind, if it answers."""
+    if named := os.environ.get("PREFECT_API_URL"):
+        return named
+    note = _note(workspace)
+    if not note.exists():
+        return None
+    api = json.loads(note.read_text(encoding="utf-8"))["api"]
+    return api if answers(api) else None
+
+
+def answers(api: str) -> bool:
+    """Whether a Prefect server is healthy at ``api``."""
+    try:
+        return httpx.get(f"{api}/health", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def server(workspace: Workspace, *, port: int) -> Iterator[str]:
+    """The API of a running Prefect server: one that answers already, or one started for the block.
+
+    Raises:
+        Fault: The server did not come up; its log is named.
+    """
+    api = os.environ.get("PREFECT_API_URL") or f"http://127.0.0.1:{port}/api"
+    configure_environment(workspace, api=api)
+    if answers(api):
+        log.info("using the Prefect server at %s", api)
+        write_json(_note(workspace), {"api": api})
+        yield api
+        return
+    log_path = workspace.private / "prefect-server.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log_file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=child_environment() | {"PREFECT_HOME": os.environ["PREFECT_HOME"]},
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_until_healthy(api, process, log_path)
+        log.info("started a Prefect server: %s (log: %s)", api.removesuffix("/api"), log_path)
+        write_json(_note(workspace), {"api": api})
+        yield api
+    finally:
+        _note(workspace).unlink(missing_ok=True)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_healthy(api: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not answers(api):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise Fault(f"the Prefect server did not come up at {api}; its log is {log_path}. Is the port taken? Try --port.")
+        time.sleep(0.5)
+
+
+def _note(workspace: Workspace) -> Path:
+    return workspace.private / "prefect.json"

@@ -1,0 +1,113 @@
+"""Publishing, promotion and rollback: side effects on the registry, never part of dvc.yaml."""
+
+import getpass
+import logging
+from pathlib import Path
+from typing import Any
+
+from deploy import registry
+from flows.mutex import hold
+from tasks.config import load_params
+from tasks.errors import BadInput, Refused
+from tasks.files import read_json
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str) -> str:
+    """Publish the latest result of ``target`` and put it into service; what happened, as a line.
+
+    Raises:
+        Refused: A verdict does not allow it, or speaks of other bytes.
+        BadInput: There is no result or no such target.
+    """
+    workspace = Workspace(root.resolve())
+    _check_target(workspace, target)
+    if force and not (by.strip() and reason.strip()):
+        raise BadInput("--force needs --by (who decides) and --reason (why): the registry's history keeps both")
+    with hold(workspace, purpose=f"promote {target}"):
+        version = publish_latest(workspace, target, by=by or _user(), reason=reason or "acclimate promote")
+        registry.promote(workspace, target, version, by=by or _user(), reason=reason, force=force)
+    return f"{target}: version {version} is in service"
+
+
+def publish_latest(workspace: Workspace, target: str, *, by: str, reason: str) -> int:
+    """Record the latest export of ``target`` as a version, if its three verdicts agree; the version."""
+    return registry.publish(
+        workspace,
+        target,
+        data_verdict=workspace.stage("validate", target) / "verdict.json",
+        gate_verdict=workspace.stage("gate", target) / "verdict.json",
+        probe_verdict=workspace.stage("probe", target) / "verdict.json",
+        model=workspace.stage("export", target) / "model.onnx",
+        by=by,
+        reason=reason,
+    )
+
+
+def promote_by_policy(workspace: Workspace, result: dict[str, Any]) -> None:
+    """Publish every target of ``result`` and promote those that ``release.auto_promote`` lets in.
+
+    The caller holds the workspace. A refusal leaves the champion in service and is logged; the
+    other targets go on.
+    """
+    allowed = load_params(workspace.params).release.auto_promote
+    for target, row in result["targets"].items():
+        verdict = row["verdict"]["verdict"]
+        try:
+            version = publish_latest(workspace, target, by="acclimate", reason=f"verdict {verdict}")
+            if verdict in allowed:
+                registry.promote(
+                    workspace, target, version, by="acclimate", reason="release.auto_promote of params.yaml",
+                    allow_provisional="provisional" in allowed,
+                )  # fmt: skip
+                log.info("%s: version %d is in service by release.auto_promote", target, version)
+            else:
+                log.info("%s: version %d waits for `acclimate promote %s`; verdict %s", target, version, target, verdict)
+        except Refused as refusal:
+            log.warning("%s stays as it is: %s", target, refusal)
+
+
+def roll_back(root: Path, target: str, *, by: str, reason: str) -> str:
+    """Put the previous champion of ``target`` back; what happened, as a line."""
+    workspace = Workspace(root.resolve())
+    _check_target(workspace, target)
+    with hold(workspace, purpose=f"rollback {target}"):
+        version = registry.rollback(workspace, target, by=by or _user(), reason=reason)
+    return f"{target}: version {version} is back in service"
+
+
+def describe_status(root: Path) -> list[dict[str, Any]]:
+    """One row a target: what is in service, what was before, and what the latest run said."""
+    workspace = Workspace(root.resolve())
+    registered = registry.status(workspace)
+    rows = []
+    for target in load_params(workspace.params).targets:
+        aliases = registered.get(target, {})
+        verdict_file = workspace.stage("gate", target) / "verdict.json"
+        verdict = read_json(verdict_file) if verdict_file.exists() else {}
+        rows.append(
+            {
+                "target": target,
+                "champion": aliases.get("champion"),
+                "previous": aliases.get("previous"),
+                "challenger": aliases.get("challenger"),
+                "latest_verdict": verdict.get("verdict"),
+                "latest_candidate": verdict.get("candidate"),
+            }
+        )
+    return rows
+
+
+def _check_target(workspace: Workspace, target: str) -> None:
+    known = load_params(workspace.params).targets
+    if target not in known:
+        raise BadInput(f"no such target: {target}; params.yaml lists {', '.join(known)}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        return "unknown"

@@ -1,0 +1,419 @@
+"""The typed mirror of params.yaml: one class a section, no default that is not in the file.
+
+Unknown keys, wrong types and values out of range are all reported in one message that names
+the file and every key. Sections are immutable; a stage receives its own section (and ``model``
+or ``images`` where it says so in dvc.yaml) and nothing else.
+
+Device, worker counts and addresses are not here: they come from the environment
+(``ACCLIMATE_DEVICE``) or the command line, because they must not split DVC's cache.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+# Target names become folders, DVC stage names, URL parts, Prefect resource ids and Triton models.
+DOMAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class Section(BaseModel):
+    """Immutable and closed to unknown keys; attribute docstrings become field descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ImagesParams(Section):
+    """What every reader of image files must agree on, in training and in service."""
+
+    size_px: Annotated[int, Field(ge=8, le=1024)]
+    """Side of the square every image is resized to, in pixels (bilinear with antialiasing, aspect not kept)."""
+    max_pixels: Count
+    """Images with more pixels than this are quarantined unread: a small file can claim 10^10 of them."""
+
+
+class SplitParams(Section):
+    """Shares of a domain, decided by each image's content hash and never by position."""
+
+    source_validation: Fraction
+    """Share of the source kept for validation, never trained on."""
+    target_adapt: Fraction
+    """Share of a target that the adaptation losses see."""
+    target_select: Fraction
+    """Share of a target that label-free scores see; the rest is the hold-out where labels exist."""
+
+    @model_validator(mode="after")
+    def _leaves_a_test_split(self) -> "SplitParams":
+        if self.target_adapt + self.target_select > 1:
+            raise ValueError(
+                f"target_adapt {self.target_adapt} + target_select {self.target_select} is more than 1"
+            )
+        return self
+
+
+class ModelParams(Section):
+    """The network that is fine-tuned, adapted and exported."""
+
+    backbone: Annotated[str, Field(min_length=1)]
+    """``lenet``, ``efficientnet-lite0``, ``torchvision/<name>`` or ``timm/<name>``."""
+    weights: str
+    """``default`` (the backbone's published weights), ``none`` (random) or the path of a safetensors or .pth file."""
+    bottleneck: Count
+    """Width of the layer between backbone and head; losses and scores see its output."""
+
+
+class ValidateParams(Section):
+    """Bounds that the reviewed suites in tasks/expectations/ refer to by name."""
+
+    min_rows_source: Count
+    """Fewest usable source images (critical)."""
+    min_rows_target: Count
+    """Fewest usable target images (critical)."""
+    min_rows_per_class: Count
+    """Fewest usable source images of any class (critical)."""
+    max_class_ratio: Positive
+    """Largest over smallest class of the source (warning above it)."""
+    min_side_px: Count
+    """Images with a shorter side below this are reported (warning)."""
+    max_quarantine_fraction: Fraction
+    """Share of a domain's files that may be unusable (critical above it); exact copies and hidden files are no fault."""
+
+    @property
+    def min_usable_fraction(self) -> float:
+        """What ``max_quarantine_fraction`` leaves; rounded, so that 1 - 0.1 is 0.9."""
+        return round(1 - self.max_quarantine_fraction, 12)
+
+
+class FeaturesParams(Section):
+    """What training reads: pixels once decoded and resized, or frozen-backbone features."""
+
+    route: Literal["end_to_end", "cached"]
+    """``cached``: the backbone is frozen and run once an image. ``end_to_end``: it is trained."""
+
+
+class FinetuneParams(Section):
+    """Training on the labelled source alone."""
+
+    scope: Literal["head", "last_k", "full"]
+    """What is trained: bottleneck and head only; also the last ``last_k`` blocks of the backbone; all of it."""
+    last_k: Count
+    """Number of backbone blocks trained under ``scope: last_k``, counted from the output."""
+    batch_norm: Literal["live", "frozen"]
+    """Whether the backbone's BatchNorm layers update their statistics; parts out of scope never do."""
+    augment: Literal["none", "flip_crop"]
+    """``flip_crop``: random mirror and shift by up to an eighth of the side. ``none`` for digits and cached features."""
+    steps: Annotated[int, Field(ge=0)]
+    """Optimiser steps; 0 starts adaptation from the pretrained backbone and a fresh head."""
+    batch_size: Annotated[int, Field(ge=2)]
+    """Source images a step."""
+    learning_rate: Positive
+    """Of bottleneck and head at the first step; decays by (1 + 10 p)^-0.75 over progress p."""
+    backbone_learning_rate_ratio: NonNegative
+    """The backbone's learning rate as a share of the head's."""
+    weight_decay: NonNegative
+    """L2 penalty of SGD."""
+    label_smoothing: Fraction
+    """Probability mass taken from the true class and spread over all."""
+    seed: int
+    """Decides initial weights, batches and augmentation."""
+
+
+class DannTerm(Section):
+    """Domain-adversarial alignment of the bottleneck features."""
+
+    loss: Literal["dann"]
+    weight: NonNegative
+    """Strength of the reversed gradient at the end of training; it ramps up with progress."""
+    hidden: Count
+    """Width of the domain discriminator's two hidden layers."""
+
+
+class MmdTerm(Section):
+    """Multi-kernel maximum mean discrepancy between bottleneck features."""
+
+    loss: Literal["mmd"]
+    weight: NonNegative
+    """Multiplier of the loss."""
+    num_kernels: Annotated[int, Field(ge=1, le=33)]
+    """Gaussian kernels, their widths (squared) a factor of two apart around the batch's mean squared distance."""
+
+
+class MccTerm(Section):
+    """Minimum class confusion of the target predictions."""
+
+    loss: Literal["mcc"]
+    weight: NonNegative
+    """Multiplier of the loss."""
+    temperature: Positive
+    """Softens the predictions before confusion is measured."""
+
+
+LossTerm = Annotated[DannTerm | MmdTerm | MccTerm, Field(discriminator="loss")]
+
+
+class AdaptParams(Section):
+    """The candidates of every target, source-only among them, trained under one budget."""
+
+    presets: dict[str, tuple[LossTerm, ...]]
+    """Named lists of weighted target losses; ``source_only`` is the empty one."""
+    candidates: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Presets to train; ``source_only`` must be among them."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Each candidate is trained once a seed."""
+    start: Literal["backbone", "finetuned"]
+    """``backbone``: the pretrained backbone and a fresh head. ``finetuned``: the model of stage finetune."""
+    steps: Count
+    """Optimiser steps of every candidate, source-only included."""
+    batch_size: Annotated[int, Field(ge=2)]
+    """Images a step from the source, and as many from the target."""
+    learning_rate: Positive
+    """As in ``finetune``."""
+    backbone_learning_rate_ratio: NonNegative
+    """As in ``finetune``."""
+    weight_decay: NonNegative
+    """As in ``finetune``."""
+    label_smoothing: Fraction
+    """As in ``finetune``."""
+
+    @model_validator(mode="after")
+    def _candidates_are_presets(self) -> "AdaptParams":
+        unknown = [name for name in self.candidates if name not in self.presets]
+        if unknown:
+            raise ValueError(f"candidates {unknown} are not among the presets {sorted(self.presets)}")
+        if "source_only" not in self.candidates:
+            raise ValueError("candidates must include source_only: it is the baseline every verdict compares with")
+        if self.presets["source_only"]:
+            raise ValueError("the preset source_only must be empty: it is the baseline without a target loss")
+        for field in ("candidates", "seeds"):
+            values = getattr(self, field)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} names something twice: {list(values)}")
+        return self
+
+
+class GateRules(Section):
+    """What a candidate must satisfy; a rule is switched off by leaving it out, never all of them."""
+
+    max_p_value: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    """One-sided exact McNemar against source-only must not exceed this; also the level at which one is called worse."""
+    min_gain: Annotated[float, Field(ge=-1, lt=1)] | None = None
+    """The lower end of the paired-bootstrap interval of the gain over source-only must exceed this."""
+    max_loss_against_champion: Fraction | None = None
+    """The champion may be better by at most this, at the lower end of the paired-bootstrap interval."""
+    min_class_recall: Fraction | None = None
+    """Every class with ten or more hold-out images must reach this recall."""
+    min_accuracy: Fraction | None = None
+    """Hold-out accuracy must reach this."""
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> "GateRules":
+        if all(value is None for value in self.__dict__.values()):
+            raise ValueError("a gate with no rules would let everything through: set at least one rule")
+        return self
+
+
+class GateParams(Section):
+    """How one candidate is chosen without labels, and how labels, if any, judge it."""
+
+    rules: GateRules
+    """What promotion on labels requires, besides a gain over source-only."""
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    """Level of the bootstrap intervals."""
+    bootstrap_resamples: Annotated[int, Field(ge=100)]
+    """Resamples of the paired bootstrap."""
+    min_holdout: Count
+    """With fewer labelled images, but some, the verdict is at most ``hold``."""
+    min_effective_classes: Fraction
+    """Collapse veto: exp(entropy of the mean prediction) as a share of the number of classes."""
+    max_share_ratio: Annotated[float, Field(ge=1)]
+    """Collapse veto: largest predicted class share over source-only's largest."""
+    max_source_accuracy_loss: Fraction
+    """Warning when the candidate loses more than this on the source validation split."""
+    seed: int
+    """Of k-means and the bootstrap."""
+
+
+class ExportParams(Section):
+    """The ONNX file."""
+
+    opset: Annotated[int, Field(ge=18)]
+    """ONNX operator set."""
+    tolerance: Positive
+    """Largest allowed difference of a probability between torch and onnxruntime."""
+    max_metric_change: Fraction
+    """Largest allowed difference of the task metric between torch and onnxruntime."""
+
+
+class ProbeParams(Section):
+    """Loading and asking the published bytes in a fresh process without torch."""
+
+    device: Literal["auto", "cuda", "tensorrt", "cpu"]
+    """Execution provider; anything but ``auto`` is strict: landing elsewhere is an error."""
+    max_batch_size: Count
+    """Real images are sent in batches of 1 up to this."""
+    latency_budget_ms: Positive
+    """Median time of a batch of one."""
+
+
+class ReportParams(Section):
+    """The HTML report and the model card."""
+
+    max_map_points: Count
+    """Images a domain in the feature map."""
+
+
+class ReleaseParams(Section):
+    """Which verdicts may enter service without a person."""
+
+    auto_promote: tuple[Literal["promote", "provisional"], ...]
+    """Verdicts that the scheduled and arrival flows promote by themselves; empty: none."""
+    record: Literal["none", "commit"]
+    """``commit``: after a run, verdicts, pointers and dvc.lock are committed to the workspace's git."""
+
+
+class ScheduleParams(Section):
+    """When retraining runs."""
+
+    cron: Annotated[str, Field(min_length=9)]
+    """Five fields, in the time zone below."""
+    timezone: str
+    """IANA name."""
+
+
+class ArrivalParams(Section):
+    """How new target images are taken in."""
+
+    debounce_s: Count
+    """Events of one target within this many seconds make one run."""
+    min_images: Count
+    """Fewer waiting images than this are kept for the next run."""
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+    """``source`` and every target; DVC expands the per-domain stages over it."""
+    targets: tuple[str, ...]
+    """The targets; DVC expands the per-target stages over it."""
+    images: ImagesParams
+    split: SplitParams
+    model: ModelParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    features: FeaturesParams
+    finetune: FinetuneParams
+    adapt: AdaptParams
+    gate: GateParams
+    export: ExportParams
+    probe: ProbeParams
+    report: ReportParams
+    release: ReleaseParams
+    schedule: ScheduleParams
+    arrival: ArrivalParams
+
+    @model_validator(mode="after")
+    def _domains_and_targets_agree(self) -> "Params":
+        if self.domains != ("source", *self.targets):
+            raise ValueError(
+                f"domains must be [source, then every target]: got domains {list(self.domains)}"
+                f" and targets {list(self.targets)}"
+            )
+        malformed = [name for name in self.targets if not DOMAIN_NAME.fullmatch(name) or name == "source"]
+        if malformed:
+            raise ValueError(
+                f"target names {malformed} must be lower-case letters, digits and dashes, and not `source`"
+            )
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError(f"targets names something twice: {list(self.targets)}")
+        return self
+
+    @model_validator(mode="after")
+    def _route_and_scope_agree(self) -> "Params":
+        if self.features.route == "cached":
+            if self.finetune.scope != "head":
+                raise ValueError(
+                    f"features.route cached freezes the backbone, but finetune.scope is {self.finetune.scope}:"
+                    " set scope to head, or route to end_to_end"
+                )
+            if self.finetune.augment != "none":
+                raise ValueError(
+                    f"features.route cached sees no pixels, but finetune.augment is {self.finetune.augment}:"
+                    " set augment to none, or route to end_to_end"
+                )
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or breaks rules; every offending key is named.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} does not exist. Run in a workspace, or make one with `acclimate try`."
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    return check_params(content, origin=str(path))
+
+
+def check_params(content: Any, *, origin: str) -> Params:
+    """``content`` as checked parameters; ``origin`` names it in messages.
+
+    Raises:
+        ConfigError: Naming every offending key at once.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = [_describe(detail) for detail in error.errors()]
+        raise ConfigError(f"{origin} does not describe a run:\n" + "\n".join(lines)) from error
+
+
+def _describe(detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
+    if detail["type"] == "extra_forbidden":
+        return f"  {key}: unknown key (got {detail['input']!r})"
+    if detail["type"] == "missing":
+        return f"  {key}: missing"
+    if detail["type"] == "value_error":
+        return f"  {key}: {detail['ctx']['error']}"
+    return f"  {key}: {detail['msg'][:1].lower()}{detail['msg'][1:]} (got {detail['input']!r})"
+
+
+def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``content`` with ``dotted.key=value`` settings applied; values are parsed as YAML.
+
+    Raises:
+        ConfigError: A setting has no ``=`` or its key is not in ``content``; all are named at once.
+    """
+    result = yaml.safe_load(yaml.safe_dump(content))
+    faults = []
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        *parents, leaf = key.strip().split(".")
+        section: Any = result
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if not separator:
+            faults.append(f"  --set {override}: expected key=value")
+        elif not isinstance(section, dict) or leaf not in section:
+            faults.append(f"  --set {key}: unknown key (got {value!r})")
+        else:
+            section[leaf] = yaml.safe_load(value)
+    if faults:
+        raise ConfigError("settings do not name keys of params.yaml:\n" + "\n".join(faults))
+    return result

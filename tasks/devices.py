@@ -1,0 +1,33 @@
+"""Where training runs: asked for by ``ACCLIMATE_DEVICE``, never guessed away."""
+
+import os
+
+import torch
+
+from tasks.errors import BadInput
+
+
+def training_device() -> torch.device:
+    """The device named by ``ACCLIMATE_DEVICE``: ``auto`` (the default), ``cuda`` or ``cpu``.
+
+    Raises:
+        BadInput: CUDA was asked for and is not there, or the name is unknown.
+    """
+    wanted = os.environ.get("ACCLIMATE_DEVICE", "auto")
+    if wanted not in ("auto", "cuda", "cpu"):
+        raise BadInput(f"ACCLIMATE_DEVICE is {wanted!r}; expected auto, cuda or cpu")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise BadInput(
+            "ACCLIMATE_DEVICE is cuda, but torch sees no CUDA device; check the driver, or set it to auto or cpu"
+        )
+    use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed torch and refuse operations whose result varies from run to run."""
+    # cuBLAS needs this set before its first call, or deterministic mode raises.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

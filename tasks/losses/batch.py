@@ -1,0 +1,24 @@
+"""What every target loss is given: one step's view of both domains.
+
+Shape suffixes: B = rows of a domain's batch (the two may differ), D = bottleneck width, C = classes.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class JointBatch:
+    """Outputs of one joint forward pass, cut back into its domains. It holds no labels."""
+
+    source_features_BD: Tensor
+    """Bottleneck features of the source rows, shape ``(B, D)``."""
+    target_features_BD: Tensor
+    """Bottleneck features of the target rows, shape ``(B', D)``; ``B'`` need not equal ``B``."""
+    source_logits_BC: Tensor
+    """Head outputs of the source rows before softmax, shape ``(B, C)``."""
+    target_logits_BC: Tensor
+    """Head outputs of the target rows before softmax, shape ``(B', C)``."""
+    progress: float
+    """Share of this run's optimiser steps already taken, in ``[0, 1]``; never a step number."""

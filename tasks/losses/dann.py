@@ -1,0 +1,88 @@
+"""Domain-adversarial alignment: features from which no discriminator can tell the domain.
+
+Shape suffixes: S = source rows, T = target rows, B = rows of a domain's batch, D = bottleneck width.
+
+Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 17 (2016), with the
+discriminator's gradient reversal in place of alternating updates, as in the paper.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.losses.batch import JointBatch
+from tasks.losses.gradient_reversal import reversal_weight, reverse_gradient
+from tasks.models.discriminator import DomainDiscriminator
+
+
+def domain_adversarial_loss(source_logit: Tensor, target_logit: Tensor) -> Tensor:
+    """Binary cross-entropy of a domain discriminator, source = 1 and target = 0.
+
+    Each domain counts for one half whatever its number of rows; averaging over rows instead would let
+    the larger domain decide.
+
+    Args:
+        source_logit: Discriminator outputs before any sigmoid, one a source row, shape ``(S,)``.
+        target_logit: The same of the target rows, shape ``(T,)``; ``T`` need not equal ``S``.
+
+    Returns:
+        Scalar at least 0; ln 2 where the discriminator is blind.
+
+    Raises:
+        ValueError: A batch is empty, or has more than one logit a row (a softmax over one logit is
+            the constant 1, over two it is not this loss).
+    """
+    for name, logit in (("source", source_logit), ("target", target_logit)):
+        if logit.ndim != 1 or len(logit) == 0:
+            raise ValueError(
+                f"expected one {name} logit a row, shape (rows,) with rows >= 1, got {tuple(logit.shape)}"
+            )
+    source = functional.binary_cross_entropy_with_logits(source_logit, torch.ones_like(source_logit))
+    target = functional.binary_cross_entropy_with_logits(target_logit, torch.zeros_like(target_logit))
+    return (source + target) / 2
+
+
+class DomainAdversarial(nn.Module):
+    """The loss with its discriminator; add it to the source loss with multiplier 1.
+
+    ``weight`` acts inside, on the gradient that reaches the features, times a ramp over the run. The
+    discriminator always learns at full rate, also under weight 0.
+
+    Args:
+        feature_width: ``D``, width of the features to align.
+        hidden: Width of the discriminator's two hidden layers.
+        weight: Strength of the reversed gradient at the end of the run, at least 0.
+    """
+
+    name = "dann"
+
+    def __init__(self, *, feature_width: int, hidden: int, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.discriminator = DomainDiscriminator(feature_width=feature_width, hidden=hidden)
+        self._accuracy: Tensor | None = None
+
+    def forward(self, batch: JointBatch) -> Tensor:
+        """The discriminator's loss, a scalar: the discriminator descends it, the features climb it."""
+        joint = torch.cat([batch.source_features_BD, batch.target_features_BD])
+        logits = self.discriminator(reverse_gradient(joint, self.weight * reversal_weight(batch.progress)))
+        num_source = len(batch.source_features_BD)
+        source_logit, target_logit = logits[:num_source], logits[num_source:]
+        self._accuracy = _balanced_accuracy(source_logit.detach(), target_logit.detach())
+        return domain_adversarial_loss(source_logit, target_logit)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Balanced accuracy of the discriminator on the last batch, empty before the first.
+
+        About .5 from the first step on: the discriminator is dead. Near 1.0 at the end: the features
+        never caught up and the domains are not aligned.
+        """
+        return {} if self._accuracy is None else {"discriminator_accuracy": float(self._accuracy)}
+
+
+def _balanced_accuracy(source_logit: Tensor, target_logit: Tensor) -> Tensor:
+    # A logit of 0 counts half, so that a discriminator stuck at 0 scores .5 and not by a convention.
+    def share(correct: Tensor) -> Tensor:
+        return (torch.sign(correct) + 1).mean() / 2
+
+    return (share(source_logit) + share(-target_logit)) / 2

@@ -1,0 +1,119 @@
+"""Backbone, bottleneck and head; the checkpoint of a trained one.
+
+Shape suffixes: N = images, D = bottleneck width, C = classes.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tasks.errors import BadInput
+from tasks.files import write_bytes
+from tasks.models.backbones import Backbone
+
+
+class Outputs(NamedTuple):
+    """What a classifier returns, in training and evaluation alike."""
+
+    features_ND: Tensor
+    logits_NC: Tensor
+
+
+class Classifier(nn.Module):
+    """Bottleneck (linear, BatchNorm, ReLU) and linear head, behind a backbone or on cached features.
+
+    Args:
+        backbone: Trained together with the rest; ``None`` when the inputs already are its features.
+        feature_width: Width of what enters the bottleneck.
+        bottleneck: ``D``; adaptation losses and label-free scores see the bottleneck's output.
+        num_classes: ``C``.
+    """
+
+    def __init__(self, backbone: Backbone | None, *, feature_width: int, bottleneck: int, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.bottleneck = nn.Sequential(
+            nn.Linear(feature_width, bottleneck, bias=False),  # BatchNorm's shift makes a bias redundant
+            nn.BatchNorm1d(bottleneck),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(bottleneck, num_classes)
+
+    def forward(self, inputs: Tensor) -> Outputs:
+        """Features ``(N, D)`` and logits ``(N, C)`` of images or cached features."""
+        pooled = inputs if self.backbone is None else self.backbone(inputs)
+        features_ND = self.bottleneck(pooled)
+        return Outputs(features_ND, self.head(features_ND))
+
+
+def set_training(model: Classifier, *, scope: Literal["head", "last_k", "full"], last_k: int, batch_norm: str) -> None:
+    """Put ``model`` into training mode with everything outside ``scope`` frozen, weights and statistics.
+
+    Call it again after every evaluation: ``eval()`` on a whole model forgets which parts were frozen,
+    and a frozen backbone left in training mode drifts through its BatchNorm statistics.
+    """
+    model.train()
+    if model.backbone is None:
+        return
+    model.backbone.requires_grad_(scope == "full")
+    if scope != "full":
+        model.backbone.eval()
+    if scope == "last_k":
+        for block in model.backbone.blocks()[-last_k:]:
+            block.requires_grad_(True).train()
+    if batch_norm == "frozen":
+        for module in model.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def save_checkpoint(path: Path, model: Classifier, *, classes: list[str]) -> None:
+    """Write parameters and statistics as safetensors; the same model gives the same bytes.
+
+    A backbone that training left alone is written too under ``end_to_end``, never under ``cached``,
+    where the checkpoint holds bottleneck and head only.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # One metadata key: safetensors writes several in no fixed order.
+    write_bytes(path, save(tensors, metadata={"acclimate": json.dumps({"classes": classes})}))
+
+
+def load_checkpoint(path: Path, model: Classifier) -> list[str]:
+    """Fill ``model`` from ``path`` and return the class names.
+
+    Raises:
+        BadInput: A tensor is missing, unexpected or has another shape; all are named.
+    """
+    with safe_open(path, framework="pt") as file:
+        classes = json.loads(file.metadata()["acclimate"])["classes"]
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    expected = model.state_dict()
+    faults = [f"{name}: missing" for name in expected.keys() - stored.keys()]
+    faults += [f"{name}: unexpected" for name in stored.keys() - expected.keys()]
+    faults += [
+        f"{name}: shape {tuple(stored[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected.keys() & stored.keys()
+        if stored[name].shape != expected[name].shape
+    ]
+    if faults:
+        raise BadInput(
+            f"{path} is not a checkpoint of this model:\n  " + "\n  ".join(sorted(faults)) + "\nRun `acclimate run` to train it again."
+        )
+    model.load_state_dict(stored)
+    return classes
+
+
+def predict(model: Classifier, inputs: Tensor, *, batch_size: int = 256) -> Outputs:
+    """Outputs of ``model`` in evaluation mode for all rows of ``inputs``, on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        parts = [model(batch.to(device)) for batch in inputs.split(batch_size)]
+    return Outputs(
+        torch.cat([part.features_ND for part in parts]).cpu(), torch.cat([part.logits_NC for part in parts]).cpu()
+    )

@@ -1,0 +1,108 @@
+"""Which code and which library versions a result depends on.
+
+The files a stage imports, followed through this project's packages by reading the source, not
+by importing it. In the checkout dvc.yaml lists exactly these files (a test compares); in other
+workspaces a generated digest of them stands in, since the modules live elsewhere.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+LOCAL_PACKAGES = ("tasks", "deploy", "flows")
+
+# Libraries whose version can change what a stage writes.
+DECISIVE_LIBRARIES = (
+    "great_expectations",
+    "imagehash",
+    "numpy",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnxscript",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "timm",
+    "torch",
+    "torchvision",
+)
+
+
+def code_files(module: str) -> list[str]:
+    """Files of this project that importing ``module`` can reach, POSIX paths from the project's root, sorted.
+
+    Imports inside functions count. Data files beside a module (``<module>.*.j2``, and the suites of
+    ``tasks.validate``) count as its code.
+    """
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _module_file(name)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        found.update(_data_files(name))
+        waiting.extend(_imported_modules(path))
+    return sorted(found)
+
+
+def code_digest(module: str) -> str:
+    """SHA-256 over the names and contents of :func:`code_files`, the same wherever the project lies."""
+    digest = hashlib.sha256()
+    for path in code_files(module):
+        content = (PACKAGE_ROOT / path).read_bytes()
+        digest.update(f"{path} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Installed versions of the libraries that decide results, by distribution name."""
+    versions = {}
+    for name in DECISIVE_LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # onnxruntime and onnxruntime-gpu exclude each other
+    return versions
+
+
+def acclimate_version() -> str:
+    """The version of this project as installed."""
+    return metadata.version("acclimate")
+
+
+def _module_file(name: str) -> str | None:
+    relative = Path(*name.split("."))
+    for candidate in (relative.with_suffix(".py"), relative / "__init__.py"):
+        if (PACKAGE_ROOT / candidate).is_file():
+            return candidate.as_posix()
+    return None
+
+
+def _data_files(name: str) -> set[str]:
+    folder = PACKAGE_ROOT / Path(*name.split(".")).parent
+    patterns = {"tasks.report": ("report.html.j2", "model_card.md.j2"), "tasks.validate": ("expectations/*.yaml",)}
+    return {
+        path.relative_to(PACKAGE_ROOT).as_posix() for pattern in patterns.get(name, ()) for path in folder.glob(pattern)
+    }
+
+
+def _imported_modules(path: str) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse((PACKAGE_ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.append(node.module)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)  # `from tasks import gate`
+    return [name for name in names if name.split(".")[0] in LOCAL_PACKAGES]

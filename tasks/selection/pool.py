@@ -1,0 +1,124 @@
+"""The recorded candidates of a target: what each said about images, read from disk as arrays.
+
+In: candidates.json and <name>/outputs.safetensors of ``results/adapt/<target>``. There are no labels in them.
+
+Shape suffixes: N = images of a split, C = classes, D = bottleneck width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from tasks.errors import BadInput
+from tasks.files import read_json
+
+Split = Literal["select", "test", "validation"]
+
+SOURCE_ONLY = "source_only"
+"""The preset without target losses."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One line of candidates.json."""
+
+    name: str
+    preset: str
+    seed: int
+    checkpoint_sha256: str
+    trained: bool
+    """False where training diverged: there are no outputs then."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All candidates of a target in the order they were recorded, source-only first."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What one candidate says about the images of one split; row i speaks of image ``sha256_N[i]``."""
+
+    probabilities_NC: np.ndarray
+    features_ND: np.ndarray
+    sha256_N: tuple[str, ...]
+
+    def predictions(self) -> np.ndarray:
+        """Numbers of the most probable classes, shape ``(N,)``."""
+        return self.probabilities_NC.argmax(axis=1)
+
+
+def source_only_of(candidate: Candidate, candidates: Sequence[Candidate]) -> Candidate:
+    """The source-only to compare ``candidate`` with: that of its seed, or the first where its seed has none."""
+    baselines = [other for other in candidates if other.preset == SOURCE_ONLY]
+    return next((baseline for baseline in baselines if baseline.seed == candidate.seed), baselines[0])
+
+
+def read_pool(folder: Path) -> Pool:
+    """The candidates recorded in ``folder``; their outputs are read by :func:`read_outputs`.
+
+    Raises:
+        BadInput: candidates.json is missing.
+    """
+    recorded = read_json(folder / "candidates.json")
+    candidates = tuple(
+        Candidate(
+            row["name"], row["preset"], row["seed"], row["checkpoint_sha256"], row["status"] == "trained"
+        )
+        for row in recorded["candidates"]
+    )
+    return Pool(folder, tuple(recorded["classes"]), candidates)
+
+
+def read_outputs(pool: Pool, split: Split) -> Mapping[str, Outputs]:
+    """The outputs of every trained candidate on ``split`` by name; empty where the split has no images.
+
+    Raises:
+        BadInput: A file is missing or damaged, has the wrong shape, or speaks of other images than the
+            first candidate's.
+    """
+    outputs: dict[str, Outputs] = {}
+    for candidate in pool.candidates:
+        if candidate.trained:
+            path = pool.folder / candidate.name / "outputs.safetensors"
+            read = _read(path, split, num_classes=len(pool.classes))
+            first = next(iter(outputs.values()), read)
+            if (read and read.sha256_N) != (first and first.sha256_N):
+                raise _stale(
+                    path, f"its {split} split holds other images than that of {pool.candidates[0].name}"
+                )
+            if read:
+                outputs[candidate.name] = read
+    return outputs
+
+
+def _read(path: Path, split: Split, *, num_classes: int) -> Outputs | None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if f"{split}.sha256" not in file.keys():  # noqa: SIM118 - not a dict
+                return None
+            probabilities, features, hashes = (
+                file.get_tensor(f"{split}.{part}") for part in ("probabilities", "features", "sha256")
+            )
+    except (OSError, SafetensorError) as error:
+        raise _stale(path, f"it cannot be read ({error})") from error
+    num_images = len(hashes)
+    if probabilities.shape != (num_images, num_classes) or features.shape[:1] != (num_images,):
+        raise _stale(
+            path,
+            f"its {split} split has probabilities {probabilities.shape} and features {features.shape}"
+            f" for {num_images} images and {num_classes} classes",
+        )
+    return Outputs(probabilities, features, tuple(row.tobytes().hex() for row in hashes))
+
+
+def _stale(path: Path, what: str) -> BadInput:
+    return BadInput(f"{path} cannot be judged: {what}. Delete results/adapt and run `acclimate run` again.")

@@ -1,0 +1,108 @@
+"""Label-free scores of a candidate's predictions on the select split; higher is better, all in [0, 1].
+
+Pure functions of arrays. None of them is an accuracy and each can be fooled alone, so
+``tasks.selection.choose`` needs two of three. Entropy alone is not among them: it is best where a
+model has collapsed.
+
+Shape suffixes: M = candidates, N = images, C = classes, D = bottleneck width.
+"""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics import v_measure_score
+from threadpoolctl import threadpool_limits
+
+SCORES = ("v_measure", "infomax", "ensemble_agreement")
+"""The scores that select, by the names they have in selection.json."""
+
+KMEANS_RESTARTS = 3
+
+
+def v_measure(probabilities_NC: np.ndarray, features_ND: np.ndarray, *, seed: int) -> float:
+    """V-measure between the predicted classes and k-means clusters of the features, in ``[0, 1]``.
+
+    High where the classifier cuts between the clusters that the target's images form. The features are
+    scaled to length 1 and clustered into C clusters (fewer where there are fewer distinct rows), best of
+    three starts. Everything predicted as one class gives 0, also where all features coincide: the
+    definition would call that perfect.
+
+    Args:
+        probabilities_NC: Predictions, shape ``(N, C)``, ``N >= 1``.
+        features_ND: Bottleneck features of the same images, shape ``(N, D)``.
+        seed: Of k-means.
+
+    References:
+        Rosenberg and Hirschberg, "V-Measure", EMNLP-CoNLL 2007. Its use for selection: Ericsson, Li and
+        Hospedales, "Better Practices for Domain Adaptation", AutoML 2023.
+    """
+    predicted_N = probabilities_NC.argmax(axis=1)
+    if len(np.unique(predicted_N)) == 1:
+        return 0.0
+    directions_ND = _unit_rows(features_ND)
+    num_clusters = min(probabilities_NC.shape[1], len(np.unique(directions_ND, axis=0)))
+    # One thread: the order in which several add up their sums is not fixed, and results must be.
+    with threadpool_limits(limits=1):
+        clusters_N = KMeans(num_clusters, n_init=KMEANS_RESTARTS, random_state=seed).fit_predict(
+            directions_ND
+        )
+    return float(v_measure_score(predicted_N, clusters_N))
+
+
+def infomax(probabilities_NC: np.ndarray) -> float:
+    """Mutual information of image and prediction as a share of its maximum ln C, in ``[0, 1]``.
+
+    Entropy of the mean prediction minus mean entropy of the predictions: 1 where every image is assigned
+    with certainty and all classes equally often, 0 where all predictions are the same. It assumes that
+    the target's classes are about equally frequent.
+
+    Args:
+        probabilities_NC: Predictions, rows summing to 1, shape ``(N, C)``, ``N >= 1``, ``C >= 2``.
+    """
+    p_NC = probabilities_NC.astype(np.float64)
+    information = entropy(p_NC.mean(axis=0)) - entropy(p_NC).mean()
+    return float(np.clip(information / np.log(p_NC.shape[1]), 0.0, 1.0))
+
+
+def ensemble_agreement(probabilities_NC: np.ndarray, ensemble_MNC: np.ndarray) -> float:
+    """Share of images on which a candidate predicts what the mean of the ensemble predicts, in ``[0, 1]``.
+
+    Args:
+        probabilities_NC: The candidate's predictions, shape ``(N, C)``.
+        ensemble_MNC: Predictions of every candidate without a veto, shape ``(M, N, C)``. A collapsed
+            candidate must not be among them: it is confident, and would draw the mean towards itself.
+
+    References:
+        Hu et al., "Towards Reliable Model Selection for Unsupervised Domain Adaptation", NeurIPS 2024
+        Datasets and Benchmarks (EnsV). Leaving vetoed candidates out of the mean is ours.
+    """
+    consensus_N = ensemble_MNC.astype(np.float64).mean(axis=0).argmax(axis=1)
+    return float((probabilities_NC.argmax(axis=1) == consensus_N).mean())
+
+
+def effective_classes(probabilities_NC: np.ndarray) -> float:
+    """``exp(entropy) / C`` of the mean prediction: the share of classes it spreads over, in ``[1/C, 1]``."""
+    p_NC = probabilities_NC.astype(np.float64)
+    return float(np.exp(entropy(p_NC.mean(axis=0))) / p_NC.shape[1])
+
+
+def max_share(probabilities_NC: np.ndarray) -> float:
+    """Share of the images predicted as the class predicted most often, in ``[1/C, 1]``."""
+    counts_C = np.bincount(probabilities_NC.argmax(axis=1), minlength=probabilities_NC.shape[1])
+    return float(counts_C.max() / counts_C.sum())
+
+
+def accuracy(probabilities_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """Share of rows whose most probable class is ``labels_N``. For the source, whose labels are known."""
+    return float((probabilities_NC.argmax(axis=1) == labels_N).mean())
+
+
+def entropy(p_XC: np.ndarray) -> np.ndarray:
+    """Entropy over the last axis in nats; 0 log 0 is 0."""
+    logarithms = np.log(p_XC, out=np.zeros_like(p_XC), where=p_XC > 0)
+    return -(p_XC * logarithms).sum(axis=-1)
+
+
+def _unit_rows(features_ND: np.ndarray) -> np.ndarray:
+    features_ND = features_ND.astype(np.float64)
+    lengths_N1 = np.linalg.norm(features_ND, axis=1, keepdims=True)
+    return np.divide(features_ND, lengths_N1, out=np.zeros_like(features_ND), where=lengths_N1 > 0)

@@ -1,0 +1,230 @@
+"""The label-free half of the gate: veto what collapsed, score the pool, choose one candidate.
+
+A target label cannot get in: the arrays hold none, and the only labels taken are the source's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.config import GateParams
+from tasks.errors import BadInput
+from tasks.selection.choose import Choice, Scored, choose
+from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, source_only_of
+from tasks.selection.scores import accuracy, ensemble_agreement, infomax, v_measure
+from tasks.selection.vetoes import broken, collapsed
+
+DECIMALS = 6
+"""Of the scores: they are ranked as they are written, so that selection.json replays its own decision."""
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """One candidate as selection saw it."""
+
+    scored: Scored
+    warnings: tuple[str, ...]
+    source_accuracy: float | None
+    """On the source's validation split; ``None`` where that split is empty or there are no outputs."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The candidate chosen without labels, and why."""
+
+    chosen: Candidate
+    source_only: Candidate
+    """What the chosen one is compared with; the same where source-only was chosen."""
+    choice: Choice
+    assessed: tuple[Assessed, ...]
+    """In the order of the pool."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The candidates as selection.json lists them; scores and ranks are null where there are none."""
+        return [_row(assessed, self.choice) for assessed in self.assessed]
+
+
+def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> Selection:
+    """The selection over recorded candidates.
+
+    Args:
+        pool: Their outputs are read from its folder.
+        source_labels: Class names of the source's validation split, by SHA-256 of the image.
+        params: Vetoes, warnings and the seed of k-means.
+
+    Raises:
+        BadInput: Outputs are missing or broken so that nothing can be chosen.
+    """
+    selects, validations = read_outputs(pool, "select"), read_outputs(pool, "validation")
+    if not selects:
+        raise BadInput(
+            f"{pool.folder} holds no outputs on a select split, so nothing can be chosen without labels:"
+            " raise split.target_select in params.yaml or add images"
+        )
+    # The test split is looked at for NaN alone: a model that breaks there must not be chosen.
+    breakages = _breakages(pool, [selects, validations, read_outputs(pool, "test")])
+    _check_source_only(pool, breakages)
+    collapses = {
+        candidate.name: _collapse(candidate, pool, selects, params)
+        for candidate in pool.candidates
+        if not breakages[candidate.name]
+    }
+    scored = _score(pool, selects, breakages, collapses, seed=params.seed)
+    choice = choose(scored)
+    chosen = next(candidate for candidate in pool.candidates if candidate.name == choice.name)
+    accuracies = _source_accuracies(pool, validations, source_labels)
+    return Selection(
+        chosen,
+        source_only_of(chosen, pool.candidates),
+        choice,
+        tuple(
+            Assessed(
+                row,
+                (*_weak_baseline(row, collapses), *_forgetting(row.candidate, pool, accuracies, params)),
+                accuracies.get(row.candidate.name),
+            )
+            for row in scored
+        ),
+    )
+
+
+def _breakages(pool: Pool, splits: Sequence[Mapping[str, Outputs]]) -> dict[str, list[str]]:
+    """Reasons why outputs cannot be used at all, by candidate."""
+
+    def breakage(candidate: Candidate) -> list[str]:
+        if not candidate.trained:
+            return ["broken: training diverged"]
+        outputs = [split[candidate.name] for split in splits if split]
+        return broken(*(array for one in outputs for array in (one.probabilities_NC, one.features_ND)))
+
+    return {candidate.name: breakage(candidate) for candidate in pool.candidates}
+
+
+def _check_source_only(pool: Pool, breakages: Mapping[str, Sequence[str]]) -> None:
+    baselines = [candidate.name for candidate in pool.candidates if candidate.preset == SOURCE_ONLY]
+    faults = [f"{name} {reason}" for name in baselines for reason in breakages[name]]
+    if faults or not baselines:
+        raise BadInput(
+            f"{pool.folder} has no usable source-only to compare with: {'; '.join(faults) or 'none was trained'}."
+            " Keep source_only in adapt.candidates, lower adapt.learning_rate, and run `acclimate run` again."
+        )
+
+
+def _collapse(
+    candidate: Candidate, pool: Pool, selects: Mapping[str, Outputs], params: GateParams
+) -> list[str]:
+    return collapsed(
+        selects[candidate.name].probabilities_NC,
+        selects[source_only_of(candidate, pool.candidates).name].probabilities_NC,
+        min_effective_classes=params.min_effective_classes,
+        max_share_ratio=params.max_share_ratio,
+    )
+
+
+def _score(
+    pool: Pool,
+    selects: Mapping[str, Outputs],
+    breakages: Mapping[str, Sequence[str]],
+    collapses: Mapping[str, Sequence[str]],
+    *,
+    seed: int,
+) -> list[Scored]:
+    """Every candidate in the order of the pool; only broken ones have no scores, only adapted ones vetoes."""
+
+    def vetoes(candidate: Candidate) -> tuple[str, ...]:
+        # Source-only stays in the pool even where it looks collapsed: it is what ships when nothing beats it.
+        soft = () if candidate.preset == SOURCE_ONLY else collapses.get(candidate.name, ())
+        return (*breakages[candidate.name], *soft)
+
+    running = [selects[candidate.name] for candidate in pool.candidates if not vetoes(candidate)]
+    ensemble_MNC = np.stack([outputs.probabilities_NC for outputs in running])
+
+    def scores(outputs: Outputs) -> dict[str, float]:
+        return {
+            "v_measure": round(v_measure(outputs.probabilities_NC, outputs.features_ND, seed=seed), DECIMALS),
+            "infomax": round(infomax(outputs.probabilities_NC), DECIMALS),
+            "ensemble_agreement": round(ensemble_agreement(outputs.probabilities_NC, ensemble_MNC), DECIMALS),
+        }
+
+    return [
+        Scored(
+            candidate,
+            None if breakages[candidate.name] else scores(selects[candidate.name]),
+            vetoes(candidate),
+        )
+        for candidate in pool.candidates
+    ]
+
+
+def _source_accuracies(
+    pool: Pool, validations: Mapping[str, Outputs], source_labels: Mapping[str, str]
+) -> dict[str, float]:
+    if not validations:
+        return {}
+    images = next(iter(validations.values())).sha256_N
+    labels_N = class_numbers(pool, images, source_labels, whose="the source's validation split")
+    return {name: accuracy(outputs.probabilities_NC, labels_N) for name, outputs in validations.items()}
+
+
+def class_numbers(pool: Pool, images: Iterable[str], labels: Mapping[str, str], *, whose: str) -> np.ndarray:
+    """Positions of the labels of ``images`` among the pool's classes, shape ``(N,)``.
+
+    Raises:
+        BadInput: An image has no label, or its label is no class of the models.
+    """
+    images = list(images)
+    unknown = [image for image in images if image not in labels]
+    if unknown:
+        raise BadInput(
+            f"{pool.folder} speaks of {len(unknown)} images (sha256 {unknown[0][:12]}...) of {whose} that"
+            " results/manifest does not list. Run `acclimate run` again."
+        )
+    foreign = sorted({labels[image] for image in images} - set(pool.classes))
+    if foreign:
+        raise BadInput(
+            f"labels {', '.join(foreign)} of {whose} are not classes of the models, which know"
+            f" {', '.join(pool.classes)}. Rename the class folders, or run `acclimate run` again."
+        )
+    return np.array([pool.classes.index(labels[image]) for image in images])
+
+
+def _weak_baseline(row: Scored, collapses: Mapping[str, Sequence[str]]) -> list[str]:
+    if row.candidate.preset != SOURCE_ONLY:
+        return []
+    return [
+        f"source-only itself looks collapsed on this target ({reason})"
+        for reason in collapses[row.candidate.name]
+    ]
+
+
+def _forgetting(
+    candidate: Candidate, pool: Pool, accuracies: Mapping[str, float], params: GateParams
+) -> list[str]:
+    baseline = source_only_of(candidate, pool.candidates)
+    if candidate.name not in accuracies:
+        return []
+    lost = accuracies[baseline.name] - accuracies[candidate.name]
+    if lost <= params.max_source_accuracy_loss:
+        return []
+    return [
+        f"source accuracy {accuracies[candidate.name]:.3f} is {lost:.3f} below that of {baseline.name}, more than"
+        f" gate.max_source_accuracy_loss {params.max_source_accuracy_loss:g}: do not use it on source images"
+    ]
+
+
+def _row(assessed: Assessed, choice: Choice) -> dict[str, Any]:
+    candidate, scored = assessed.scored.candidate, assessed.scored
+    return {
+        "name": candidate.name,
+        "preset": candidate.preset,
+        "seed": candidate.seed,
+        "checkpoint_sha256": candidate.checkpoint_sha256,
+        "scores": None if scored.scores is None else dict(scored.scores),
+        "ranks": None if candidate.name not in choice.ranks else dict(choice.ranks[candidate.name]),
+        "rank_sum": choice.rank_sums.get(candidate.name),
+        "vetoes": list(scored.vetoes),
+        "warnings": list(assessed.warnings),
+        "source_accuracy": assessed.source_accuracy,
+    }

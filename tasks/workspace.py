@@ -1,0 +1,68 @@
+"""A workspace: one folder with params.yaml, dvc.yaml, data/, its own git and DVC state.
+
+Every path that dvc.yaml names is built here, once; a test compares the two. Domains are
+``source`` and the targets.
+
+    data/source/<class>/...              labelled images
+    data/<target>/images/...             flat, or in class folders (labels then serve the hold-out only)
+    data/<target>/holdout/<class>/...    optional, labelled; spent on the verdict, never trained on
+    data/<target>/arrived/<batch>/...    unlabelled batches taken in by the arrival flow
+    data/<domain>/refused.jsonl          what the importer could not copy, one {"path", "reason"} a line
+    results/<stage>/<domain or target>/  what a stage leaves
+    registry/<target>/                   versions, aliases, history
+    landing/<target>/<batch>/            batches waiting to be taken in
+    .acclimate/                          mutex, scratch of interrupted stages, local Prefect state; not in git
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of a workspace; touches nothing on disk."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def dvc_yaml(self) -> Path:
+        return self.root / "dvc.yaml"
+
+    @property
+    def dvc_lock(self) -> Path:
+        return self.root / "dvc.lock"
+
+    @property
+    def private(self) -> Path:
+        return self.root / ".acclimate"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+    def data(self, domain: str) -> Path:
+        return self.root / "data" / domain
+
+    def landing(self, target: str) -> Path:
+        return self.root / "landing" / target
+
+    def registry(self, target: str) -> Path:
+        return self.root / "registry" / target
+
+    def champion(self, target: str) -> Path:
+        """The pointer file that the gate depends on; it always exists, also before the first promotion."""
+        return self.registry(target) / "champion.json"
+
+    def stage(self, stage: str, domain: str | None = None) -> Path:
+        """The folder of a stage's results; ``domain`` is absent for stages that run once."""
+        folder = self.root / "results" / stage
+        return folder / domain if domain else folder
+
+    def scratch(self, stage: str, domain: str | None = None) -> Path:
+        """Where an interrupted stage finds its checkpoints; DVC never touches it."""
+        folder = self.private / "scratch" / stage
+        return folder / domain if domain else folder

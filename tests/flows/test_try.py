@@ -1,0 +1,123 @@
+"""`acclimate try`: two folders in, a workspace and result.json out; bad folders get one clear line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import Finished, Pair, acclimate, settings, write_pictures
+
+
+def test_the_result_has_the_promised_shape(finished: Finished):
+    result = finished.result
+
+    assert result["schema_version"] == 1
+    assert set(result) >= {"targets", "stages", "versions", "digests"}
+    (row,) = result["targets"].values()
+    assert set(row) >= {"source_only", "selected", "oracle", "verdict", "candidates", "quarantined"}
+    assert row["selected"]["n"] == 36
+    assert row["verdict"]["reasons"]
+    assert {candidate["preset"] for candidate in row["candidates"]} == {"source_only", "mcc"}
+    assert all(candidate["holdout_accuracy"] is not None for candidate in row["candidates"])
+
+
+def test_every_stage_reports_status_time_and_memory(finished: Finished):
+    stages = finished.result["stages"]
+
+    assert [stage["name"] for stage in stages] == [
+        "manifest", "manifest", "validate", "features", "features", "finetune", "adapt", "gate", "export", "probe",
+        "report",
+    ]  # fmt: skip
+    assert {stage["status"] for stage in stages} == {"ran"}
+    assert all(stage["seconds"] > 0 and stage["peak_mib"] > 10 for stage in stages)
+
+
+def test_the_workspace_is_complete_and_recorded_in_git(finished: Finished):
+    root = finished.workspace.root
+
+    assert json.loads((root / "result.json").read_text()) == finished.result
+    assert (root / "data" / "source.dvc").exists()
+    assert (root / "dvc.lock").exists()
+    assert (root / finished.result["targets"]["new-camera"]["report"]).exists()
+
+
+def test_a_target_without_labels_gets_null_accuracies_and_at_most_provisional(pair: Pair, tmp_path: Path):
+    done = acclimate("try", pair.source, pair.target, "-w", tmp_path / "w", "--json", *settings("adapt.steps=20"))
+
+    row = json.loads(done.stdout)["targets"]["new-camera"]
+    assert [row[column]["accuracy"] for column in ("source_only", "selected", "oracle")] == [None, None, None]
+    assert row["verdict"]["verdict"] in ("provisional", "hold")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(["missing", "target"], "SOURCE_DIR missing does not exist", id="missing-folder"),
+        pytest.param(["source", "file.txt"], "TARGET_DIR file.txt is not a folder", id="file"),
+        pytest.param(["source", "empty"], "holds no files", id="empty"),
+        pytest.param(["source", "target", "--set", "adapt.stepz=3"], "adapt.stepz: unknown key", id="unknown-setting"),
+        pytest.param(["source", "target", "--set", "adapt.steps=-3"], "adapt.steps: input should be greater", id="bad-value"),
+        pytest.param(["one-class", "target"], "one class", id="one-class"),
+    ],
+)
+def test_unusable_folders_and_settings_end_with_status_2_and_say_why(
+    pair: Pair, tmp_path: Path, arguments: list[str], expected: str
+):
+    shutil.copytree(pair.source, tmp_path / "source")
+    shutil.copytree(pair.target, tmp_path / "target")
+    shutil.copytree(pair.source / "dots", tmp_path / "one-class" / "dots")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("no folder")
+
+    done = acclimate("try", *arguments, "-w", tmp_path / "w", cwd=tmp_path, check=False)
+
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_all_wrong_settings_are_named_at_once(pair: Pair, tmp_path: Path):
+    done = acclimate(
+        "try", pair.source, pair.target, "-w", tmp_path / "w", "--set", "adapt.steps=0", "--set", "gate.confidence=2",
+        check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert "adapt.steps" in done.stderr
+    assert "gate.confidence" in done.stderr
+
+
+def test_class_folders_that_differ_are_named_from_both_sides(pair: Pair, tmp_path: Path):
+    target = tmp_path / "target"
+    write_pictures(target, count=30, first_seed=5000, shifted=True, labelled=True)
+    (target / "dots").rename(target / "spots")
+
+    done = acclimate("try", pair.source, target, "-w", tmp_path / "w", *settings(), check=False)
+
+    assert done.returncode == 2
+    assert "dots" in done.stderr
+    assert "spots" in done.stderr
+
+
+def test_labels_planted_in_the_adapt_and_select_splits_change_no_model(finished: Finished, pair: Pair, tmp_path: Path):
+    """Rule 1: the same images in class folders that lie about them, the same hold-out, identical bytes."""
+    target = tmp_path / "new camera"
+    for number, picture in enumerate(sorted(pair.target.iterdir())):
+        place = target / ("bars", "dots", "plain")[number % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, place)
+
+    done = acclimate("try", pair.source, target, "--holdout", pair.holdout, "-w", tmp_path / "w", "--json", *settings())
+
+    assert json.loads(done.stdout)["digests"] == finished.result["digests"]
+
+
+def test_json_output_is_the_only_thing_on_stdout(finished: Finished, pair: Pair):
+    done = acclimate(
+        "try", pair.source, pair.target, "--holdout", pair.holdout, "-w", finished.workspace.root, "--json", *settings()
+    )
+
+    result = json.loads(done.stdout)
+    assert {stage["status"] for stage in result["stages"]} == {"unchanged"}

@@ -1,0 +1,105 @@
+"""A 2-D world whose domain shift lies on a known axis, and the shortest training loop that can use it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.losses.batch import JointBatch
+
+Toy = Callable[..., "Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trained toy does."""
+
+    source_accuracy: float
+    target_accuracy: float
+    use_of_shifted_axis: float
+    """Encoder weight on axis 1 (which shifts) over its weight on axis 0 (which does not)."""
+
+
+def toy_domain(shift: float, generator: torch.Generator, rows: int = 96) -> tuple[Tensor, Tensor]:
+    """Points and classes: axis 0 tells the classes apart weakly, axis 1 strongly but moves by ``shift``."""
+    labels = torch.arange(rows) % 2
+    sign = 2.0 * labels - 1
+    noise = 0.3 * torch.randn(rows, 2, generator=generator)
+    return torch.stack([sign, 2 * sign + shift], dim=1) + noise, labels
+
+
+@pytest.fixture
+def train_toy() -> Toy:
+    """Trains a linear encoder and head on source labels plus ``multiplier`` times a target loss."""
+
+    def train(
+        term: nn.Module, *, shift: float, multiplier: float = 1.0, seed: int = 0, steps: int = 300
+    ) -> Outcome:
+        generator = torch.Generator().manual_seed(seed)
+        source, labels = toy_domain(0.0, generator)
+        target, _ = toy_domain(shift, generator)
+        torch.manual_seed(seed)
+        encoder, head = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
+        parameters = [*encoder.parameters(), *head.parameters(), *term.parameters()]
+        optimiser = torch.optim.SGD(parameters, lr=0.1)
+        for step in range(steps):
+            batch = _forward(encoder, head, source, target, progress=step / steps)
+            loss = functional.cross_entropy(batch.source_logits_BC, labels) + multiplier * term(batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        with torch.no_grad():
+            batch = _forward(encoder, head, source, target, progress=1.0)
+        unshifted, shifted = encoder.weight.detach().norm(dim=0).tolist()
+        return Outcome(
+            source_accuracy=_accuracy(batch.source_logits_BC, labels),
+            target_accuracy=_accuracy(batch.target_logits_BC, labels),
+            use_of_shifted_axis=shifted / unshifted,
+        )
+
+    return train
+
+
+def _forward(
+    encoder: nn.Module, head: nn.Module, source: Tensor, target: Tensor, *, progress: float
+) -> JointBatch:
+    features = encoder(torch.cat([source, target]))
+    logits = head(features)
+    n = len(source)
+    return JointBatch(features[:n], features[n:], logits[:n], logits[n:], progress)
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., JointBatch]:
+    """Random features and logits of two domains; sizes may differ."""
+
+    def make(
+        *,
+        source: int = 6,
+        target: int = 6,
+        width: int = 4,
+        classes: int = 3,
+        progress: float = 1.0,
+        gap: float = 1.0,
+    ) -> JointBatch:
+        generator = torch.Generator().manual_seed(0)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator)
+
+        return JointBatch(
+            draw(source, width).requires_grad_(),
+            (draw(target, width) + gap).requires_grad_(),
+            draw(source, classes).requires_grad_(),
+            draw(target, classes).requires_grad_(),
+            progress,
+        )
+
+    return make

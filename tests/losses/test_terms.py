@@ -1,0 +1,67 @@
+from typing import get_args
+
+import pytest
+
+from tasks.config import DannTerm, LossTerm, MccTerm, MmdTerm
+from tasks.errors import ConfigError
+from tasks.losses.dann import DomainAdversarial
+from tasks.losses.mcc import MinimumClassConfusion
+from tasks.losses.mmd import MultiKernelMmd
+from tasks.losses.terms import build_terms
+
+DANN = DannTerm(loss="dann", weight=0.7, hidden=16)
+MMD = MmdTerm(loss="mmd", weight=0.5, num_kernels=3)
+MCC = MccTerm(loss="mcc", weight=2.0, temperature=1.5)
+
+
+def test_terms_become_modules_in_the_order_given():
+    (mcc_weight, mcc), (mmd_weight, mmd) = build_terms([MCC, MMD], feature_width=4, num_classes=3)
+
+    assert isinstance(mcc, MinimumClassConfusion)
+    assert (mcc_weight, mcc.temperature, mcc.num_classes) == (2.0, 1.5, 3)
+    assert isinstance(mmd, MultiKernelMmd)
+    assert (mmd_weight, mmd.num_kernels) == (0.5, 3)
+
+
+def test_weight_of_dann_goes_into_the_reversal_and_not_onto_the_loss():
+    ((multiplier, dann),) = build_terms([DANN], feature_width=4, num_classes=3)
+
+    assert isinstance(dann, DomainAdversarial)
+    assert multiplier == 1.0
+    assert dann.weight == 0.7
+    assert [tuple(p.shape) for p in dann.parameters()] == [(16, 4), (16,), (16, 16), (16,), (1, 16), (1,)]
+
+
+def test_source_only_has_no_terms():
+    assert build_terms([], feature_width=4, num_classes=3) == []
+
+
+@pytest.mark.parametrize("term", [DANN, MMD, MCC], ids=lambda term: term.loss)
+def test_every_term_of_the_config_answers_the_trainer(term, make_batch):
+    ((_, module),) = build_terms([term], feature_width=4, num_classes=3)
+    value = module(make_batch(source=6, target=5, width=4, classes=3, progress=0.5))
+
+    assert value.shape == ()
+    assert value.requires_grad
+    assert module.name == term.loss
+    assert all(isinstance(number, float) for number in module.diagnostics().values())
+
+
+def test_the_test_above_knows_every_term_of_the_config():
+    union, *_ = get_args(LossTerm)
+
+    assert set(get_args(union)) == {DannTerm, MmdTerm, MccTerm}
+
+
+def test_the_same_loss_twice_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"a preset of adapt\.presets names mcc twice: keep one of each"):
+        build_terms([MCC, MMD, MCC], feature_width=4, num_classes=3)
+
+
+def test_a_term_holds_no_state_but_the_discriminator():
+    terms = build_terms([DANN, MMD, MCC], feature_width=4, num_classes=3)
+
+    states = {module.name: list(module.state_dict()) for _, module in terms}
+
+    assert states["mmd"] == states["mcc"] == []
+    assert all(name.startswith("discriminator.") for name in states["dann"])

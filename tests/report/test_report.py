@@ -1,0 +1,568 @@
+"""The report and the model card, judged by the two files the stage leaves."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from safetensors.numpy import load_file, save_file
+
+from tasks import report
+from tasks.config import GateRules, Params
+from tasks.errors import BadInput
+from tasks.files import read_json, write_json
+from tasks.workspace import Workspace
+from tests.report.workspaces import (
+    CASES,
+    HOLD,
+    HOSTILE,
+    HOSTILE_CLASSES,
+    HOSTILE_PATHS,
+    PROMOTE,
+    PROVISIONAL,
+    REJECT,
+    Case,
+    build_workspace,
+)
+
+Build = Callable[[Case], Workspace]
+VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
+ALL = [*CASES.values(), HOSTILE]
+
+
+class Page(HTMLParser):
+    """A parsed page: text, elements with their attributes, and tables by id as rows of cell texts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = defaultdict(list)
+        self.parts: list[str] = []
+        self.by_id: dict[str, str] = defaultdict(str)
+        self.misnested: list[str] = []
+        self._open: list[tuple[str, str | None]] = []
+        self.feed(html)
+        self.close()
+        self.misnested += [f"<{tag}> is never closed" for tag, _ in self._open]
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.parts).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag == "tr" and (table := self._table()):
+            self.tables[table].append([])
+        if tag in ("td", "th") and (table := self._table()):
+            self.tables[table][-1].append("")
+        if tag not in VOID:
+            self._open.append((tag, attributes.get("id")))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open[-1][0] != tag:
+            self.misnested.append(f"</{tag}> closes {self._open[-1:]}")
+            return
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if any(tag == "style" for tag, _ in self._open):
+            return
+        self.parts.append(data)
+        for _, name in self._open:
+            if name:
+                self.by_id[name] += data
+        if (table := self._table()) and any(tag in ("td", "th") for tag, _ in self._open):
+            self.tables[table][-1][-1] += data
+
+    def _table(self) -> str | None:
+        return next((name for tag, name in reversed(self._open) if tag == "table"), None)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+def written(workspace: Workspace, params: Params, case: Case) -> tuple[str, str]:
+    """The HTML and the model card that the stage writes."""
+    report.run(workspace, params, case.target)
+    folder = workspace.stage("report", case.target)
+    return (folder / "report.html").read_text("utf-8"), (folder / "MODEL_CARD.md").read_text("utf-8")
+
+
+def edit(path: Path, **changes: Any) -> None:
+    write_json(path, read_json(path) | changes)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str, tuple[Workspace, Page, str]]:
+    """For every case by its target: the workspace, the parsed page and the model card."""
+    made = {}
+    for case in ALL:
+        workspace = build_workspace(tmp_path_factory.mktemp("report") / "ws", case)
+        html, card = written(workspace, params, case)
+        made[case.target] = workspace, Page(html), card
+    return made
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_verdict_comes_first_with_its_reasons_and_warnings(pages, case):
+    _, page, card = pages[case.target]
+    top = page.by_id["verdict"]
+    assert page.by_id["verdict-word"] == case.verdict
+    assert page.text.index(case.verdict) < page.text.index("Accuracy on")
+    assert [line for line in (*case.reasons, *case.warnings) if line not in top] == []
+    assert "2 images of the target are shorter than 32 px on a side" in page.by_id["warnings"]
+    assert card.splitlines()[2].startswith(f"**Verdict: {case.verdict}.**")
+
+
+@pytest.mark.parametrize(
+    ("case", "commands", "never"),
+    [
+        (PROMOTE, ["acclimate promote optdigits"], "--force"),
+        (
+            PROVISIONAL,
+            [
+                "acclimate run --target depot-north",
+                'acclimate promote depot-north --force --by "YOUR NAME" --reason "WHY"',
+            ],
+            "rollback",
+        ),
+        (HOLD, ["acclimate run --target depot-west"], "acclimate promote"),
+        (REJECT, ["acclimate run --target photo-digits"], "acclimate promote"),
+    ],
+    ids=CASES,
+)
+def test_the_next_step_is_a_command_to_copy(pages, case, commands, never):
+    _, page, card = pages[case.target]
+    assert [command for command in commands if command not in page.by_id["next"]] == []
+    assert [command for command in commands if f"   {command}\n" not in card] == []
+    assert never not in page.by_id["next"]
+
+
+def test_without_labels_the_next_step_says_what_to_label_and_where(pages):
+    _, page, _ = pages[PROVISIONAL.target]
+    steps = page.by_id["next"]
+    assert "Label at least 50 images of depot-north, beginning with the 87 images of" in steps
+    assert "results/gate/depot-north/to_label.csv" in steps
+    assert "data/depot-north/holdout/<class>/" in steps
+    assert len(page.tables["label-table"]) == 1 + 87
+
+
+def test_an_undecided_gain_is_told_how_many_labels_would_decide_it(build: Build, params: Params):
+    workspace = build(HOLD)
+    verdict = workspace.stage("gate", HOLD.target) / "verdict.json"
+    proof = read_json(verdict)["evidence"] | {"gain": 0.03, "smallest_detectable_gain": 0.09}
+    edit(verdict, evidence=proof)
+    # A third of the detectable gain needs nine times the 120 labels: 1,080, rounded up to two digits.
+    assert (
+        "about 1,100 in all for a gain of this size"
+        in Page(written(workspace, params, HOLD)[0]).by_id["next"]
+    )
+
+
+def test_a_champion_offers_the_way_back(build: Build, params: Params):
+    champion = {"version": 4, "accuracy": 0.8}
+    page = Page(written(build(replace(PROMOTE, champion=champion)), params, PROMOTE)[0])
+    assert "acclimate rollback optdigits" in page.by_id["next"]
+    assert "0.8" in page.by_id["champion"]
+
+
+def test_the_three_columns_are_the_numbers_of_the_verdict(pages):
+    workspace, page, card = pages[PROMOTE.target]
+    verdict = read_json(workspace.stage("gate", PROMOTE.target) / "verdict.json")
+    rows = {re.sub(r"\s+", " ", row[0]): row[1:] for row in page.tables["result-table"][1:]}
+    accuracies = [verdict[key]["accuracy"] for key in ("source_only", "selected", "oracle")]
+    assert rows["Accuracyshare of images named right"] == [f"{a * 100:.1f}\u00a0%" for a in accuracies]
+    assert rows["Labelled images, nthe hold-out"] == ["359"] * 3
+    gain, oracle = (f"+{(a - accuracies[0]) * 100:.1f}" for a in accuracies[1:])
+    assert rows["Gain over source-onlyin percentage points"] == ["baseline", gain, oracle]
+    proof = verdict["evidence"]
+    low, high = (f"{end * 100:+.1f}" for end in proof["interval"])
+    assert (
+        rows["95\u00a0% interval of the gainpaired bootstrap, points".replace("\u00a0", " ")][1]
+        == f"{low} to {high}"
+    )
+    assert rows["Wrong to right / right to wrongimages"][1] == f"{proof['better']} / {proof['worse']}"
+    assert rows["McNemar pone-sided, exact"][1] == "below 0.0001"
+    detectable = next(cells for title, cells in rows.items() if title.startswith("Smallest detectable gain"))
+    assert detectable[1] == f"{proof['smallest_detectable_gain'] * 100:.1f}"
+    assert f"| Accuracy | {accuracies[0] * 100:.1f}\u00a0% |" in card
+
+
+def test_where_there_are_no_labels_every_number_that_needs_them_says_so(pages):
+    _, page, card = pages[PROVISIONAL.target]
+    measured = page.tables["result-table"][2:]
+    assert len(measured) == 6
+    assert {cell for row in measured for cell in row[1:]} == {"no labels"}
+    assert {row[6] for row in page.tables["candidates-table"][1:]} == {"no labels"}
+    assert not any(name.startswith("confusion") for name in page.tables)
+    assert "classes-table" not in page.tables
+    assert "| Accuracy | no labels | no labels | no labels |" in card
+
+
+def test_every_candidate_is_listed_with_scores_ranks_vetoes_and_accuracy(pages):
+    workspace, page, _ = pages[REJECT.target]
+    rows = {
+        row["name"]: row
+        for row in read_json(workspace.stage("gate", REJECT.target) / "verdict.json")["candidates"]
+    }
+    table = page.tables["candidates-table"][1:]
+    assert len(table) == len(rows) == 4
+    shown = {next(name for name in rows if row[0].startswith(name)): row for row in table}
+    for name, row in rows.items():
+        expected = [f"{row['scores'][key]:.3f}{row['ranks'][key]}" for key in report.SCORES]
+        expected += [f"{row['rank_sum']:g}", f"{row['source_accuracy'] * 100:.1f}\u00a0%"]
+        assert shown[name][1:6] == expected
+        assert shown[name][6] == f"{row['holdout_accuracy'] * 100:.1f}\u00a0%"
+    assert REJECT.vetoes["mcc-0"] in shown["mcc-0"][7]
+    assert "selected" in shown["dann-0"][0]
+
+
+def test_a_diverged_candidate_is_listed_last_and_told_in_the_story(pages):
+    _, page, _ = pages[PROVISIONAL.target]
+    assert page.tables["candidates-table"][-1][0] == "dann-1diverged"
+    assert "1 candidate diverged" in page.by_id["verdict"]
+
+
+@pytest.mark.parametrize("case", [PROMOTE, HOLD, REJECT], ids=lambda case: case.verdict)
+def test_classes_and_confusion_matrices_hold_the_counts_of_the_verdict(pages, case):
+    workspace, page, _ = pages[case.target]
+    verdict = read_json(workspace.stage("gate", case.target) / "verdict.json")
+    for number, key in enumerate(("source_only", "selected"), 1):
+        matrix = page.tables[f"confusion-{number}"]
+        assert matrix[0][1:] == list(case.classes)
+        assert [[int(cell) for cell in row[1:]] for row in matrix[1:]] == verdict["confusion"][key]
+    shown = [row[:4] for row in page.tables["classes-table"][1:]]
+    assert shown == [
+        [row["class"], str(row["n"]), report.percent(row["source_only"]), report.percent(row["selected"])]
+        for row in verdict["per_class"]
+    ]
+
+
+def test_a_class_without_images_has_no_recall(build: Build, params: Params):
+    workspace = build(HOLD)
+    verdict = workspace.stage("gate", HOLD.target) / "verdict.json"
+    rows = read_json(verdict)["per_class"]
+    edit(verdict, per_class=[rows[0] | {"n": 0, "source_only": None, "selected": None}, *rows[1:]])
+    table = Page(written(workspace, params, HOLD)[0]).tables["classes-table"]
+    assert table[1][1:5] == ["0", "—", "—", "—"]
+
+
+def test_more_classes_than_a_matrix_can_show_become_a_list_of_the_largest_confusions(
+    build: Build, params: Params
+):
+    case = replace(HOLD, classes=tuple(f"class {i:02}" for i in range(40)), num_holdout=400)
+    workspace = build(case)
+    page = Page(written(workspace, params, case)[0])
+    confusion = read_json(workspace.stage("gate", case.target) / "verdict.json")["confusion"]
+    off_diagonal = [
+        max(confusion["source_only"][i][j], confusion["selected"][i][j])
+        for i in range(40)
+        for j in range(40)
+        if i != j
+    ]
+    rows = page.tables["confusion-1"][1:]
+    assert len(rows) == report.MAX_MATRIX_CLASSES
+    assert max(int(rows[0][2]), int(rows[0][3])) == max(off_diagonal)
+    assert "confusion-2" not in page.tables
+
+
+def test_the_map_shows_at_most_the_allowed_points_of_each_domain(pages, params: Params):
+    workspace, page, _ = pages[REJECT.target]
+    outputs = load_file(workspace.stage("adapt", REJECT.target) / "dann-0" / "outputs.safetensors")
+    paths = [
+        attributes
+        for tag, attributes in page.elements
+        if tag == "path" and "dot" in (attributes.get("class") or "")
+    ]
+    by_domain = {
+        kind: [str(path["d"]).count("M") for path in paths if str(path["class"]).endswith(f" {kind}")]
+        for kind in ("source", "target")
+    }
+    assert len(outputs["validation.features"]) == 500 > params.report.max_map_points
+    assert by_domain == {"source": [400, 400], "target": [350, 350]}
+    by_class = sum(str(path["d"]).count("M") for path in paths if path.get("style"))
+    assert by_class == 2 * (400 + 350)
+
+
+def test_features_that_are_not_finite_leave_the_map_out_and_say_so(build: Build, params: Params):
+    workspace = build(HOLD)
+    path = workspace.stage("adapt", HOLD.target) / "mmd-0" / "outputs.safetensors"
+    outputs = load_file(path)
+    outputs["select.features"][3, 2] = np.nan
+    save_file(outputs, path)
+    page = Page(written(workspace, params, HOLD)[0])
+    assert "After, mmd-0: no map" in page.by_id["map"]
+
+
+def test_when_source_only_is_selected_there_is_no_after_and_it_may_ship(build: Build, params: Params):
+    case = replace(HOLD, selected="source_only-0", champion=None, to_label=0)
+    html, card = written(build(case), params, case)
+    page = Page(html)
+    assert "source-only remains the choice" in page.by_id["verdict-title"]
+    assert "acclimate promote depot-west" in page.by_id["next"]
+    assert "no picture after adaptation" in page.by_id["map"]
+    assert "confusion-2" not in page.tables
+    assert "source-only remains the choice" in card
+
+
+def test_curves_show_every_method_and_the_discriminator_only_where_there_is_one(pages):
+    _, page, _ = pages[PROMOTE.target]
+    ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
+    curves = [name for name in ids if str(name).startswith("curve-") and str(name).endswith("-t")]
+    assert curves == [
+        "curve-1-source-t", "curve-2-source-t", "curve-2-target-t", "curve-2-discriminator-t",
+        "curve-3-source-t", "curve-3-target-t", "curve-4-source-t", "curve-4-target-t",
+    ]  # fmt: skip
+    assert "this is the baseline that has seen no target image" in page.by_id["training"]
+
+
+def test_quarantined_files_and_conversions_are_listed(pages):
+    _, page, card = pages[PROMOTE.target]
+    assert page.tables["quarantine-target"][1:] == [list(row) for row in sorted(PROMOTE.quarantined)]
+    assert [row[1:3] for row in page.tables["conversions-table"][1:]] == [
+        ["16-bit grey scaled to 8 bits", "12"],
+        ["alpha laid on white", "3"],
+    ]
+    assert "images/7/Thumbs.db: not an image" in card
+
+
+def test_two_notes_on_one_file_are_told_apart(build: Build, params: Params):
+    workspace = build(HOLD)
+    path = workspace.stage("manifest", "source") / "manifest.parquet"
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(path).to_pydict()
+    table["note"][5] = "CMYK converted to RGB; alpha laid on white"
+    parquet.write_table(pa.table(table), path)
+    edit(path.with_name("manifest.json"), notes={"CMYK converted to RGB": 1, "alpha laid on white": 1})
+    rows = Page(written(workspace, params, HOLD)[0]).tables["conversions-table"][1:]
+    assert [row[3] for row in rows] == [table["path"][5]] * 2
+
+
+def test_a_long_list_is_cut_and_names_the_file_that_holds_it_whole(build: Build, params: Params):
+    many = tuple((f"images/{i:04}.jpg", "truncated") for i in range(report.MAX_LISTED + 7))
+    page = Page(written(build(replace(HOLD, quarantined=many, to_label=0)), params, HOLD)[0])
+    assert len(page.tables["quarantine-target"]) == 1 + report.MAX_LISTED
+    assert (
+        "207 files, the first 200 are shown; all are in results/manifest/depot-west/manifest.json"
+        in page.text
+    )
+
+
+def test_digests_and_checks_are_those_of_the_files(pages):
+    workspace, page, card = pages[PROMOTE.target]
+    verdict = read_json(workspace.stage("gate", PROMOTE.target) / "verdict.json")
+    model = read_json(workspace.stage("export", PROMOTE.target) / "export.json")["model_sha256"]
+    shown = {row[1] for row in page.tables["digests-table"][1:]}
+    assert {
+        verdict["checkpoint_sha256"],
+        verdict["labels_digest"],
+        *verdict["data_digest"].values(),
+        model,
+    } == shown
+    assert all(digest in card for digest in shown)
+    assert len(page.tables["checks-table"]) == 1 + 5
+    assert page.tables["checks-table"][1][2].strip() == "warning"
+    assert [row[1].strip() for row in page.tables["probe-table"][1:]] == ["passed"] * 4
+
+
+# Evidence that does not hold together ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "changes", "told"),
+    [
+        ("probe", "verdict.json", {"model_sha256": "0" * 64}, "Digests of the model file differ"),
+        ("export", "export.json", {"checkpoint_sha256": "0" * 64}, "Digests of the checkpoint differ"),
+        (
+            "gate",
+            "verdict.json",
+            {"data_digest": {"source": "0" * 64, "target": None}},
+            "Digests of the source images",
+        ),
+        ("gate", "verdict.json", {"labels_digest": "0" * 64}, "Digests of the labels of the hold-out differ"),
+        (
+            "probe",
+            "verdict.json",
+            {"passed": False, "reasons": ["outputs are not finite"]},
+            "outputs are not finite",
+        ),
+        ("validate", "verdict.json", {"passed": False, "reasons": ["3 images only"]}, "3 images only"),
+    ],
+)
+def test_a_broken_chain_of_evidence_stands_at_the_top_and_takes_back_the_promotion(
+    build: Build, params: Params, stage, file, changes, told
+):
+    workspace = build(PROMOTE)
+    edit(workspace.stage(stage, PROMOTE.target) / file, **changes)
+    html, card = written(workspace, params, PROMOTE)
+    page = Page(html)
+    assert told in page.by_id["verdict"]
+    assert "It cannot be released as it stands." in page.by_id["verdict-title"]
+    assert "acclimate promote" not in page.by_id["next"] + card
+    assert "acclimate run --target optdigits" in page.by_id["next"]
+
+
+def test_a_promotion_waits_for_the_export_and_the_probe(build: Build, params: Params):
+    workspace = build(PROMOTE)
+    (workspace.stage("export", PROMOTE.target) / "export.json").unlink()
+    (workspace.stage("probe", PROMOTE.target) / "verdict.json").unlink()
+    page = Page(written(workspace, params, PROMOTE)[0])
+    assert "The selected model has not been exported yet." in page.by_id["verdict"]
+    assert "The selected model has not been probed yet." in page.by_id["verdict"]
+    assert "acclimate promote" not in page.by_id["next"]
+    assert "No model has been exported." in page.by_id["model"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "gate/depot-west/verdict.json", "adapt/depot-west/candidates.json", "manifest/source/manifest.json",
+        "manifest/depot-west/manifest.parquet", "validate/depot-west/verdict.json", "finetune/training.json",
+    ],
+)  # fmt: skip
+def test_a_missing_file_is_named_with_the_command_that_makes_it(build: Build, params: Params, file):
+    workspace = build(HOLD)
+    path = workspace.root / "results" / file
+    path.unlink()
+    with pytest.raises(BadInput) as error:
+        report.run(workspace, params, HOLD.target)
+    assert str(error.value) == f"{path} does not exist. Run the stage that writes it: `acclimate run`."
+    assert not workspace.stage("report", HOLD.target).exists()
+
+
+# The page as a file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.target)
+def test_equal_inputs_give_equal_bytes_in_any_folder(tmp_path: Path, pages, params: Params, case):
+    elsewhere = build_workspace(tmp_path / "elsewhere", case)
+    written(elsewhere, params, case)
+    again = written(elsewhere, params, case)
+    folder = pages[case.target][0].stage("report", case.target)
+    assert again[0] == (folder / "report.html").read_text("utf-8")
+    assert again[1] == (folder / "MODEL_CARD.md").read_text("utf-8")
+    assert sorted(path.name for path in folder.iterdir()) == ["MODEL_CARD.md", "report.html"]
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.target)
+def test_the_page_holds_no_time_and_no_absolute_path(pages, case):
+    workspace, _, card = pages[case.target]
+    html = (workspace.stage("report", case.target) / "report.html").read_text("utf-8")
+    for text in (html, card):
+        assert str(workspace.root) not in text
+        assert not re.search(r"20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d", text)
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.target)
+def test_the_page_loads_nothing_and_runs_nothing(pages, case):
+    workspace, page, _ = pages[case.target]
+    assert page.count("script") == page.count("iframe") == page.count("img") == page.count("object") == 0
+    loads = [
+        value for _, attributes in page.elements for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href")
+    ]  # fmt: skip
+    assert [value for value in loads if not str(value).startswith(("#", "data:,"))] == []
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    style = re.search(
+        "<style>(.*)</style>", (workspace.stage("report", case.target) / "report.html").read_text(), re.S
+    )
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+    policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert str(policy).startswith("default-src 'none';")
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.target)
+def test_the_page_is_well_formed_and_can_be_read_aloud(pages, case):
+    _, page, _ = pages[case.target]
+    assert page.misnested == []
+    ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids)) > 20
+    referred = [str(a[key]).lstrip("#").split() for _, a in page.elements for key in ("href", "aria-labelledby")
+                if a.get(key) and not str(a[key]).startswith("data:")]  # fmt: skip
+    assert {name for names in referred for name in names} <= set(ids)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert page.count("table") == page.count("caption") > 5
+    assert all(a.get("scope") in ("row", "col") for tag, a in page.elements if tag == "th")
+    pictures = [a for tag, a in page.elements if tag == "svg" and a.get("aria-hidden") != "true"]
+    assert pictures
+    assert all(a.get("role") == "img" and a.get("aria-labelledby") for a in pictures)
+
+
+def test_hostile_names_are_shown_as_text_and_change_nothing(pages):
+    _, page, _ = pages[HOSTILE.target]
+    shown = {row[0] for row in page.tables["quarantine-target"][1:]}
+    assert shown == {report.visible(path) for path in HOSTILE_PATHS}
+    assert r"line\nbreak.jpg" in shown
+    assert r"reversed \u202egpj.exe" in shown
+    assert r"undecodable \udcff.jpg" in shown
+    assert [row[0] for row in page.tables["classes-table"][1:]] == [
+        report.visible(name) for name in HOSTILE_CLASSES
+    ]
+    assert page.count("h1") == 1
+    assert not report.INVISIBLE.search("".join(page.parts).replace("\n", ""))
+
+
+def test_hostile_names_are_plain_text_in_the_model_card(pages):
+    card = pages[HOSTILE.target][2]
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(card)
+    inline = [child for token in tokens for child in token.children or []]
+    assert {token.type for token in tokens + inline} & {
+        "html_block",
+        "html_inline",
+        "link_open",
+        "image",
+    } == set()
+    text = [
+        "".join(child.content for child in token.children or []) for token in tokens if token.type == "inline"
+    ]
+    for name in (*HOSTILE_CLASSES, *HOSTILE_PATHS):
+        assert any(report.visible(name) in line for line in text), name
+    # An unescaped bar would give a row more cells, and an unescaped newline would end the table.
+    assert text.count("Recall") == 0
+    per_class = next(i for i, line in enumerate(text) if line == "Source-only recall")
+    assert text[per_class + 3 : per_class + 3 + 5 * len(HOSTILE_CLASSES) : 5] == list(
+        map(report.visible, HOSTILE_CLASSES)
+    )
+
+
+def test_a_curve_that_diverges_to_null_breaks_its_line(build: Build, params: Params):
+    workspace = build(HOLD)
+    path = workspace.stage("adapt", HOLD.target) / "dann-0" / "training.json"
+    curve = read_json(path)["curve"]
+    for row in curve[100:120]:
+        row["source_loss"] = None
+    path.write_text(json.dumps({"curve": curve}))
+    assert Page(written(workspace, params, HOLD)[0]).misnested == []
+
+
+def test_a_new_rule_of_the_gate_is_listed_even_before_the_report_has_words_for_it(
+    build: Build, params: Params
+):
+    class MoreRules(GateRules):
+        min_wonder: float
+
+    gate = params.gate.model_copy(update={"rules": MoreRules(max_p_value=0.05, min_wonder=0.5)})
+    more = params.model_copy(update={"gate": gate})
+    page = Page(written(build(HOLD), more, HOLD)[0])
+    assert "McNemar p against source-only at most 0.05" in page.by_id["result"]
+    assert "min_wonder: 0.5" in page.by_id["result"]
+    assert "lower end of the gain" not in page.by_id["result"]

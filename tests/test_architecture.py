@@ -1,0 +1,195 @@
+"""The house as drawn: imports point down, and dvc.yaml, the code, the flows and params.yaml agree."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.pipeline import DOMAIN_STAGES, ORDER, TARGET_STAGES, walk
+from flows.stage import StageRun
+from flows.stage_process import STAGES
+from tasks.config import Params, load_params
+from tasks.provenance import code_files
+from tests.tiny import CHECKOUT
+
+PIPELINE = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text())["stages"]
+STAGE_MODULES = {f"tasks.{stage}" for stage in STAGES}
+FOUNDATION = {f"tasks.{name}" for name in ("config", "files", "errors", "workspace", "devices", "provenance")}
+PARTS = ("tasks.models", "tasks.losses", "tasks.domains", "tasks.selection")
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("flows", "tasks", "deploy"):
+        for path in (CHECKOUT / package).rglob("*.py"):
+            found[".".join(path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__")] = path
+    assert len(found) > 40
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def layer(module: str) -> str:
+    if module.startswith(("flows", "deploy")):
+        return module.split(".")[0]
+    if module in FOUNDATION or module == "tasks":
+        return "foundation"
+    if module.startswith(PARTS):
+        return "parts"
+    if module.startswith("tasks.engine"):
+        return "engine"
+    return "stage"
+
+
+ALLOWED = {
+    "foundation": {"foundation"},
+    "parts": {"foundation", "parts"},
+    "engine": {"foundation", "parts", "engine"},
+    "stage": {"foundation", "parts", "engine", "stage"},
+    "deploy": {"foundation", "parts", "deploy"},
+    "flows": {"foundation", "parts", "engine", "stage", "deploy", "flows"},
+}
+
+
+def test_imports_point_down():
+    known = modules()
+    upward = [
+        f"{module} imports {name}"
+        for module, path in known.items()
+        for name in imports(path)
+        if name in known and layer(name) not in ALLOWED[layer(module)]
+    ]
+
+    assert upward == []
+
+
+@pytest.mark.parametrize(
+    ("library", "places"),
+    [
+        ("prefect", ("flows",)),
+        ("great_expectations", ("tasks.validate",)),
+        ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.devices", "tasks.features", "tasks.finetune",
+                   "tasks.adapt", "tasks.export")),
+        ("dvc", ()),
+    ],
+)  # fmt: skip
+def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[str, ...]):
+    strays = [
+        module
+        for module, path in modules().items()
+        if any(name.split(".")[0] == library for name in imports(path)) and not module.startswith(places or ("-",))
+    ]
+
+    assert strays == []
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("flows.cli", {"torch", "prefect", "great_expectations", "pandas", "onnxruntime", "sklearn", "matplotlib", "PIL"}),
+        ("deploy.server.app", {"torch", "prefect", "great_expectations", "pandas", "sklearn", "matplotlib"}),
+        ("tasks.gate", {"torch", "prefect", "great_expectations"}),
+        ("tasks.probe", {"torch", "prefect", "great_expectations"}),
+        ("tasks.report", {"torch", "prefect", "great_expectations"}),
+    ],
+)
+def test_importing_a_module_does_not_load(module: str, absent: set[str]):
+    code = f"import sys, {module}; print(sorted({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_code_deps_of_a_stage_are_exactly_what_it_imports(stage: str):
+    declared = [dep for dep in PIPELINE[stage]["deps"] if dep.startswith(("tasks/", "deploy/", "flows/"))]
+
+    assert sorted(declared) == code_files(f"tasks.{stage}")
+    assert "requirements.lock" in PIPELINE[stage]["deps"]
+
+
+def test_stages_modules_flows_and_pipeline_have_the_same_names():
+    assert set(PIPELINE) == set(STAGES) == set(ORDER)
+    assert set(ORDER) == {*DOMAIN_STAGES, *TARGET_STAGES, "finetune"}
+    assert set(modules()) >= STAGE_MODULES
+    for stage in STAGES:
+        assert PIPELINE[stage]["cmd"].split()[:3] == ["acclimate", "stage", stage]
+
+
+def test_the_flow_walks_in_an_order_that_dvc_yaml_allows():
+    walked: list[str] = []
+
+    def note(stage: str, target: str | None) -> StageRun:
+        walked.append(f"{stage}@{target}" if target else stage)
+        return StageRun(stage, target, "ran", 0.0, 0)
+
+    walk(["one", "two"], note)
+
+    made_by = {}
+    for name in walked:
+        stage, _, item = name.partition("@")
+        for out in PIPELINE[stage]["outs"]:
+            path = next(iter(out)) if isinstance(out, dict) else out
+            made_by[path.replace("${item.domain}", item).replace("${item.target}", item)] = name
+    assert len(walked) == 3 + 3 + 1 + 2 * 6
+    for name in walked:
+        stage, _, item = name.partition("@")
+        for dep in PIPELINE[stage]["deps"]:
+            dep = dep.replace("${item.domain}", item).replace("${item.target}", item)
+            makers = [maker for path, maker in made_by.items() if dep == path or dep.startswith(f"{path}/")]
+            for maker in makers:
+                assert walked.index(maker) < walked.index(name), f"{name} reads {dep} before {maker} made it"
+
+
+def test_every_parameter_that_a_stage_depends_on_exists():
+    params = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+    for stage, definition in PIPELINE.items():
+        for key in definition["params"]:
+            value = params
+            for part in key.split("."):
+                assert part in value, f"dvc.yaml: stage {stage} names the parameter {key}"
+                value = value[part]
+
+
+def test_both_parameter_files_describe_a_run_and_have_the_same_keys():
+    def keys(value: object, prefix: str = "") -> set[str]:
+        if not isinstance(value, dict) or prefix == "adapt.presets.":
+            return {prefix}
+        return {key for name, inner in value.items() for key in keys(inner, f"{prefix}{name}.")}
+
+    files = [CHECKOUT / "params.yaml", CHECKOUT / "tasks" / "templates" / "params.yaml"]
+
+    assert [isinstance(load_params(path), Params) for path in files] == [True, True]
+    demo, photographs = (keys(yaml.safe_load(path.read_text())) for path in files)
+    assert demo == photographs
+
+
+def test_every_parameter_says_what_it_is():
+    sections = [field.annotation for field in Params.model_fields.values()]
+    fields = {
+        f"{section.__name__}.{name}": field
+        for section in sections
+        if isinstance(section, type) and hasattr(section, "model_fields")
+        for name, field in section.model_fields.items()
+    }
+
+    assert len(fields) > 50
+    assert [name for name, field in fields.items() if not field.description] == []
+
+
+def test_no_two_stages_share_an_output():
+    outs = [next(iter(o)) if isinstance(o, dict) else o for stage in PIPELINE.values() for o in stage["outs"]]
+
+    assert len(outs) == len(set(outs)) == 15
