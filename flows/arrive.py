@@ -40,7 +40,9 @@ def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | dict[str, An
         intake = take_in(place, target, load_params(place.params))
         if not intake.taken:
             why = f"{intake.waiting_images} images wait for more" if intake.waiting_images else "nothing new"
-            return Completed(name="Waiting" if intake.waiting_images else "Duplicate", message=f"{target}: {why}")
+            return Completed(
+                name="Waiting" if intake.waiting_images else "Duplicate", message=f"{target}: {why}"
+            )
         add_target(place, target)
         purpose = f"adapt {target} to {len(intake.taken)} new batches"
         result = run_held(place, lock_fd, targets=[target], through=as_task, purpose=purpose)

@@ -23,7 +23,9 @@ app = typer.Typer(
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="The workspace's folder.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who decides; kept in the registry's history.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the registry's history.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")
+]
 
 DOMAIN_STAGES = ("manifest", "features")
 
@@ -43,10 +45,18 @@ def main() -> None:
 @app.command()
 def run(
     workspace: WorkspaceOption = Path(),
-    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="Only this target; may be repeated.")] = None,
-    no_prefect: Annotated[bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Fail if another run holds the workspace.")] = False,
-    enforce: Annotated[bool, typer.Option("--enforce", help="Exit with 3 unless every verdict is promote.")] = False,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help="Only this target; may be repeated.")
+    ] = None,
+    no_prefect: Annotated[
+        bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")
+    ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Fail if another run holds the workspace.")
+    ] = False,
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Exit with 3 unless every verdict is promote.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Bring the workspace up to date: every stage for every target, and a verdict for each."""
@@ -65,10 +75,19 @@ def run(
 @app.command("try")
 def try_pair(
     source_dir: Annotated[Path, typer.Argument(help="SOURCE_DIR/<class>/* images with labels.")],
-    target_dir: Annotated[Path, typer.Argument(help="Images without labels, flat; class folders serve the hold-out only.")],
-    holdout: Annotated[Path | None, typer.Option(help="Labelled target images, HOLDOUT/<class>/*, for the verdict alone.")] = None,
-    workspace: Annotated[Path | None, typer.Option("--workspace", "-w", help="Where to make the workspace. [default: ./acclimate-TARGET]")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of params.yaml; may be repeated.")] = None,
+    target_dir: Annotated[
+        Path, typer.Argument(help="Images without labels, flat; class folders serve the hold-out only.")
+    ],
+    holdout: Annotated[
+        Path | None, typer.Option(help="Labelled target images, HOLDOUT/<class>/*, for the verdict alone.")
+    ] = None,
+    workspace: Annotated[
+        Path | None,
+        typer.Option("--workspace", "-w", help="Where to make the workspace. [default: ./acclimate-TARGET]"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of params.yaml; may be repeated.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline on any pair of folders, in a workspace of its own."""
@@ -84,7 +103,9 @@ def try_pair(
 @app.command()
 def demo(
     workspace: WorkspaceOption = Path(),
-    no_prefect: Annotated[bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")] = False,
+    no_prefect: Annotated[
+        bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")
+    ] = False,
 ) -> None:
     """Prepare the demo's digits from installed packages and run the pipeline on them."""
     from flows.pipeline import run_pipeline
@@ -105,7 +126,10 @@ def demo(
 
 @app.command()
 def stage(
-    name: Annotated[str, typer.Argument(help="manifest, validate, features, finetune, adapt, gate, export, probe or report.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="manifest, validate, features, finetune, adapt, gate, export, probe or report."),
+    ],
     domain: Annotated[str | None, typer.Argument(help="The domain or target it runs for.")] = None,
 ) -> None:
     """Run one stage in this folder, as dvc.yaml does; use `acclimate run` instead."""
@@ -119,7 +143,9 @@ def stage(
 def promote(
     target: str,
     workspace: WorkspaceOption = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Promote against the verdict; needs --by and --reason.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote against the verdict; needs --by and --reason.")
+    ] = False,
     by: ByOption = "",
     reason: ReasonOption = "",
 ) -> None:
@@ -190,7 +216,9 @@ def export_triton(destination: Path, workspace: WorkspaceOption = Path()) -> Non
 @app.command()
 def up(
     workspace: WorkspaceOption = Path(),
-    port: Annotated[int, typer.Option(help="Port of the Prefect server that is started if none answers.")] = 4200,
+    port: Annotated[
+        int, typer.Option(help="Port of the Prefect server that is started if none answers.")
+    ] = 4200,
 ) -> None:
     """Start (or use) a Prefect server and serve the deployments `retrain` and `adapt-on-arrival`."""
     from flows.up import serve_deployments
@@ -240,14 +268,25 @@ def _print_lines(rows: list[dict[str, Any]], *, json: bool) -> None:
     if json:
         print(json_module.dumps(rows, indent=2, ensure_ascii=False))
     elif rows:
-        print("\n".join(aligned([{key: "-" if value is None else str(value) for key, value in row.items()} for row in rows])))
+        print(
+            "\n".join(
+                aligned(
+                    [
+                        {key: "-" if value is None else str(value) for key, value in row.items()}
+                        for row in rows
+                    ]
+                )
+            )
+        )
     else:
         print("no targets")
 
 
 def _log_to_stderr() -> None:
     # stdout belongs to results.
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
     for noisy in ("httpx", "prefect", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -51,4 +51,6 @@ def send_event(api: str, target: str, digest: str) -> None:
     try:
         httpx.post(f"{api}/events", json=[event], timeout=30).raise_for_status()
     except httpx.HTTPError as error:
-        raise Fault(f"the Prefect server at {api} did not take the event ({error}); the batch waits, emit again") from error
+        raise Fault(
+            f"the Prefect server at {api} did not take the event ({error}); the batch waits, emit again"
+        ) from error

@@ -1,9 +1,9 @@
 """The landing zone: batches of target images, handed in whole and taken in once.
 
-    landing/<target>/<batch>/          waiting; names starting with a dot are not finished yet
-    data/<target>/arrived/<digest>/    taken in
-    landing/<target>/.duplicates/      batches whose content was taken in before
-    arrivals.jsonl                     the ledger, one line a batch
+landing/<target>/<batch>/          waiting; names starting with a dot are not finished yet
+data/<target>/arrived/<digest>/    taken in
+landing/<target>/.duplicates/      batches whose content was taken in before
+arrivals.jsonl                     the ledger, one line a batch
 """
 
 import json
@@ -16,15 +16,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from flows.workspace import import_images
+from flows.workspace import import_images, note_refused
 from tasks.config import DOMAIN_NAME, Params, load_params
+from tasks.domains.images import REFUSED, read_refusals
 from tasks.errors import BadInput
 from tasks.files import atomic_file, fsync_folder, sha256_of_file, sha256_of_lines, write_text
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-REFUSED = "refused.jsonl"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,9 @@ class Intake:
 def check_target_name(target: str) -> None:
     """Raise BadInput unless ``target`` can name a folder, a stage, a URL and an event resource."""
     if not DOMAIN_NAME.fullmatch(target) or target == "source":
-        raise BadInput(f"target name {target!r} must be lower-case letters, digits and dashes, and not `source`")
+        raise BadInput(
+            f"target name {target!r} must be lower-case letters, digits and dashes, and not `source`"
+        )
 
 
 def hand_in(workspace: Workspace, target: str, folder: Path) -> tuple[str, Path | None]:
@@ -55,7 +56,7 @@ def hand_in(workspace: Workspace, target: str, folder: Path) -> tuple[str, Path 
     check_target_name(target)
     landing = workspace.landing(target)
     unnamed = landing / f".incoming-{os.getpid()}"
-    import_images(folder, unnamed)
+    note_refused(unnamed, import_images(folder, unnamed))
     digest = batch_digest(unnamed)
     place = landing / digest
     if digest in ledger(workspace, target) or place.exists():
@@ -92,6 +93,8 @@ def take_in(workspace: Workspace, target: str, params: Params) -> Intake:
         fsync_folder(arrived)
         taken.append(digest)
     for digest in taken:
+        note_refused(workspace.data(target), read_refusals(arrived / digest), inside=f"arrived/{digest}")
+        (arrived / digest / REFUSED).unlink(missing_ok=True)
         _note(workspace, {"target": target, "digest": digest, "images": len(_files(arrived / digest))})
     return Intake(tuple(taken), 0)
 

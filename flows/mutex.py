@@ -37,7 +37,11 @@ def hold(workspace: Workspace, *, purpose: str, wait: bool = True) -> Iterator[i
     descriptor = os.open(workspace.private / "mutex", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(descriptor, workspace, wait=wait)
-        holder = {"pid": os.getpid(), "purpose": purpose, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        holder = {
+            "pid": os.getpid(),
+            "purpose": purpose,
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield descriptor

@@ -40,7 +40,9 @@ def pipeline(
 def publish_results(result: dict[str, Any]) -> None:
     """Show the result's table in the Prefect UI, as the artifact ``results``."""
     create_table_artifact(
-        table=result_rows(result), key="results", description="Source-only, selected and oracle accuracy by target"
+        table=result_rows(result),
+        key="results",
+        description="Source-only, selected and oracle accuracy by target",
     )
 
 

@@ -156,9 +156,13 @@ def dvc(workspace: Workspace, *arguments: str) -> str:
         Fault: It failed.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=workspace.root, env=child_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=workspace.root, env=child_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise Fault(f"`dvc {' '.join(arguments)}` failed in {workspace.root}:\n{(done.stderr or done.stdout).strip()}")
+        raise Fault(
+            f"`dvc {' '.join(arguments)}` failed in {workspace.root}:\n{(done.stderr or done.stdout).strip()}"
+        )
     return done.stdout
 
 
@@ -173,10 +177,17 @@ def git(workspace: Workspace, *arguments: str) -> str:
         "GIT_COMMITTER_NAME": "acclimate", "GIT_COMMITTER_EMAIL": "acclimate@localhost",
     }  # fmt: skip
     done = subprocess.run(
-        ["git", *arguments], cwd=workspace.root, env=os.environ | identity, capture_output=True, text=True, check=False
+        ["git", *arguments],
+        cwd=workspace.root,
+        env=os.environ | identity,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise Fault(f"`git {' '.join(arguments)}` failed in {workspace.root}:\n{(done.stderr or done.stdout).strip()}")
+        raise Fault(
+            f"`git {' '.join(arguments)}` failed in {workspace.root}:\n{(done.stderr or done.stdout).strip()}"
+        )
     return done.stdout
 
 
@@ -188,13 +199,17 @@ def record(workspace: Workspace, *, message: str) -> None:
 
 
 def _has_git_identity(workspace: Workspace) -> bool:
-    done = subprocess.run(["git", "config", "user.email"], cwd=workspace.root, capture_output=True, check=False)
+    done = subprocess.run(
+        ["git", "config", "user.email"], cwd=workspace.root, capture_output=True, check=False
+    )
     return done.returncode == 0
 
 
 def _choose(params: Params, targets: Sequence[str] | None) -> tuple[str, ...]:
     if not params.targets:
-        raise BadInput("params.yaml lists no targets; put one under domains and targets, and its images under data/<name>")
+        raise BadInput(
+            "params.yaml lists no targets; put one under domains and targets, and its images under data/<name>"
+        )
     if targets is None:
         return params.targets
     unknown = [target for target in targets if target not in params.targets]

@@ -57,5 +57,7 @@ def _classify(model: OnnxModel, image: Path, *, max_pixels: int) -> dict[str, An
     probabilities = predict(model, pixels[None]).probabilities[0]
     return {
         "class": model.classes[int(probabilities.argmax())],
-        "probabilities": {name: round(float(p), 6) for name, p in zip(model.classes, probabilities, strict=True)},
+        "probabilities": {
+            name: round(float(p), 6) for name, p in zip(model.classes, probabilities, strict=True)
+        },
     }

@@ -44,7 +44,9 @@ def configure_environment(workspace: Workspace, *, api: str | None) -> None:
         os.environ["PREFECT_API_URL"] = api
     os.environ.setdefault("PREFECT_HOME", str(workspace.private / "prefect"))
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_TIMEOUT_S))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the console; the stages' own lines are printed already
+    os.environ.setdefault(
+        "PREFECT_LOGGING_LEVEL", "WARNING"
+    )  # the console; the stages' own lines are printed already
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
@@ -110,7 +112,9 @@ def _wait_until_healthy(api: str, process: subprocess.Popen[bytes], log_path: Pa
     deadline = time.monotonic() + START_TIMEOUT_S
     while not answers(api):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise Fault(f"the Prefect server did not come up at {api}; its log is {log_path}. Is the port taken? Try --port.")
+            raise Fault(
+                f"the Prefect server did not come up at {api}; its log is {log_path}. Is the port taken? Try --port."
+            )
         time.sleep(0.5)
 
 

@@ -25,7 +25,9 @@ def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str
     workspace = Workspace(root.resolve())
     _check_target(workspace, target)
     if force and not (by.strip() and reason.strip()):
-        raise BadInput("--force needs --by (who decides) and --reason (why): the registry's history keeps both")
+        raise BadInput(
+            "--force needs --by (who decides) and --reason (why): the registry's history keeps both"
+        )
     with hold(workspace, purpose=f"promote {target}"):
         version = publish_latest(workspace, target, by=by or _user(), reason=reason or "acclimate promote")
         registry.promote(workspace, target, version, by=by or _user(), reason=reason, force=force)
@@ -64,7 +66,13 @@ def promote_by_policy(workspace: Workspace, result: dict[str, Any]) -> None:
                 )  # fmt: skip
                 log.info("%s: version %d is in service by release.auto_promote", target, version)
             else:
-                log.info("%s: version %d waits for `acclimate promote %s`; verdict %s", target, version, target, verdict)
+                log.info(
+                    "%s: version %d waits for `acclimate promote %s`; verdict %s",
+                    target,
+                    version,
+                    target,
+                    verdict,
+                )
         except Refused as refusal:
             log.warning("%s stays as it is: %s", target, refusal)
 

@@ -38,7 +38,11 @@ def build_result(
             }
             for run in runs
         ],
-        "versions": {"acclimate": acclimate_version(), "python": platform.python_version(), **library_versions()},
+        "versions": {
+            "acclimate": acclimate_version(),
+            "python": platform.python_version(),
+            **library_versions(),
+        },
         "digests": {target: _digests(workspace, target) for target in done},
     }
 
@@ -58,7 +62,11 @@ def _target(workspace: Workspace, target: str) -> dict[str, Any]:
             quarantined.append({"path": path, "reason": row["reason"]})
     return {
         **{column: verdict[column] for column in MODEL_COLUMNS},
-        "verdict": {"verdict": verdict["verdict"], "reasons": verdict["reasons"], "warnings": verdict["warnings"]},
+        "verdict": {
+            "verdict": verdict["verdict"],
+            "reasons": verdict["reasons"],
+            "warnings": verdict["warnings"],
+        },
         "evidence": verdict["evidence"],
         "candidates": verdict["candidates"],
         "quarantined": quarantined,

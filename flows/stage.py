@@ -61,7 +61,9 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, **ALLOCATOR, **SILENCE, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def run_stage(workspace: Workspace, stage: str, target: str | None = None, *, lock_fd: int | None = None) -> StageRun:
+def run_stage(
+    workspace: Workspace, stage: str, target: str | None = None, *, lock_fd: int | None = None
+) -> StageRun:
     """Bring one stage up to date.
 
     Args:

@@ -30,7 +30,8 @@ def run_here(name: str, domain: str | None) -> int:
         raise BadInput(f"stage {name} {'takes no domain' if domain else 'needs a domain or target'}")
     if name in TORCH_STAGES:
         _use_fast_allocator()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="acclimate: %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="acclimate: %(message)s")
+    logging.getLogger("tasks").setLevel(logging.INFO)  # libraries note every step they take at that level
     workspace = Workspace(Path.cwd())
     report = report_path(workspace, f"{name}@{domain}" if domain else name)
     token = os.environ.get("ACCLIMATE_RUN_TOKEN", "")
@@ -42,17 +43,31 @@ def run_here(name: str, domain: str | None) -> int:
     except AcclimateError as error:
         return _fail(report, token, error)
     except OSError as error:
-        return _fail(report, token, Fault(f"stage {name}: {error}. Nothing half-written is kept; mend it and run again."))
+        return _fail(
+            report,
+            token,
+            Fault(f"stage {name}: {error}. Nothing half-written is kept; mend it and run again."),
+        )
     except Exception as error:
         log.exception("stage %s broke", name)
-        return _fail(report, token, Fault(f"stage {name} broke: {type(error).__name__}: {error}. This is a bug; its trace is in the log above."))
+        return _fail(
+            report,
+            token,
+            Fault(
+                f"stage {name} broke: {type(error).__name__}: {error}. This is a bug; its trace is in the log above."
+            ),
+        )
     write_json(report, {"token": token, "ended": True})
     return 0
 
 
 def _fail(report: Path, token: str, error: AcclimateError) -> int:
     print(f"acclimate: {error}", file=sys.stderr)
-    described = {"class": type(error).__name__, "message": str(error), "retryable": getattr(error, "retryable", False)}
+    described = {
+        "class": type(error).__name__,
+        "message": str(error),
+        "retryable": getattr(error, "retryable", False),
+    }
     write_json(report, {"token": token, "ended": True, "error": described})
     return error.exit_status
 

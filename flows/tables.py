@@ -20,7 +20,9 @@ def result_table(result: dict[str, Any]) -> str:
         lines.extend(f"  - {reason}" for reason in target["verdict"]["reasons"])
         lines.extend(f"  ! {warning}" for warning in target["verdict"]["warnings"])
         if target["quarantined"]:
-            lines.append(f"  ! {len(target['quarantined'])} files left out; the report lists them with reasons")
+            lines.append(
+                f"  ! {len(target['quarantined'])} files left out; the report lists them with reasons"
+            )
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from flows.mutex import hold
 from flows.pipeline import record, run_held
-from flows.workspace import create_workspace, domain_name, import_images
+from flows.workspace import create_workspace, domain_name, import_images, note_refused
 from tasks.config import apply_overrides, check_params
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
@@ -60,7 +60,8 @@ def _take_in(workspace: Workspace, name: str, *, source: Path, target: Path, hol
     log.info("copying images into %s", workspace.root)
     for stale in (workspace.data("source"), workspace.data(name)):
         shutil.rmtree(stale, ignore_errors=True)  # copies of the user's folders, and in DVC's cache as well
-    import_images(source, workspace.data("source"))
-    import_images(target, workspace.data(name) / "images")
-    if holdout is not None:
-        import_images(holdout, workspace.data(name) / "holdout")
+    note_refused(workspace.data("source"), import_images(source, workspace.data("source")))
+    for origin, inside in ((target, "images"), (holdout, "holdout")):
+        if origin is not None:
+            refused = import_images(origin, workspace.data(name) / inside)
+            note_refused(workspace.data(name), refused, inside=inside)

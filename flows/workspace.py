@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from tasks.config import DOMAIN_NAME
+from tasks.domains.images import REFUSED, FoundFile, list_files, list_folders
 from tasks.errors import BadInput, Fault
 from tasks.files import write_text
 from tasks.provenance import PACKAGE_ROOT, code_digest, library_versions
@@ -45,7 +46,9 @@ def create_workspace(root: Path, *, params: dict) -> Workspace:
     if root.exists() and any(root.iterdir()) and not workspace.params.exists():
         raise BadInput(f"{root} is not empty and not a workspace; name a new folder with --workspace")
     root.mkdir(parents=True, exist_ok=True)
-    write_text(workspace.params, yaml.safe_dump(params, sort_keys=False, default_flow_style=None, allow_unicode=True))
+    write_text(
+        workspace.params, yaml.safe_dump(params, sort_keys=False, default_flow_style=None, allow_unicode=True)
+    )
     write_text(root / ".gitignore", GITIGNORE)
     if not (root / ".git").exists():
         _run(["git", "init", "--quiet", "--initial-branch", "main"], root)
@@ -97,96 +100,70 @@ def domain_name(path: Path) -> str:
     if name == "source":
         return "target"
     if not DOMAIN_NAME.fullmatch(name):
-        raise BadInput(f"cannot make a target name of the folder {str(path)!r}; rename it to letters, digits or dashes")
+        raise BadInput(
+            f"cannot make a target name of the folder {str(path)!r}; rename it to letters, digits or dashes"
+        )
     return name
 
 
-def import_images(origin: Path, destination: Path) -> None:
+def import_images(origin: Path, destination: Path) -> list[FoundFile]:
     """Copy the tree ``origin`` to ``destination``; the copy appears whole or not at all.
 
     What cannot be copied safely (links that leave ``origin``, pipes, names that are not UTF-8,
-    unreadable files) is not followed, and is listed in refused.jsonl with the reason.
+    unreadable files) is not followed.
+
+    Returns:
+        What was not copied, with the reason; paths relative to ``origin``.
 
     Raises:
-        BadInput: ``origin`` is not a folder, holds nothing, or lies inside the destination.
+        BadInput: ``origin`` is not a folder, holds nothing, or the copy would lie inside it.
     """
     if not origin.is_dir():
         kind = "is not a folder" if origin.exists() else "does not exist"
         raise BadInput(f"{origin} {kind}; expected a folder of images")
     if destination.resolve().is_relative_to(origin.resolve()):
-        raise BadInput(f"the workspace lies inside {origin}, which it would copy into itself; choose another --workspace")
+        raise BadInput(
+            f"the workspace lies inside {origin}, which would be copied into itself; choose another --workspace"
+        )
+    found = list_files(origin)
+    if not found:
+        raise BadInput(f"{origin} holds no files; expected images")
     partial = destination.with_name(f".importing-{destination.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    refused = _copy_tree(origin, partial)
-    if not any(path.is_file() for path in partial.rglob("*")) and not refused:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise BadInput(f"{origin} holds no files; expected images")
-    _append_refused(destination.parent if destination.name in ("images", "holdout") else partial, refused)
-    if destination.exists():
-        raise Fault(f"{destination} exists; a workspace takes its images in once")
+    for folder in list_folders(origin):  # an empty class folder is told by the manifest
+        (partial / folder).mkdir(parents=True)
+    refused = [file for file in found if not _copied(file, origin, partial)]
     destination.parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, destination)
+    return [FoundFile(file.path, file.reason or "cannot be read: permission denied") for file in refused]
 
 
-def _copy_tree(origin: Path, destination: Path) -> list[dict[str, str]]:
-    refused: list[dict[str, str]] = []
-    boundary = origin.resolve()
-    destination.mkdir(parents=True)
-    for folder, folders, files in os.walk(origin, followlinks=False):
-        here = Path(folder)
-        linked = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = sorted(name for name in folders if name not in linked and _is_utf8(name) and not name.startswith("."))
-        for name in sorted(folders):
-            (destination / (here / name).relative_to(origin)).mkdir(exist_ok=True)
-        for name in sorted([*files, *linked]):
-            path = here / name
-            reason = _refusal(path, boundary)
-            relative = path.relative_to(origin)
-            if reason is None:
-                try:
-                    shutil.copyfile(path, destination / relative)
-                except PermissionError:
-                    reason = "cannot be read: permission denied"
-            if reason is not None:
-                refused.append({"path": _printable(relative), "reason": reason})
-    return refused
+def note_refused(folder: Path, refused: Sequence[FoundFile], *, inside: str = "") -> None:
+    """Add ``refused`` to the list that the manifest of the domain at ``folder`` reads.
 
-
-def _refusal(path: Path, boundary: Path) -> str | None:
-    if not _is_utf8(path.name):
-        return "its name is not UTF-8; rename it"
-    if path.is_symlink():
-        resolved = path.resolve()
-        if not resolved.is_relative_to(boundary):
-            return "a link that leaves the folder; copy the image itself"
-        if resolved.is_dir():
-            return "a link to a folder; copy the images themselves"
-    if not path.exists():
-        return "a link to nothing"
-    if not path.is_file():
-        return "not a regular file"
-    return None
-
-
-def _append_refused(folder: Path, refused: Sequence[dict[str, str]]) -> None:
+    Args:
+        folder: ``data/<domain>``, or a waiting batch.
+        refused: As :func:`import_images` returns it.
+        inside: Where below ``folder`` the paths start.
+    """
     if not refused:
         return
-    path = folder / "refused.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / REFUSED
     before = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_text(path, before + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in refused))
+    rows = [{"path": (Path(inside) / file.path).as_posix(), "reason": file.reason} for file in refused]
+    write_text(path, before + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _is_utf8(name: str) -> bool:
+def _copied(file: FoundFile, origin: Path, destination: Path) -> bool:
+    if file.reason is not None:
+        return False
+    place = destination / file.path
+    place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
+        shutil.copyfile(origin / file.path, place)
+    except PermissionError:
         return False
     return True
-
-
-def _printable(path: Path) -> str:
-    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_code(dependency: str) -> bool:
@@ -202,8 +179,8 @@ def _write_if_changed(path: Path, text: str) -> None:
 def _run(command: list[str], folder: Path) -> None:
     from flows.stage import child_environment
 
-    done = subprocess.run(command, cwd=folder, env=child_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=child_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise Fault(f"`{' '.join(command)}` failed in {folder}: {(done.stderr or done.stdout).strip()}")
-
-

@@ -139,7 +139,9 @@ def _outputs(model: Classifier, source: Features, target: Features) -> dict[str,
         outputs = predict(model, inputs)
         arrays[f"{split}.probabilities"] = torch.softmax(outputs.logits_NC, dim=1).numpy()
         arrays[f"{split}.features"] = outputs.features_ND.numpy()
-        arrays[f"{split}.sha256"] = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)
+        arrays[f"{split}.sha256"] = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(
+            -1, 32
+        )
     return arrays
 
 

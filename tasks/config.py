@@ -191,7 +191,9 @@ class AdaptParams(Section):
         if unknown:
             raise ValueError(f"candidates {unknown} are not among the presets {sorted(self.presets)}")
         if "source_only" not in self.candidates:
-            raise ValueError("candidates must include source_only: it is the baseline every verdict compares with")
+            raise ValueError(
+                "candidates must include source_only: it is the baseline every verdict compares with"
+            )
         if self.presets["source_only"]:
             raise ValueError("the preset source_only must be empty: it is the baseline without a target loss")
         for field in ("candidates", "seeds"):

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,10 +43,13 @@ def prepare_demo(root: Path) -> None:
     if "source" in missing:
         _write(workspace.data("source"), ".", mnist[~in_photo], labels[~in_photo])
     if "optdigits" in missing:
-        digits = load_digits()
-        _write(workspace.data("optdigits"), "images", (digits.images * 255 / 16).astype(np.uint8), digits.target)
+        digits: Any = load_digits()
+        _write(
+            workspace.data("optdigits"), "images", (digits.images * 255 / 16).astype(np.uint8), digits.target
+        )
     if "photo-digits" in missing:
-        blended = blend(mnist[in_photo], load_sample_images().images, seed=SEED)
+        photographs: Any = load_sample_images()
+        blended = blend(mnist[in_photo], photographs.images, seed=SEED)
         _write(workspace.data("photo-digits"), "images", blended, labels[in_photo])
     log.info("demo data: %s written to %s", ", ".join(missing), workspace.root / "data")
 

@@ -81,7 +81,9 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
 
 def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Classifier, list[str]]:
     """The candidate as one network from pixels to logits, in evaluation mode, and its class names."""
-    torch.manual_seed(params.finetune.seed)  # as in `features`: decides a frozen backbone under `weights: none`
+    torch.manual_seed(
+        params.finetune.seed
+    )  # as in `features`: decides a frozen backbone under `weights: none`
     classes = read_json(workspace.stage("finetune") / "training.json")["classes"]
     backbone = build_backbone(params.model, size_px=params.images.size_px)
     cached = params.features.route == "cached"
@@ -138,7 +140,9 @@ def export_onnx(model: Classifier, *, size_px: int, opset: int, metadata: dict[s
     )
     proto: onnx.ModelProto = program.model_proto
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise Fault(f"the exporter fixed the batch size of {type(model).__name__}; report this with your backbone's name")
+        raise Fault(
+            f"the exporter fixed the batch size of {type(model).__name__}; report this with your backbone's name"
+        )
     strip_metadata(proto)
     for key, value in sorted(metadata.items()):
         proto.metadata_props.add(key=key, value=value)
@@ -194,19 +198,25 @@ def _data_digest(workspace: Workspace, target: str) -> str:
 def _images_of(workspace: Workspace, target: str) -> tuple[list[Path], str]:
     """Paths of the target's test split, or of its select split when everything else trains."""
     rows = usable_rows(workspace.stage("manifest", target) / "manifest.parquet")
-    split = "test" if (rows["split"] == "test").any() else "select"
+    split = "test" if "test" in set(rows["split"]) else "select"
     return [workspace.data(target) / path for path in rows.loc[rows["split"] == split, "path"]], split
 
 
-def _check_parity(exported: OnnxModel, model: Classifier, paths: list[Path], params: Params) -> dict[str, Any]:
+def _check_parity(
+    exported: OnnxModel, model: Classifier, paths: list[Path], params: Params
+) -> dict[str, Any]:
     images = params.images
     repeated = [paths[i % len(paths)] for i in range(max(PARITY_BATCHES))]
-    pixels = np.stack([load_square(path, size_px=images.size_px, max_pixels=images.max_pixels) for path in repeated])
+    pixels = np.stack(
+        [load_square(path, size_px=images.size_px, max_pixels=images.max_pixels) for path in repeated]
+    )
     difference = 0.0
     for size in PARITY_BATCHES:
         with torch.inference_mode():
             expected = torch.softmax(model(torch.from_numpy(pixels[:size])).logits_NC, dim=1).numpy()
-        difference = max(difference, float(np.abs(predict(exported, pixels[:size]).probabilities - expected).max()))
+        difference = max(
+            difference, float(np.abs(predict(exported, pixels[:size]).probabilities - expected).max())
+        )
     if not difference <= params.export.tolerance:
         raise Fault(
             f"the exported model differs from torch by {difference:.2e} in a probability, more than"
@@ -246,7 +256,9 @@ def _check_metric(
             f"{metric['name']} is {metric['onnx']:.4f} for the exported model and {metric['torch']:.4f} for torch, further"
             f" apart than export.max_metric_change {params.export.max_metric_change} of params.yaml"
         )
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in metric.items()} | {"n": len(paths)}
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in metric.items()} | {
+        "n": len(paths)
+    }
 
 
 def _labels(workspace: Workspace, target: str, split: str, classes: tuple[str, ...]) -> np.ndarray | None:

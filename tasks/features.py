@@ -69,8 +69,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
 def usable_rows(manifest: Path) -> pd.DataFrame:
     """The manifest's usable rows in the order of their content hash, whatever their names."""
     rows = pd.read_parquet(manifest)
-    rows = rows[rows["status"] == "ok"]
-    return rows.sort_values("sha256", kind="stable").reset_index(drop=True)
+    return rows.loc[rows["status"] == "ok"].sort_values(by="sha256", kind="stable").reset_index(drop=True)
 
 
 def read_pixels(paths: list[Path], *, size_px: int, max_pixels: int) -> np.ndarray:
@@ -93,7 +92,9 @@ def extract(backbone: Backbone, paths: list[Path], *, size_px: int, max_pixels: 
     with torch.inference_mode():
         for start in range(0, len(paths), BATCH):
             pixels = read_pixels(paths[start : start + BATCH], size_px=size_px, max_pixels=max_pixels)
-            features_ND[start : start + BATCH] = backbone(torch.from_numpy(pixels).to(device)).float().cpu().numpy()
+            features_ND[start : start + BATCH] = (
+                backbone(torch.from_numpy(pixels).to(device)).float().cpu().numpy()
+            )
     return features_ND
 
 

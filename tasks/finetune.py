@@ -54,9 +54,17 @@ def run(workspace: Workspace, params: Params) -> None:
     key = digest_of(asdict(recipe), params.model.model_dump(), source.info)
     checkpoints = Checkpoints(scratch / f"{key}.safetensors")
     try:
-        curve = train(model, recipe, source=labelled_split(source, "train", classes), target_inputs=None, checkpoints=checkpoints)
+        curve = train(
+            model,
+            recipe,
+            source=labelled_split(source, "train", classes),
+            target_inputs=None,
+            checkpoints=checkpoints,
+        )
     except Diverged as error:
-        raise BadInput(f"params.yaml: finetune.learning_rate {recipe.learning_rate} is too high: {error}") from error
+        raise BadInput(
+            f"params.yaml: finetune.learning_rate {recipe.learning_rate} is too high: {error}"
+        ) from error
 
     validation = labelled_split(source, "validation", classes)
     accuracy = None
@@ -70,7 +78,9 @@ def run(workspace: Workspace, params: Params) -> None:
         {"schema_version": 1, "classes": classes, "accuracy_validation": accuracy, "steps": curve},
     )
     clear(scratch)
-    log.info("finetune: %d classes, %d steps, source validation accuracy %s", len(classes), recipe.steps, accuracy)
+    log.info(
+        "finetune: %d classes, %d steps, source validation accuracy %s", len(classes), recipe.steps, accuracy
+    )
 
 
 def read_features(folder: Path) -> Features:
@@ -86,14 +96,16 @@ def build_classifier(params: Params, source: Features, *, num_classes: int) -> C
     if params.features.route == "end_to_end":
         backbone = build_backbone(params.model, size_px=params.images.size_px)
         width = backbone.feature_width
-    return Classifier(backbone, feature_width=width, bottleneck=params.model.bottleneck, num_classes=num_classes)
+    return Classifier(
+        backbone, feature_width=width, bottleneck=params.model.bottleneck, num_classes=num_classes
+    )
 
 
 def labelled_split(source: Features, split: str, classes: list[str]) -> LabelledRows:
     """The rows of a source split with class numbers in the order of ``classes``."""
     rows = np.flatnonzero(source.index["split"] == split)
     numbers = {name: number for number, name in enumerate(classes)}
-    labels = source.index["label"].iloc[rows].map(numbers).to_numpy(dtype=np.int64)
+    labels = source.index["label"].iloc[rows].map(numbers).to_numpy(dtype=np.int64, copy=True)
     return LabelledRows(source.inputs[rows], torch.from_numpy(labels))
 
 

@@ -284,7 +284,10 @@ def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
 
 
 def quarantine_contradictions(rows: Sequence[Row]) -> list[Row]:
-    """``rows`` without any image that carries two labels: no copy can be trusted."""
+    """``rows`` without any image that carries two labels: no copy can be trusted.
+
+    Unlabelled copies go too. Otherwise what a target adapts to would depend on the labels in its hold-out.
+    """
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.sha256 and row.label is not None:
@@ -292,7 +295,7 @@ def quarantine_contradictions(rows: Sequence[Row]) -> list[Row]:
 
     def checked(row: Row) -> Row:
         names = sorted(labels.get(row.sha256 or "", ()))
-        if row.label is None or len(names) < 2:
+        if row.status != "ok" or len(names) < 2:
             return row
         return _quarantined(row, f"same image under labels {', '.join(names)}")
 

@@ -91,9 +91,14 @@ def _module_file(name: str) -> str | None:
 
 def _data_files(name: str) -> set[str]:
     folder = PACKAGE_ROOT / Path(*name.split(".")).parent
-    patterns = {"tasks.report": ("report.html.j2", "model_card.md.j2"), "tasks.validate": ("expectations/*.yaml",)}
+    patterns = {
+        "tasks.report": ("report.html.j2", "model_card.md.j2"),
+        "tasks.validate": ("expectations/*.yaml",),
+    }
     return {
-        path.relative_to(PACKAGE_ROOT).as_posix() for pattern in patterns.get(name, ()) for path in folder.glob(pattern)
+        path.relative_to(PACKAGE_ROOT).as_posix()
+        for pattern in patterns.get(name, ())
+        for path in folder.glob(pattern)
     }
 
 

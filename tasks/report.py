@@ -129,16 +129,13 @@ class Evidence:
     to_label: list[dict[str, str]]
 
     @property
-    def selected(self) -> str | None:
+    def selected(self) -> str:
         return self.verdict["candidate"]
 
     @property
-    def baseline(self) -> str | None:
-        """The source-only candidate of the selected one's seed, or the first one."""
-        seeds = {row["name"]: row["seed"] for row in self.trained["candidates"]}
-        names = [row["name"] for row in self.trained["candidates"] if row["preset"] == "source_only"]
-        same_seed = [name for name in names if seeds[name] == seeds.get(self.selected or "")]
-        return next(iter(same_seed or names), None)
+    def baseline(self) -> str:
+        """The source-only candidate that the gate compared the selected one with."""
+        return self.verdict["source_only"]["candidate"]
 
     @property
     def is_labelled(self) -> bool:
@@ -146,10 +143,13 @@ class Evidence:
 
     @property
     def chose_source_only(self) -> bool:
-        return any(
-            row["name"] == self.selected and row["preset"] == "source_only"
-            for row in self.trained["candidates"]
-        )
+        return self.selected == self.baseline
+
+    @property
+    def is_in_service(self) -> bool:
+        """Whether the selected checkpoint is the champion's."""
+        champion = self.verdict["champion"] or {}
+        return champion.get("checkpoint_sha256") == self.verdict["checkpoint_sha256"]
 
 
 def read_evidence(workspace: Workspace, target: str) -> Evidence:
@@ -177,7 +177,7 @@ def read_evidence(workspace: Workspace, target: str) -> Evidence:
         probe=_read_json_if_there(workspace.stage("probe", target) / "verdict.json"),
         to_label=_read_csv_if_there(gate / "to_label.csv"),
     )
-    shown = {name for name in (evidence.baseline, evidence.selected) if name}
+    shown = (evidence.baseline, evidence.selected)
     evidence.outputs.update({name: _read_outputs(adapt / name / "outputs.safetensors") for name in shown})
     return evidence
 
@@ -299,8 +299,10 @@ def failures(evidence: Evidence) -> list[str]:
 def _headline(evidence: Evidence) -> str:
     word, target, name = evidence.verdict["verdict"], evidence.target, evidence.selected
     num_labels = evidence.verdict["source_only"]["n"]
-    if name is None:
-        return f"No candidate could be chosen for {target}."
+    if word == "reject" and evidence.chose_source_only:
+        return f"Every adapted model of {target} was vetoed; none may go into service."
+    if evidence.is_in_service:
+        return f"{name} is already in service for {target}."
     if evidence.chose_source_only:
         return f"No adapted model was preferred: source-only remains the choice for {target}."
     if word == "promote":
@@ -330,12 +332,11 @@ def _happened(evidence: Evidence) -> tuple[str, ...]:
     num_diverged = sum(row["status"] == "diverged" for row in rows)
     if num_diverged:
         told.append(f"{count(num_diverged, 'candidate')} diverged in training and took no further part.")
-    if evidence.selected:
-        told.append(
-            f"{evidence.selected} was chosen on {count(target['splits'].get('select', 0), 'other image')}"
-            " by scores that read no labels."
-        )
-    if evidence.is_labelled and not evidence.chose_source_only and evidence.selected:
+    told.append(
+        f"{evidence.selected} was chosen on {count(target['splits'].get('select', 0), 'other image')}"
+        " by scores that read no labels."
+    )
+    if evidence.is_labelled and not evidence.chose_source_only:
         told.append(
             f"That one candidate was then compared with source-only on"
             f" {count(evidence.verdict['selected']['n'], 'labelled image')} that neither training nor"
@@ -362,17 +363,18 @@ def _proven(evidence: Evidence) -> tuple[str, ...]:
         told.append(
             f"{count(proof['better'], 'image')} changed from wrong to right and {proof['worse']:,} from right to wrong."
         )
-        if proof["gain"] > 0:
+        if proof["gain"]:
+            what, p = ("lead", "mcnemar_p") if proof["gain"] > 0 else ("fall", "mcnemar_p_worse")
             told.append(
-                "If the two models were equally good, a lead this large would come about by chance with probability"
-                f" {_p_value(proof['mcnemar_p'])}."
+                f"If the two models were equally good, a {what} this large would come about by chance with"
+                f" probability {_p_value(proof[p])}."
             )
     return tuple(told)
 
 
 def _not_proven(evidence: Evidence, gate: GateParams) -> tuple[str, ...]:
     if not evidence.is_labelled:
-        return (f"Whether {evidence.selected or 'any candidate'} is better or worse than source-only.",)
+        return (f"Whether {evidence.selected} is better or worse than source-only.",)
     told = []
     proof = evidence.verdict["evidence"]
     detectable = proof["smallest_detectable_gain"] if proof else None
@@ -405,6 +407,8 @@ def _steps(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
                 f'acclimate promote {target} --force --by "YOUR NAME" --reason "WHY"',
             ),
         )
+    if word == "hold" and evidence.is_in_service:
+        return (Step(f"Nothing. {_in_service(evidence)}"),)
     if word == "hold" and evidence.chose_source_only and evidence.verdict["champion"] is None:
         return (
             Step(
@@ -474,8 +478,7 @@ def _in_service(evidence: Evidence) -> str:
     champion = evidence.verdict["champion"]
     if champion is None:
         return f"No model of {evidence.target} is in service yet."
-    version = champion.get("version")
-    return f"{'The champion' if version is None else f'Version {version}'} stays."
+    return f"Version {champion['version']} stays."
 
 
 # What is on the page --------------------------------------------------------------------------
@@ -506,9 +509,7 @@ def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> di
         ],
         "gain": _gain_plot(evidence),
         "evidence": verdict["evidence"],
-        "champion": [
-            (key.replace("_", " "), plain(value)) for key, value in (verdict["champion"] or {}).items()
-        ],
+        "champion": champion_facts(evidence, gate),
         "rules": _rules(gate),
         "min_holdout": gate.min_holdout,
         "candidates": candidate_rows(evidence),
@@ -547,7 +548,7 @@ def result_table(evidence: Evidence) -> list[ResultRow]:
     """The three columns: what source-only does, what was chosen, what labels could have chosen."""
     verdict = evidence.verdict
     columns = [verdict["source_only"], verdict["selected"], verdict["oracle"]]
-    names = (evidence.baseline or NONE, evidence.selected or NONE, columns[2].get("candidate"))
+    names = (evidence.baseline, evidence.selected, columns[2]["candidate"])
     rows = [ResultRow("Candidate", "", (names[0], names[1], names[2] or NO_LABELS))]
     if not evidence.is_labelled:
         titles = ("Accuracy", "Labelled images, n", "Gain over source-only", "Interval of the gain",
@@ -571,6 +572,22 @@ def result_table(evidence: Evidence) -> list[ResultRow]:
          points_only(proof["smallest_detectable_gain"]).removeprefix("+")),
     ]  # fmt: skip
     return rows + [ResultRow(title, hint, (NONE, value, "not judged")) for title, hint, value in judged]
+
+
+def champion_facts(evidence: Evidence, gate: GateParams) -> list[tuple[str, str]]:
+    """The model in service, and how the selected one compares with it; empty when there is none."""
+    champion = evidence.verdict["champion"]
+    if champion is None:
+        return []
+    facts = [("Version", str(champion["version"]))]
+    if champion["accuracy"] is not None:
+        facts.append((f"Accuracy on {count(champion['n'], 'labelled image')}", percent(champion["accuracy"])))
+    if champion["gain"] is not None:
+        facts.append(("Gain of the selected over it", points(champion["gain"])))
+        facts.append(
+            (f"{percent(gate.confidence, 0)} interval of that gain, points", _interval_ends(champion))
+        )
+    return facts
 
 
 def _three(cells: Iterable[str]) -> tuple[str, str, str]:
@@ -597,7 +614,7 @@ def _rules(gate: GateParams) -> list[str]:
 def candidate_rows(evidence: Evidence) -> list[dict[str, Any]]:
     """Every candidate trained, best rank sum first; what the gate did not score stands last."""
     scored = {row["name"]: row for row in evidence.verdict["candidates"]}
-    oracle = evidence.verdict["oracle"].get("candidate")
+    oracle = evidence.verdict["oracle"]["candidate"]
     rows = []
     for trained in evidence.trained["candidates"]:
         row = scored.get(trained["name"], {})
@@ -621,7 +638,7 @@ def candidate_rows(evidence: Evidence) -> list[dict[str, Any]]:
 def _accuracies(evidence: Evidence) -> dict[str, list[tuple[str, float]]]:
     by_preset: dict[str, list[tuple[str, float]]] = {}
     for row in evidence.verdict["candidates"]:
-        if row.get("holdout_accuracy") is not None:
+        if row["holdout_accuracy"] is not None:
             by_preset.setdefault(row["preset"], []).append((row["name"], row["holdout_accuracy"]))
     return by_preset
 
@@ -655,7 +672,7 @@ def share_rows(evidence: Evidence) -> list[dict[str, Any]]:
     labels = evidence.source_domain.summary["labels"]
     total = sum(labels.values()) or 1
     classes = evidence.trained["classes"]
-    shares = {name: predicted_shares(evidence.outputs.get(name or "", {}), len(classes))
+    shares = {name: predicted_shares(evidence.outputs.get(name, {}), len(classes))
               for name in (evidence.baseline, evidence.selected)}  # fmt: skip
     if any(share is None for share in shares.values()):
         return []
@@ -783,7 +800,6 @@ def _maps(evidence: Evidence, max_points: int) -> list[dict[str, Any]]:
     return [
         {"when": when, "role": role, "candidate": name, "map": feature_map_of(evidence, name, max_points)}
         for when, role, name in pictures
-        if name
     ]
 
 

@@ -34,7 +34,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def finished(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The small pair, run from end to end once a test session."""
     root = tmp_path_factory.mktemp("finished") / "work space"
-    done = acclimate("try", pair.source, pair.target, "--holdout", pair.holdout, "-w", root, "--json", *settings())
+    done = acclimate(
+        "try", pair.source, pair.target, "--holdout", pair.holdout, "-w", root, "--json", *settings()
+    )
     return Finished(Workspace(root), json.loads(done.stdout))
 
 

@@ -89,7 +89,8 @@ def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[s
     strays = [
         module
         for module, path in modules().items()
-        if any(name.split(".")[0] == library for name in imports(path)) and not module.startswith(places or ("-",))
+        if any(name.split(".")[0] == library for name in imports(path))
+        and not module.startswith(places or ("-",))
     ]
 
     assert strays == []
@@ -98,7 +99,19 @@ def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[s
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("flows.cli", {"torch", "prefect", "great_expectations", "pandas", "onnxruntime", "sklearn", "matplotlib", "PIL"}),
+        (
+            "flows.cli",
+            {
+                "torch",
+                "prefect",
+                "great_expectations",
+                "pandas",
+                "onnxruntime",
+                "sklearn",
+                "matplotlib",
+                "PIL",
+            },
+        ),
         ("deploy.server.app", {"torch", "prefect", "great_expectations", "pandas", "sklearn", "matplotlib"}),
         ("tasks.gate", {"torch", "prefect", "great_expectations"}),
         ("tasks.probe", {"torch", "prefect", "great_expectations"}),
@@ -107,7 +120,9 @@ def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[s
 )
 def test_importing_a_module_does_not_load(module: str, absent: set[str]):
     code = f"import sys, {module}; print(sorted({absent!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
 
     assert done.stdout.strip() == "[]"
 

@@ -378,6 +378,26 @@ def test_two_labels_count_in_the_test_split_and_are_copies_elsewhere(workspace, 
     assert reasons["test"] == {(name, "same image under labels cat, dog") for name in ("cat", "dog")}
 
 
+def test_what_is_adapted_to_does_not_depend_on_a_label_in_the_holdout(workspace, params):
+    folder = workspace.data("optdigits")
+    for index in range(10):
+        write(folder / "images" / f"{index}.png", image_bytes(index))
+    write(folder / "holdout" / "cat" / "x.png", image_bytes(0))
+    write(folder / "holdout" / "cat" / "y.png", image_bytes(100))
+    digests = set()
+    for second in ("cat", "dog"):
+        copy = write(folder / "holdout" / second / "copy.png", image_bytes(0))
+        manifest.run(workspace, params, "optdigits")
+        unseen = [
+            row for row in rows_of(workspace, "optdigits").values() if row["split"] in ("adapt", "select")
+        ]
+        digests.add(tuple((row["sha256"], row["split"]) for row in unseen))
+        copy.unlink()
+
+    assert len(unseen) == 9
+    assert len(digests) == 1
+
+
 def test_an_arrived_copy_does_not_take_an_image_out_of_the_holdout(workspace, params):
     folder = workspace.data("optdigits")
     write(folder / "holdout" / "cat" / "x.png", image_bytes(1))

@@ -208,7 +208,7 @@ def test_an_image_of_the_source_in_the_target_is_critical_in_the_holdout_only(
     workspace, params, severity, split, label
 ):
     source = source_rows()
-    copy = usable("images/copy.jpg", split, label, sha256=source[0].sha256)
+    copy = usable("images/copy.jpg", split, label, sha256=source[0].sha256, phash=source[0].phash)
     result = verdict(workspace, params, source, [*target_rows(), copy])
 
     message = only(result["reasons" if severity == "critical" else "warnings"])
@@ -421,13 +421,13 @@ def test_no_message_is_left_with_a_gap():
 
 
 def test_the_usable_share_is_what_a_person_would_write():
-    fractions = [0.1, 0.3, 0.05, 0.0, 1.0]
+    fractions = [0.1, 0.3, 0.05, 0.0, 1.0, 0.7, 0.9]
     usable_fractions = [
         BOUNDS.model_copy(update={"max_quarantine_fraction": fraction}).min_usable_fraction
         for fraction in fractions
     ]
 
-    assert usable_fractions == [0.9, 0.7, 0.95, 1.0, 0.0]
+    assert usable_fractions == [0.9, 0.7, 0.95, 1.0, 0.0, 0.3, 0.1]
 
 
 @pytest.mark.parametrize(

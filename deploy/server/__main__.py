@@ -8,8 +8,7 @@ from pathlib import Path
 
 from deploy.server.app import serve
 from tasks.errors import AcclimateError
-
-_DEVICES = ("auto", "cuda", "tensorrt", "cpu")
+from tasks.models.onnx_session import DEVICES
 
 
 def main() -> int:
@@ -24,13 +23,13 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument(
         "--device",
-        choices=_DEVICES,
+        choices=DEVICES,
         default=os.environ.get("ACCLIMATE_DEVICE", "auto"),
         help="cuda and tensorrt are strict: landing elsewhere is an error",
     )
     arguments = parser.parse_args()
-    if arguments.device not in _DEVICES:  # argparse does not check a default
-        parser.error(f"ACCLIMATE_DEVICE is {arguments.device!r}; choose from {', '.join(_DEVICES)}")
+    if arguments.device not in DEVICES:  # argparse does not check a default
+        parser.error(f"ACCLIMATE_DEVICE is {arguments.device!r}; choose from {', '.join(DEVICES)}")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         serve(arguments.workspace, arguments.host, arguments.port, arguments.device)

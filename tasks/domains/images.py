@@ -8,13 +8,14 @@ Shape suffixes: H = height, W = width, S = side of the square in px, 3 = colour 
 """
 
 import json
+import logging
 import os
 import re
 import stat
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -164,14 +165,13 @@ def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
 
 
 def _plain(error: Exception) -> str:
-    # The same file must give the same reason: no memory address, one line, not endless.
-    text = re.sub(r"0x[0-9a-fA-F]+", "0x...", " ".join(str(error).split()))
-    return text[:200] or type(error).__name__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _silence_pillow() -> None:
-    # Pillow warns about bombs, odd tags and palettes through the global `warnings`; our own checks,
+    # Pillow speaks of bombs, odd tags and palettes through `warnings` and `logging`; our own checks,
     # reasons and notes stand instead. Not `catch_warnings`, which is not safe between threads.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     ignore_pillow = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
     with _SILENCING:
         if ignore_pillow not in warnings.filters:
@@ -185,7 +185,6 @@ _SILENCING = threading.Lock()
 
 # Opening by the plugin's class instead of Image.open: no other format can be reached (EPS would
 # start Ghostscript), and Pillow's global pixel limit does not compete with max_pixels.
-Opener = Callable[[BytesIO], ImageFile.ImageFile]
 _SIGNATURES: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (rb"\xff\xd8\xff", JpegImageFile),
     (rb"\x89PNG\r\n\x1a\n", PngImageFile),

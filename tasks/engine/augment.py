@@ -19,5 +19,8 @@ def flip_crop(images_NSS3: Tensor) -> Tensor:
     # Replicate padding exists for floats only.
     padded = functional.pad(mirrored.permute(0, 3, 1, 2).float(), [reach] * 4, mode="replicate")
     tops, lefts = torch.randint(0, 2 * reach + 1, (2, count)).tolist()
-    views = [padded[i, :, top : top + side, left : left + side] for i, (top, left) in enumerate(zip(tops, lefts, strict=True))]
+    views = [
+        padded[i, :, top : top + side, left : left + side]
+        for i, (top, left) in enumerate(zip(tops, lefts, strict=True))
+    ]
     return torch.stack(views).permute(0, 2, 3, 1).to(images_NSS3.dtype)

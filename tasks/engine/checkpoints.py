@@ -29,7 +29,9 @@ class Checkpoints:
     every: int = 50
     """Steps between two saves."""
 
-    def save(self, step: int, *, module: nn.Module, optimiser: torch.optim.SGD, curve: list[dict[str, Any]]) -> None:
+    def save(
+        self, step: int, *, module: nn.Module, optimiser: torch.optim.SGD, curve: list[dict[str, Any]]
+    ) -> None:
         """Keep the state after ``step`` steps."""
         tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
         for name, parameter in module.named_parameters():
@@ -51,7 +53,9 @@ class Checkpoints:
             # Cannot come from a kill (the file is renamed into place), only from a failing disk: start over.
             self.path.unlink()
             return 0, []
-        module.load_state_dict({name[7:]: tensor for name, tensor in stored.items() if name.startswith("module.")})
+        module.load_state_dict(
+            {name[7:]: tensor for name, tensor in stored.items() if name.startswith("module.")}
+        )
         for name, parameter in module.named_parameters():
             if (momentum := stored.get(f"momentum.{name}")) is not None:
                 # Same memory layout as the parameter, or a resumed update would not be bit-identical.

@@ -86,7 +86,9 @@ def train(
     everything = nn.ModuleDict({"model": model, "terms": nn.ModuleList(term for _, term in terms)}).to(device)
     set_training(model, scope=recipe.scope, last_k=recipe.last_k, batch_norm=recipe.batch_norm)
     optimiser = _optimiser(model, terms, recipe)
-    first_step, curve = checkpoints.restore(module=everything, optimiser=optimiser) if checkpoints else (0, [])
+    first_step, curve = (
+        checkpoints.restore(module=everything, optimiser=optimiser) if checkpoints else (0, [])
+    )
     source_stream = Stream(len(source.labels_N), batch_size=recipe.batch_size, seed=recipe.seed)
     target_stream = None
     if target_inputs is not None:
@@ -141,7 +143,10 @@ def _optimiser(model: Classifier, terms: Sequence[WeightedTerm], recipe: Recipe)
     fresh = [*model.bottleneck.parameters(), *model.head.parameters()]
     for _, term in terms:
         fresh.extend(term.parameters())
-    groups = [{"params": fresh, "ratio": 1.0}, {"params": backbone, "ratio": recipe.backbone_learning_rate_ratio}]
+    groups = [
+        {"params": fresh, "ratio": 1.0},
+        {"params": backbone, "ratio": recipe.backbone_learning_rate_ratio},
+    ]
     for group in groups:
         group["base"] = recipe.learning_rate * group["ratio"]
     return torch.optim.SGD(
@@ -166,7 +171,11 @@ def _step_seed(seed: int, step: int) -> int:
 def _curve_row(
     step: int, loss: Tensor, source_loss: Tensor, terms: Sequence[WeightedTerm], values: Sequence[Tensor]
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"step": step, "loss": round(loss.item(), 6), "source_loss": round(source_loss.item(), 6)}
+    row: dict[str, Any] = {
+        "step": step,
+        "loss": round(loss.item(), 6),
+        "source_loss": round(source_loss.item(), 6),
+    }
     for (_, term), value in zip(terms, values, strict=True):
         row[term.name] = round(value.item(), 6)
         row.update({key: round(number, 6) for key, number in term.diagnostics().items()})

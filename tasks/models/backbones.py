@@ -36,7 +36,9 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: nn.Module, *, mean: Sequence[float], std: Sequence[float], feature_width: int) -> None:
+    def __init__(
+        self, trunk: nn.Module, *, mean: Sequence[float], std: Sequence[float], feature_width: int
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.feature_width = feature_width
@@ -82,7 +84,9 @@ def build_backbone(params: ModelParams, *, size_px: int) -> Backbone:
             " torchvision/<name> or timm/<name>"
         )
     _check_image_size(backbone, size_px, params.backbone)
-    return backbone.to(memory_format=torch.channels_last)  # convolutions on CPU take two thirds of the time so
+    return backbone.to(
+        memory_format=torch.channels_last
+    )  # convolutions on CPU take two thirds of the time so
 
 
 def _lenet(params: ModelParams, size_px: int) -> Backbone:
@@ -118,11 +122,15 @@ def _timm(name: str, params: ModelParams) -> Backbone:
     import timm
 
     if not timm.is_model(name):
-        raise BadInput(f"params.yaml: model.backbone timm/{name}: timm {timm.__version__} has no model {name!r}")
+        raise BadInput(
+            f"params.yaml: model.backbone timm/{name}: timm {timm.__version__} has no model {name!r}"
+        )
     try:
         model: Any = timm.create_model(name, pretrained=params.weights == "default")
     except Exception as error:  # the hub client raises a family of its own, differing by version
-        raise _download_failed(params, f"https://huggingface.co/timm/{name}", "model.safetensors", error) from error
+        raise _download_failed(
+            params, f"https://huggingface.co/timm/{name}", "model.safetensors", error
+        ) from error
     if params.weights not in ("default", "none"):
         model.load_state_dict(_read_weights(params.weights))
     config = model.pretrained_cfg
@@ -145,7 +153,9 @@ def _torchvision(name: str, params: ModelParams) -> Backbone:
     from torchvision import models
 
     if name not in models.list_models(module=models):
-        raise BadInput(f"params.yaml: model.backbone torchvision/{name}: torchvision has no classifier {name!r}")
+        raise BadInput(
+            f"params.yaml: model.backbone torchvision/{name}: torchvision has no classifier {name!r}"
+        )
     published: Any = models.get_model_weights(name)
     try:
         model = models.get_model(name, weights="DEFAULT" if params.weights == "default" else None)
@@ -174,7 +184,9 @@ def _drop_classifier(model: nn.Module, name: str) -> int:
 def _read_weights(path: str) -> dict[str, Tensor]:
     file = Path(path)
     if not file.is_file():
-        raise BadInput(f"params.yaml: model.weights {path!r} is not a file; expected a .safetensors or .pth file, default or none")
+        raise BadInput(
+            f"params.yaml: model.weights {path!r} is not a file; expected a .safetensors or .pth file, default or none"
+        )
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -185,7 +197,9 @@ def _read_weights(path: str) -> dict[str, Tensor]:
 def _download_failed(params: ModelParams, url: str, file: str, error: Exception) -> BadInput:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     place = folder / file if params.backbone.startswith("torchvision/") else Path("weights") / file
-    then = "and run again" if params.backbone.startswith("torchvision/") else f"and set model.weights to {place}"
+    then = (
+        "and run again" if params.backbone.startswith("torchvision/") else f"and set model.weights to {place}"
+    )
     return BadInput(
         f"params.yaml: model.weights is default, but the weights of {params.backbone} could not be downloaded"
         f" ({type(error).__name__}); place the file from {url} at {place} {then}"

@@ -34,7 +34,9 @@ class Classifier(nn.Module):
         num_classes: ``C``.
     """
 
-    def __init__(self, backbone: Backbone | None, *, feature_width: int, bottleneck: int, num_classes: int) -> None:
+    def __init__(
+        self, backbone: Backbone | None, *, feature_width: int, bottleneck: int, num_classes: int
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.bottleneck = nn.Sequential(
@@ -51,7 +53,9 @@ class Classifier(nn.Module):
         return Outputs(features_ND, self.head(features_ND))
 
 
-def set_training(model: Classifier, *, scope: Literal["head", "last_k", "full"], last_k: int, batch_norm: str) -> None:
+def set_training(
+    model: Classifier, *, scope: Literal["head", "last_k", "full"], last_k: int, batch_norm: str
+) -> None:
     """Put ``model`` into training mode with everything outside ``scope`` frozen, weights and statistics.
 
     Call it again after every evaluation: ``eval()`` on a whole model forgets which parts were frozen,
@@ -102,7 +106,9 @@ def load_checkpoint(path: Path, model: Classifier) -> list[str]:
     ]
     if faults:
         raise BadInput(
-            f"{path} is not a checkpoint of this model:\n  " + "\n  ".join(sorted(faults)) + "\nRun `acclimate run` to train it again."
+            f"{path} is not a checkpoint of this model:\n  "
+            + "\n  ".join(sorted(faults))
+            + "\nRun `acclimate run` to train it again."
         )
     model.load_state_dict(stored)
     return classes
@@ -115,5 +121,6 @@ def predict(model: Classifier, inputs: Tensor, *, batch_size: int = 256) -> Outp
     with torch.inference_mode():
         parts = [model(batch.to(device)) for batch in inputs.split(batch_size)]
     return Outputs(
-        torch.cat([part.features_ND for part in parts]).cpu(), torch.cat([part.logits_NC for part in parts]).cpu()
+        torch.cat([part.features_ND for part in parts]).cpu(),
+        torch.cat([part.logits_NC for part in parts]).cpu(),
     )

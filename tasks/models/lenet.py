@@ -16,7 +16,9 @@ class LeNet(nn.Module):
     def __init__(self, size_px: int) -> None:
         super().__init__()
         if size_px % 8:
-            raise ValueError(f"lenet halves the image three times: size_px must be a multiple of 8, got {size_px}")
+            raise ValueError(
+                f"lenet halves the image three times: size_px must be a multiple of 8, got {size_px}"
+            )
         blocks: list[nn.Module] = []
         for width_in, width_out in zip((3, *WIDTHS[:-1]), WIDTHS, strict=True):
             blocks.append(_block(width_in, width_out))

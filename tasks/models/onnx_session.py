@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnxruntime
@@ -32,6 +32,7 @@ from tasks.errors import BadInput
 log = logging.getLogger(__name__)
 
 Device = Literal["auto", "cuda", "tensorrt", "cpu"]
+DEVICES: tuple[Device, ...] = get_args(Device)
 
 CPU = "CPUExecutionProvider"
 INPUT = "images"
@@ -122,6 +123,8 @@ def open_session(path_or_bytes: Path | bytes, *, device: Device, threads: int | 
     Raises:
         BadInput: The file is missing, damaged, not made by this pipeline, or cannot run on ``device``.
     """
+    if device not in DEVICES:
+        raise BadInput(f"device {device!r} is unknown; choose from {', '.join(DEVICES)}.")
     name, content = _read(path_or_bytes)
     session = (
         _open_auto(content, name, threads) if device == "auto" else _open(content, name, device, threads)

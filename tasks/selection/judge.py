@@ -229,8 +229,6 @@ def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:
 def _significantly_worse(evidence: Evidence, params: GateParams) -> str | None:
     """How it is known to be worse than source-only, ``None`` if it is not."""
     counts = evidence.counts
-    if counts.gain >= 0:
-        return None
     p = mcnemar_p(counts.worse, counts.better)
     if p <= level(params):
         return f"exact McNemar p {p:.2g} that it is not, at most {level(params):g}"

@@ -85,19 +85,16 @@ def read_outputs(pool: Pool, split: Split) -> Mapping[str, Outputs]:
         BadInput: A file is missing or damaged, has the wrong shape, or speaks of other images than the
             first candidate's.
     """
-    outputs: dict[str, Outputs] = {}
-    for candidate in pool.candidates:
-        if candidate.trained:
-            path = pool.folder / candidate.name / "outputs.safetensors"
-            read = _read(path, split, num_classes=len(pool.classes))
-            first = next(iter(outputs.values()), read)
-            if (read and read.sha256_N) != (first and first.sha256_N):
-                raise _stale(
-                    path, f"its {split} split holds other images than that of {pool.candidates[0].name}"
-                )
-            if read:
-                outputs[candidate.name] = read
-    return outputs
+    paths = {
+        one.name: pool.folder / one.name / "outputs.safetensors" for one in pool.candidates if one.trained
+    }
+    outputs = {name: _read(path, split, num_classes=len(pool.classes)) for name, path in paths.items()}
+    images = {name: read.sha256_N if read else () for name, read in outputs.items()}
+    for name, path in paths.items():
+        first = next(iter(images))
+        if images[name] != images[first]:
+            raise _unusable(path, f"its {split} split holds other images than that of {first}")
+    return {name: read for name, read in outputs.items() if read}
 
 
 def _read(path: Path, split: Split, *, num_classes: int) -> Outputs | None:
@@ -109,10 +106,10 @@ def _read(path: Path, split: Split, *, num_classes: int) -> Outputs | None:
                 file.get_tensor(f"{split}.{part}") for part in ("probabilities", "features", "sha256")
             )
     except (OSError, SafetensorError) as error:
-        raise _stale(path, f"it cannot be read ({error})") from error
+        raise _unusable(path, f"it cannot be read ({error})") from error
     num_images = len(hashes)
     if probabilities.shape != (num_images, num_classes) or features.shape[:1] != (num_images,):
-        raise _stale(
+        raise _unusable(
             path,
             f"its {split} split has probabilities {probabilities.shape} and features {features.shape}"
             f" for {num_images} images and {num_classes} classes",
@@ -120,5 +117,5 @@ def _read(path: Path, split: Split, *, num_classes: int) -> Outputs | None:
     return Outputs(probabilities, features, tuple(row.tobytes().hex() for row in hashes))
 
 
-def _stale(path: Path, what: str) -> BadInput:
+def _unusable(path: Path, what: str) -> BadInput:
     return BadInput(f"{path} cannot be judged: {what}. Delete results/adapt and run `acclimate run` again.")

@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 SCORES = ("v_measure", "infomax", "ensemble_agreement")
 """The scores that select, by the names they have in selection.json."""
 
-KMEANS_RESTARTS = 3
+RESTARTS = 3
+"""Of k-means; the best is kept."""
 
 
 def v_measure(probabilities_NC: np.ndarray, features_ND: np.ndarray, *, seed: int) -> float:
@@ -42,9 +43,8 @@ def v_measure(probabilities_NC: np.ndarray, features_ND: np.ndarray, *, seed: in
     num_clusters = min(probabilities_NC.shape[1], len(np.unique(directions_ND, axis=0)))
     # One thread: the order in which several add up their sums is not fixed, and results must be.
     with threadpool_limits(limits=1):
-        clusters_N = KMeans(num_clusters, n_init=KMEANS_RESTARTS, random_state=seed).fit_predict(
-            directions_ND
-        )
+        kmeans = KMeans(n_clusters=num_clusters, n_init=RESTARTS, random_state=seed)  # pyright: ignore[reportArgumentType]
+        clusters_N = kmeans.fit_predict(directions_ND)
     return float(v_measure_score(predicted_N, clusters_N))
 
 

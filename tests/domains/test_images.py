@@ -91,7 +91,7 @@ def test_a_truncated_image_is_refused_and_the_format_named(file_format):
 
     assert reason.startswith(f"damaged or truncated {file_format} (")
     assert reason == reason_for(content[: len(content) // 2])
-    assert "0x" not in reason.replace("0x...", "")
+    assert " at 0x" not in reason  # a memory address would differ from run to run
 
 
 @pytest.mark.parametrize("error_filter", ["error", "always"])
@@ -259,6 +259,15 @@ def test_sixteen_bit_tiff_of_either_byte_order_is_scaled(byte_order):
 
     assert image.mode == {"<": "I;16", ">": "I;16B"}[byte_order]
     assert list(np.asarray(image.pixels)[0, :, 0]) == [0, 1, 128, 255]
+
+
+def test_pillow_does_not_log_what_the_reason_says(caplog):
+    content = grey_tiff(np.zeros(4), "<", bits=16).replace(
+        struct.pack("<HHI", 277, 4, 1) + b"\x01", struct.pack("<HHI", 277, 4, 1) + b"\x2a"
+    )
+
+    assert reason_for(content).startswith("damaged or truncated TIFF")
+    assert caplog.records == []
 
 
 def test_twelve_bit_tiff_reaches_white():

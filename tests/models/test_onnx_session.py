@@ -70,15 +70,29 @@ def test_auto_lands_on_the_cpu_where_there_is_no_driver():
     assert open_session(onnx_models.make_onnx(), device="auto", threads=1).provider == CPU
 
 
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_gpu_that_is_not_there_is_an_error_and_not_the_cpu(device):
+@pytest.mark.parametrize(
+    ("device", "what"),
+    [
+        ("cuda", "onnxruntime opened the session on CPUExecutionProvider"),
+        ("tensorrt", "its libraries cannot be loaded"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_an_error_and_not_the_cpu(monkeypatch, device, what):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # also on a machine that has one
+
     with pytest.raises(BadInput) as caught:
         open_session(onnx_models.make_onnx(), device=device)
 
     message = str(caught.value)
     assert message.startswith(f"device {device} was asked for, but ")
+    assert what in message
     assert "NVIDIA driver, CUDA 13 and cuDNN 9" in message
     assert "ask for device cpu or auto" in message
+
+
+def test_a_device_that_does_not_exist_is_answered_with_those_that_do():
+    with pytest.raises(BadInput, match="device 'gpu' is unknown; choose from auto, cuda, tensorrt, cpu"):
+        open_session(onnx_models.make_onnx(), device="gpu")
 
 
 def test_shape_arithmetic_may_stay_on_the_cpu_and_a_convolution_may_not():

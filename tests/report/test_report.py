@@ -31,6 +31,7 @@ from tests.report.workspaces import (
     REJECT,
     Case,
     build_workspace,
+    sha,
 )
 
 Build = Callable[[Case], Workspace]
@@ -172,10 +173,39 @@ def test_an_undecided_gain_is_told_how_many_labels_would_decide_it(build: Build,
 
 
 def test_a_champion_offers_the_way_back(build: Build, params: Params):
-    champion = {"version": 4, "accuracy": 0.8}
-    page = Page(written(build(replace(PROMOTE, champion=champion)), params, PROMOTE)[0])
+    page = Page(written(build(replace(PROMOTE, champion=HOLD.champion)), params, PROMOTE)[0])
     assert "acclimate rollback optdigits" in page.by_id["next"]
-    assert "0.8" in page.by_id["champion"]
+    facts = " ".join(page.by_id["champion"].replace("\u00a0", " ").split())
+    assert "Version3" in facts
+    assert "Accuracy on 120 labelled images82.5 %" in facts
+    assert "Gain of the selected over it+6.7 points" in facts
+    assert "95 % interval of that gain, points−1.0 to +14.0" in facts
+
+
+def test_a_selected_model_that_is_in_service_already_asks_for_nothing(build: Build, params: Params):
+    champion = (HOLD.champion or {}) | {"checkpoint_sha256": sha("mmd-0"), "gain": None, "interval": None}
+    page = Page(written(build(replace(HOLD, champion=champion)), params, HOLD)[0])
+    assert page.by_id["verdict-title"] == "mmd-0 is already in service for depot-west."
+    assert page.by_id["next"] == "Nothing. Version 3 stays."
+
+
+def test_a_pool_of_vetoed_candidates_is_told_as_such(build: Build, params: Params):
+    vetoes = dict.fromkeys(("dann-0", "mmd-0", "mcc-0"), "collapse")
+    case = replace(REJECT, selected="source_only-0", vetoes=vetoes)
+    page = Page(written(build(case), params, case)[0])
+    assert (
+        page.by_id["verdict-title"]
+        == "Every adapted model of photo-digits was vetoed; none may go into service."
+    )
+    assert "acclimate promote" not in page.by_id["next"]
+
+
+def test_a_fall_is_told_with_the_probability_of_a_fall(pages):
+    workspace, page, _ = pages[REJECT.target]
+    proof = read_json(workspace.stage("gate", REJECT.target) / "verdict.json")["evidence"]
+    assert proof["mcnemar_p_worse"] < 0.01 < 0.9 < proof["mcnemar_p"]
+    told = f"a fall this large would come about by chance with probability {proof['mcnemar_p_worse']:.4f}"
+    assert told in page.by_id["verdict"]
 
 
 def test_the_three_columns_are_the_numbers_of_the_verdict(pages):

@@ -112,7 +112,15 @@ HOLD = Case(
     num_holdout=120,
     accuracies={"source_only-0": 0.80, "mmd-0": 0.84, "mcc-0": 0.83, "dann-0": 0.79},
     reasons=("McNemar p 0.21 exceeds rules.max_p_value 0.05",),
-    champion={"version": 3, "candidate": "mcc-0", "accuracy": 0.825, "n": 120},
+    champion={
+        "version": 3,
+        "checkpoint_sha256": "5e" * 32,
+        "model_sha256": "6f" * 32,
+        "accuracy": 0.825,
+        "n": 120,
+        "gain": 0.0667,
+        "interval": [-0.01, 0.14],
+    },
     to_label=31,
 )
 
@@ -380,11 +388,11 @@ def _write_gate(
         "schema_version": 1, "target": case.target, "verdict": case.verdict,
         "reasons": list(case.reasons), "warnings": list(case.warnings),
         "candidate": case.selected, "checkpoint_sha256": sha(case.selected),
-        "source_only": column(baseline),
+        "source_only": column(baseline, candidate=baseline),
         "selected": column(case.selected, candidate=case.selected),
         "oracle": column(best["name"], candidate=best["name"] if labelled else None),
         "champion": case.champion,
-        "evidence": _evidence(before == labels_N, after == labels_N) if labelled else None,
+        "evidence": _evidence(before == labels_N, after == labels_N) if labelled and case.selected != baseline else None,
         "per_class": _per_class(case.classes, labels_N, before, after) if labelled else [],
         "confusion": {
             "classes": list(case.classes),
@@ -438,10 +446,13 @@ def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> dict[str, 
     better, worse = int((after & ~before).sum()), int((before & ~after).sum())
     changed = better + worse
     gain = float(after.mean() - before.mean())
-    p = sum(math.comb(changed, k) for k in range(better, changed + 1)) / 2**changed
+
+    def tail(wins: int) -> float:
+        return sum(math.comb(changed, k) for k in range(wins, changed + 1)) / 2**changed
+
     error = float((after.astype(float) - before.astype(float)).std() / math.sqrt(len(before)))
     return {"gain": gain, "interval": [gain - 1.96 * error, gain + 1.96 * error], "confidence": 0.95,
-            "mcnemar_p": p, "better": better, "worse": worse, "smallest_detectable_gain": 2.5 * error}  # fmt: skip
+            "mcnemar_p": tail(better), "mcnemar_p_worse": tail(worse), "better": better, "worse": worse, "smallest_detectable_gain": 2.5 * error}  # fmt: skip
 
 
 def _per_class(
@@ -453,7 +464,7 @@ def _per_class(
         n = int(mine.sum())
         rows.append({"class": name, "n": n,
                      "source_only": float((before[mine] == i).mean()) if n else None,
-                     "selected": float((after[mine] == i).mean()) if n else None})  # fmt: skip
+                     "selected": float((after[mine] == i).mean()) if n else None, "p_worse": 1.0 if n else None})  # fmt: skip
     return rows
 
 

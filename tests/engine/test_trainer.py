@@ -1,0 +1,189 @@
+"""The training loop: a fair baseline, losses that reach the features, and kills that change nothing."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from tasks.config import DannTerm, MccTerm, MmdTerm
+from tasks.engine.augment import flip_crop
+from tasks.engine.checkpoints import Checkpoints
+from tasks.engine.schedules import learning_rate_factor
+from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
+from tasks.losses.terms import build_terms
+from tasks.models.classifier import Classifier, predict
+
+RECIPE = Recipe(
+    scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, learning_rate=0.05,
+    backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
+)  # fmt: skip
+WIDTH, BOTTLENECK, CLASSES = 6, 8, 3
+
+
+def rows(seed: int, *, shift: float, count: int = 90) -> LabelledRows:
+    """Three clusters on axis 0 and 1; ``shift`` moves the domain along axis 2."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    inputs = 0.3 * torch.randn(count, WIDTH, generator=generator)
+    inputs[:, 0] += torch.cos(labels * 2 * math.pi / CLASSES)
+    inputs[:, 1] += torch.sin(labels * 2 * math.pi / CLASSES)
+    inputs[:, 2] += shift
+    return LabelledRows(inputs, labels)
+
+
+def fresh() -> Classifier:
+    torch.manual_seed(3)
+    return Classifier(None, feature_width=WIDTH, bottleneck=BOTTLENECK, num_classes=CLASSES)
+
+
+def terms(*names: str):
+    known = {
+        "dann": DannTerm(loss="dann", weight=1.0, hidden=8),
+        "mmd": MmdTerm(loss="mmd", weight=1.0, num_kernels=5),
+        "mcc": MccTerm(loss="mcc", weight=1.0, temperature=2.5),
+    }
+    torch.manual_seed(4)
+    return build_terms([known[name] for name in names], feature_width=BOTTLENECK, num_classes=CLASSES)
+
+
+def bytes_of(model: Classifier) -> bytes:
+    return save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+
+
+def test_training_on_the_source_learns_it():
+    source, held_out = rows(0, shift=0.0), rows(1, shift=0.0)
+    model = fresh()
+
+    curve = train(model, RECIPE, source=source, target_inputs=None)
+
+    accuracy = (predict(model, held_out.inputs).logits_NC.argmax(1) == held_out.labels_N).float().mean()
+    assert accuracy > 0.9
+    assert curve[-1]["source_loss"] < 0.7 * curve[0]["source_loss"]
+
+
+def test_source_only_takes_no_gradient_from_the_target_but_shares_its_batch_norm():
+    source = rows(0, shift=0.0)
+    near, far = fresh(), fresh()
+    train(near, replace(RECIPE, steps=1), source=source, target_inputs=rows(2, shift=0.0).inputs)
+    train(far, replace(RECIPE, steps=1), source=source, target_inputs=rows(2, shift=5.0).inputs)
+
+    # The joint forward puts target images into the statistics of source-only and adapted models alike.
+    assert not torch.equal(near.bottleneck[1].running_mean, far.bottleneck[1].running_mean)
+
+
+@pytest.mark.parametrize("name", ["dann", "mmd", "mcc"])
+def test_a_target_loss_changes_the_bottleneck(name: str):
+    source, target = rows(0, shift=0.0), rows(2, shift=2.0).inputs
+    alone, adapted = fresh(), fresh()
+    train(alone, RECIPE, source=source, target_inputs=target)
+    curve = train(adapted, RECIPE, source=source, target_inputs=target, terms=terms(name))
+
+    assert not torch.allclose(alone.bottleneck[0].weight, adapted.bottleneck[0].weight)
+    assert name in curve[-1]
+
+
+@pytest.mark.parametrize("names", [(), ("dann", "mcc"), ("mmd",)])
+def test_the_same_seed_gives_the_same_bytes(names: tuple[str, ...]):
+    source, target = rows(0, shift=0.0), rows(2, shift=1.0).inputs
+    models = [fresh(), fresh()]
+    for model in models:
+        train(model, RECIPE, source=source, target_inputs=target, terms=terms(*names))
+
+    assert bytes_of(models[0]) == bytes_of(models[1])
+
+
+def test_another_seed_gives_another_model():
+    source = rows(0, shift=0.0)
+    models = [fresh(), fresh()]
+    for seed, model in enumerate(models):
+        train(model, replace(RECIPE, seed=seed), source=source, target_inputs=None)
+
+    assert bytes_of(models[0]) != bytes_of(models[1])
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the loop may catch it."""
+
+
+@pytest.mark.parametrize("names", [(), ("dann", "mcc")])
+def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_one(
+    names: tuple[str, ...], tmp_path: Path
+):
+    source, target = rows(0, shift=0.0), rows(2, shift=1.0).inputs
+    undisturbed, resumed = fresh(), fresh()
+    curve = train(undisturbed, RECIPE, source=source, target_inputs=target, terms=terms(*names))
+    checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=20)
+    seen = 0
+
+    def kill_at_step_33(module, inputs):
+        nonlocal seen
+        seen += 1
+        if seen == 34:
+            raise Killed
+
+    hook = resumed.register_forward_pre_hook(kill_at_step_33)
+    with pytest.raises(Killed):
+        train(
+            resumed, RECIPE, source=source, target_inputs=target, terms=terms(*names), checkpoints=checkpoints
+        )
+    hook.remove()
+    other_start = fresh()
+    torch.nn.init.zeros_(other_start.head.weight)  # whatever the new process begins with must not matter
+
+    resumed_curve = train(
+        other_start, RECIPE, source=source, target_inputs=target, terms=terms(*names), checkpoints=checkpoints
+    )
+
+    assert bytes_of(other_start) == bytes_of(undisturbed)
+    assert resumed_curve == curve
+
+
+def test_a_damaged_checkpoint_starts_over_instead_of_failing(tmp_path: Path):
+    source = rows(0, shift=0.0)
+    checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=20)
+    checkpoints.path.write_bytes(b"torn")
+    undisturbed, restarted = fresh(), fresh()
+    train(undisturbed, RECIPE, source=source, target_inputs=None)
+
+    train(restarted, RECIPE, source=source, target_inputs=None, checkpoints=checkpoints)
+
+    assert bytes_of(restarted) == bytes_of(undisturbed)
+
+
+def test_a_diverging_run_stops_and_names_the_step():
+    source = rows(0, shift=0.0)
+    source.inputs[5, 0] = float("nan")
+
+    with pytest.raises(Diverged, match=r"became nan at step \d+ of 60"):
+        train(fresh(), RECIPE, source=source, target_inputs=None)
+
+
+def test_target_losses_without_a_target_are_refused():
+    with pytest.raises(ValueError, match="need target inputs"):
+        train(fresh(), RECIPE, source=rows(0, shift=0.0), target_inputs=None, terms=terms("mcc"))
+
+
+def test_the_learning_rate_decays_with_progress_and_not_with_the_number_of_steps():
+    assert learning_rate_factor(0.0) == 1.0
+    assert learning_rate_factor(1.0) == pytest.approx(11**-0.75)
+    assert learning_rate_factor(0.5) == pytest.approx(6**-0.75)
+
+
+def test_augmentation_keeps_shape_and_type_and_moves_every_image_its_own_way():
+    torch.manual_seed(0)
+    ramp = torch.arange(16, dtype=torch.uint8).repeat(16, 1)[None, :, :, None].repeat(64, 1, 1, 3)
+
+    views = flip_crop(ramp)
+
+    assert views.shape == ramp.shape
+    assert views.dtype == ramp.dtype
+    assert len({tuple(view[0, :, 0].tolist()) for view in views}) >= 8
+
+
+def test_augmentation_of_an_even_image_is_the_image():
+    even = torch.full((4, 16, 16, 3), 77, dtype=torch.uint8)
+
+    assert torch.equal(flip_crop(even), even)

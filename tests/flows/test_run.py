@@ -1,0 +1,198 @@
+"""A workspace after its first run: reruns, changed settings, plain `dvc repro`, Prefect, kills, locks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.mutex import hold
+from flows.pipeline import ORDER, run_pipeline
+from flows.stage import child_environment, heal_lock
+from tasks.errors import Busy, ConfigError
+from tasks.files import write_text
+from tasks.workspace import Workspace
+from tests.tiny import CHECKOUT, Finished, acclimate
+
+
+def locked_outputs(workspace: Workspace) -> dict[str, str]:
+    """Path and hash of everything that dvc.lock says was made."""
+    stages = yaml.safe_load(workspace.dvc_lock.read_text())["stages"]
+    found = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    assert len(found) == 17
+    return found
+
+
+def forget_results(workspace: Workspace) -> None:
+    """As if nothing had ever run: no lock, no results, no cache."""
+    workspace.dvc_lock.unlink()
+    for folder in ("results", ".dvc/cache", ".dvc/tmp", ".acclimate"):
+        shutil.rmtree(workspace.root / folder, ignore_errors=True)
+
+
+def dvc(workspace: Workspace, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=workspace.root, env=child_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_plain_dvc_repro_gives_the_same_outputs_as_the_flow(finished: Finished, workspace_copy: Workspace):
+    expected = locked_outputs(finished.workspace)
+    forget_results(workspace_copy)
+
+    dvc(workspace_copy, "repro")
+
+    assert locked_outputs(workspace_copy) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "stages"),
+    [
+        ("validate.max_class_ratio", 9.5, {"validate"}),
+        ("adapt.weight_decay", 0.002, {"adapt"}),
+        ("gate.bootstrap_resamples", 9000, {"gate", "report"}),
+        ("export.tolerance", 0.001, {"export", "probe"}),
+        ("probe.max_batch_size", 2, {"probe"}),
+        ("report.max_map_points", 100, {"report"}),
+        ("release.auto_promote", ["promote"], set()),
+        ("schedule.cron", "0 4 * * 1", set()),
+        ("arrival.min_images", 7, set()),
+    ],
+)
+def test_changing_a_setting_makes_stale_exactly_the_stages_that_read_it(
+    finished: Finished, tmp_path: Path, setting: str, value: object, stages: set[str]
+):
+    """By `dvc status`, whose answer lists every stage with a changed parameter of its own."""
+    workspace = Workspace(tmp_path / "w")
+    shutil.copytree(finished.workspace.root, workspace.root, symlinks=True)
+    content = yaml.safe_load(workspace.params.read_text())
+    section, key = setting.split(".")
+    content[section][key] = value
+    write_text(workspace.params, yaml.safe_dump(content, sort_keys=False))
+
+    status = json.loads(dvc(workspace, "status", "--json"))
+
+    changed = {
+        name.partition("@")[0]
+        for name, causes in status.items()
+        if any("params.yaml" in cause.get("changed deps", {}) for cause in causes if isinstance(cause, dict))
+    }
+    assert changed == stages
+
+
+def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact(workspace_copy: Workspace):
+    code = (
+        "import json, sys; from pathlib import Path; from flows.prefect_server import through_prefect;"
+        "result = through_prefect(Path(sys.argv[1]), None);"
+        "from prefect.artifacts import Artifact;"
+        "print(json.dumps([result, json.loads(Artifact.get('results').data)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(workspace_copy.root)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    result, table = json.loads(done.stdout.splitlines()[-1])
+    assert {stage["status"] for stage in result["stages"]} == {"unchanged"}
+    assert [row["target"] for row in table] == ["new-camera"]
+
+
+def test_a_run_killed_in_any_stage_is_finished_by_a_rerun_with_the_same_bytes(
+    finished: Finished, workspace_copy: Workspace
+):
+    expected = locked_outputs(finished.workspace)
+    forget_results(workspace_copy)
+    killed = []
+    for stage in ORDER:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace_copy.root)],
+            cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        if wait_for_stage(workspace_copy, stage, process):
+            killed.append(stage)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    result = json.loads(acclimate("run", "--no-prefect", "--json", "-w", workspace_copy.root).stdout)
+
+    assert set(killed) >= {"manifest", "validate", "features", "finetune", "adapt", "export"}
+    assert result["targets"].keys() == {"new-camera"}
+    assert locked_outputs(workspace_copy) == expected
+
+
+def wait_for_stage(workspace: Workspace, stage: str, process: subprocess.Popen) -> bool:
+    """Whether the stage's own process is at work now; False when the run ended before it could be caught."""
+    notes = workspace.private / "stages"
+    while process.poll() is None:
+        for note in notes.glob(f"{stage}*.json"):
+            if not json.loads(note.read_text())["ended"]:
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_second_run_says_who_holds_the_workspace(finished: Finished):
+    holder = rf"in use by `retrain` \(process {os.getpid()}, since 20"
+    with hold(finished.workspace, purpose="retrain"), pytest.raises(Busy, match=holder):
+        run_pipeline(finished.workspace.root, wait=False)
+
+
+def test_a_wrong_params_file_is_told_before_waiting_for_the_workspace(workspace_copy: Workspace):
+    write_text(workspace_copy.params, workspace_copy.params.read_text().replace("adapt:", "adopt:"))
+
+    with hold(workspace_copy, purpose="retrain"), pytest.raises(ConfigError) as raised:
+        run_pipeline(workspace_copy.root)
+
+    assert "adapt: missing" in str(raised.value)
+    assert "adopt: unknown key" in str(raised.value)
+    assert str(workspace_copy.params) in str(raised.value)
+
+
+def test_a_torn_dvc_lock_is_replaced_by_the_last_good_one_and_kept(workspace_copy: Workspace):
+    whole = workspace_copy.dvc_lock.read_bytes()
+    workspace_copy.dvc_lock.write_bytes(whole[: len(whole) // 2])
+
+    heal_lock(workspace_copy)
+
+    assert workspace_copy.dvc_lock.read_bytes() == whole
+    assert (workspace_copy.private / "dvc.lock.torn").read_bytes() == whole[: len(whole) // 2]
+
+
+def test_data_models_and_verdicts_come_back_from_the_local_remote(workspace_copy: Workspace):
+    expected = locked_outputs(workspace_copy)
+    model = workspace_copy.stage("export", "new-camera") / "model.onnx"
+    model_bytes = model.read_bytes()
+    dvc(workspace_copy, "push")
+    for folder in ("results", "data/source", ".dvc/cache"):
+        shutil.rmtree(workspace_copy.root / folder)
+
+    dvc(workspace_copy, "pull")
+
+    assert model.read_bytes() == model_bytes
+    assert locked_outputs(workspace_copy) == expected
+    assert len(list(workspace_copy.data("source").rglob("*.png"))) == 90
+
+
+def test_a_gate_that_refuses_ends_an_enforced_run_with_status_3(workspace_copy: Workspace):
+    content = yaml.safe_load(workspace_copy.params.read_text())
+    content["gate"]["rules"]["min_accuracy"] = 1.0
+    content["gate"]["rules"]["min_gain"] = 0.99
+    write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
+
+    done = acclimate("run", "--no-prefect", "--enforce", "-w", workspace_copy.root, check=False)
+
+    assert done.returncode == 3
+    assert acclimate("run", "--no-prefect", "-w", workspace_copy.root).returncode == 0

@@ -1,0 +1,163 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from sklearn.metrics import v_measure_score
+
+from tasks.selection.scores import (
+    accuracy,
+    effective_classes,
+    ensemble_agreement,
+    entropy,
+    infomax,
+    max_share,
+    v_measure,
+)
+
+BALANCED = [0, 1, 2] * 10
+
+
+def random_predictions(rows: int, classes: int, seed: int, sharpness: float = 1.0) -> np.ndarray:
+    z = sharpness * np.random.default_rng(seed).standard_normal((rows, classes))
+    return np.exp(z) / np.exp(z).sum(1, keepdims=True)
+
+
+def entropy_by_hand(p: list[float]) -> float:
+    return -sum(x * math.log(x) for x in p if x > 0)
+
+
+# --- V-measure ---------------------------------------------------------------------------------
+
+
+def test_v_measure_is_that_of_scikit_learn_against_k_means_of_unit_features():
+    generator = np.random.default_rng(0)
+    features = generator.standard_normal((80, 5)) * np.exp(generator.standard_normal((80, 1)))
+    probabilities = random_predictions(80, 4, 1)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+
+    expected = v_measure_score(probabilities.argmax(1), KMeans(4, n_init=3, random_state=7).fit_predict(unit))
+
+    assert v_measure(probabilities, features, seed=7) == pytest.approx(expected)
+
+
+def test_v_measure_is_one_where_predictions_follow_the_clusters_whatever_the_classes_are_called(
+    confident, clustered
+):
+    features = clustered(BALANCED)
+
+    assert v_measure(confident(BALANCED), features, seed=0) == pytest.approx(1)
+    assert v_measure(confident([(c + 1) % 3 for c in BALANCED]), features, seed=0) == pytest.approx(1)
+
+
+def test_v_measure_is_low_where_predictions_cut_across_the_clusters(confident, clustered):
+    features = clustered(BALANCED)
+
+    assert v_measure(confident(sorted(BALANCED)), features, seed=0) < 0.1
+
+
+def test_v_measure_looks_at_the_direction_of_features_and_not_at_their_length(confident, clustered):
+    features = clustered(BALANCED)
+    lengths = np.linspace(1e-3, 1e3, len(BALANCED))[:, None]
+
+    assert v_measure(confident(BALANCED), lengths * features, seed=0) == pytest.approx(1)
+
+
+def test_v_measure_of_everything_in_one_class_is_zero_also_where_all_features_coincide(confident, clustered):
+    # By definition one class in one cluster agrees perfectly; a collapsed model must not score 1 for it.
+    collapsed = confident([1] * 30)
+
+    assert v_measure(collapsed, clustered(BALANCED), seed=0) == 0
+    assert v_measure(collapsed, np.ones((30, 4)), seed=0) == 0
+
+
+def test_v_measure_of_fewer_distinct_images_than_classes_is_defined(confident):
+    # k-means warns, and warnings are errors, where it is asked for more clusters than there are points.
+    assert v_measure(confident([0, 1]), np.eye(2), seed=0) == pytest.approx(1)
+    assert v_measure(confident([0, 1, 2, 0]), np.zeros((4, 2)), seed=0) == 0
+
+
+def test_v_measure_gives_the_same_number_twice_and_takes_a_seed(confident):
+    features = np.random.default_rng(0).standard_normal((200, 3))
+    probabilities = random_predictions(200, 3, 5)
+
+    assert v_measure(probabilities, features, seed=3) == v_measure(probabilities, features, seed=3)
+    assert len({v_measure(probabilities, features, seed=seed) for seed in range(8)}) > 1
+
+
+# --- InfoMax -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 8), classes=st.integers(2, 5), sharpness=st.floats(0, 30), seed=st.integers(0, 2**16)
+)
+def test_infomax_equals_its_definition_and_lies_between_zero_and_one(rows, classes, sharpness, seed):
+    p = random_predictions(rows, classes, seed, sharpness)
+    mean = [sum(row[c] for row in p.tolist()) / rows for c in range(classes)]
+    expected = (entropy_by_hand(mean) - sum(entropy_by_hand(row) for row in p.tolist()) / rows) / math.log(
+        classes
+    )
+
+    value = infomax(p)
+
+    assert value == pytest.approx(expected, abs=1e-9)
+    assert 0 <= value <= 1
+
+
+def test_infomax_wants_certainty_and_every_class(confident):
+    assert infomax(confident(BALANCED, 1.0)) == pytest.approx(1)
+    assert infomax(confident([0] * 30, 1.0)) == 0
+    assert infomax(np.full((30, 3), 1 / 3)) == pytest.approx(0)
+    assert infomax(confident(BALANCED, 0.9)) > infomax(confident(BALANCED, 0.6))
+
+
+# --- ensemble agreement ------------------------------------------------------------------------
+
+
+def test_agreement_is_the_share_of_images_named_as_the_mean_of_the_ensemble_names_them(confident):
+    ensemble = np.stack([confident([0, 1, 2, 0]), confident([0, 1, 2, 1]), confident([0, 1, 1, 1])])
+
+    assert ensemble_agreement(ensemble[0], ensemble) == 0.75
+    assert ensemble_agreement(ensemble[1], ensemble) == 1.0
+    assert ensemble_agreement(ensemble[2], ensemble) == 0.75
+
+
+def test_agreement_weighs_votes_by_their_confidence(confident):
+    unsure = confident([0, 0], 0.4)
+    ensemble = np.stack([unsure, unsure, confident([1, 1], 1.0)])
+
+    assert ensemble_agreement(ensemble[2], ensemble) == 1.0
+    assert ensemble_agreement(unsure, ensemble) == 0.0
+
+
+# --- collapse ----------------------------------------------------------------------------------
+
+
+def test_effective_classes_counts_how_many_classes_the_mean_prediction_covers(confident):
+    assert effective_classes(confident(BALANCED, 1.0)) == pytest.approx(1)
+    assert effective_classes(confident([0, 1] * 5, 1.0, num_classes=4)) == pytest.approx(2 / 4)
+    assert effective_classes(confident([2] * 9, 1.0)) == pytest.approx(1 / 3)
+
+
+def test_max_share_is_that_of_the_class_predicted_most_often(confident):
+    assert max_share(confident([0, 1, 1, 2])) == 0.5
+    assert max_share(confident([2] * 5)) == 1.0
+
+
+def test_entropy_takes_zero_probabilities():
+    assert entropy(np.array([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx([0, math.log(2)])
+
+
+def test_accuracy_counts_most_probable_classes(confident):
+    assert accuracy(confident([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == 0.75
+
+
+@pytest.mark.parametrize("score", [infomax, effective_classes, max_share])
+def test_scores_do_not_depend_on_the_order_of_images_or_classes(score):
+    p = random_predictions(40, 4, 3)
+
+    assert score(p[::-1]) == pytest.approx(score(p))
+    assert score(p[:, [3, 1, 0, 2]]) == pytest.approx(score(p))
