@@ -30,7 +30,7 @@ DOMAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 class Section(BaseModel):
     """Immutable and closed to unknown keys; attribute docstrings become field descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ImagesParams(Section):
@@ -196,6 +196,10 @@ class AdaptParams(Section):
             )
         if self.presets["source_only"]:
             raise ValueError("the preset source_only must be empty: it is the baseline without a target loss")
+        for name, terms in self.presets.items():
+            losses = [term.loss for term in terms]
+            if len(set(losses)) != len(losses):
+                raise ValueError(f"preset {name} names a loss twice: {losses}; keep one, with one weight")
         for field in ("candidates", "seeds"):
             values = getattr(self, field)
             if len(set(values)) != len(values):

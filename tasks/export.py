@@ -41,6 +41,12 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     """Export the candidate that the gate selected for ``target`` and prove it equal to what was judged."""
     selection = read_json(workspace.stage("gate", target) / "selection.json")
     candidate = workspace.stage("adapt", target) / selection["candidate"]
+    checkpoint_sha256 = sha256_of_file(candidate / "model.safetensors")
+    if checkpoint_sha256 != selection["checkpoint_sha256"]:
+        raise Fault(
+            f"{candidate / 'model.safetensors'} has sha256 {checkpoint_sha256}, but the gate selected"
+            f" {selection['checkpoint_sha256']}. Run `acclimate run` to judge it again."
+        )
     model, classes = load_selected(workspace, params, candidate)
     metadata = {
         "acclimate_version": acclimate_version(),
@@ -48,7 +54,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         "classes": json.dumps(classes, ensure_ascii=False),
         "preprocessing": json.dumps({"size_px": params.images.size_px, **IMAGE_RULE}),
         "candidate": selection["candidate"],
-        "checkpoint_sha256": sha256_of_file(candidate / "model.safetensors"),
+        "checkpoint_sha256": checkpoint_sha256,
         "data_digest": _data_digest(workspace, target),
         "code_digest": code_digest("tasks.adapt"),
     }

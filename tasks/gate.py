@@ -139,7 +139,7 @@ def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
     """The test split of ``target``; labels of any other split are not looked at.
 
     Raises:
-        BadInput: Manifest and outputs list different images, or a label is no class of the models.
+        BadInput: Manifest and outputs list different images.
     """
     rows = list(_rows(workspace, target, split="test"))
     holdout = Holdout(
@@ -154,7 +154,6 @@ def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
             f" {len(set(holdout.images) & set(holdout.paths))} are among the {len(holdout.paths)} of"
             f" {workspace.stage('manifest', target)}. Run `acclimate run` again."
         )
-    holdout.class_numbers()  # a foreign label is refused before anything is written
     return holdout
 
 
@@ -380,10 +379,6 @@ def _warnings(
         for row in selection.assessed
         if row.scored.vetoes
     ]
-    if selection.chosen.seed != selection.source_only.seed:
-        warnings.append(
-            f"no source-only of seed {selection.chosen.seed}: compared with {selection.source_only.name}"
-        )
     if in_service and in_service.unknown_classes:
         warnings.append(
             f"version {in_service.version} in service does not know {', '.join(in_service.unknown_classes)}:"
@@ -394,6 +389,7 @@ def _warnings(
 
 def _evidence_block(evidence: Evidence, params: GateParams) -> dict[str, Any]:
     counts = evidence.counts
+    detectable = smallest_detectable_gain(counts.n, discordance=counts.discordance, alpha=level(params))
     return {
         "gain": round(counts.gain, DECIMALS),
         "interval": [round(end, DECIMALS) for end in evidence.interval],
@@ -402,9 +398,7 @@ def _evidence_block(evidence: Evidence, params: GateParams) -> dict[str, Any]:
         "mcnemar_p_worse": _plain_p(mcnemar_p(counts.worse, counts.better)),
         "better": counts.better,
         "worse": counts.worse,
-        "smallest_detectable_gain": smallest_detectable_gain(
-            counts.n, discordance=counts.discordance, alpha=level(params)
-        ),
+        "smallest_detectable_gain": detectable and round(detectable, DECIMALS),
     }
 
 

@@ -354,7 +354,10 @@ def _proven(evidence: Evidence) -> tuple[str, ...]:
     if evidence.chose_source_only:
         return (f"Source-only is right on {percent(verdict['source_only']['accuracy'])} of the hold-out.",)
     proof = verdict["evidence"]
-    told = [
+    told = (
+        [] if verdict["verdict"] != "hold" or evidence.is_in_service else ["That it is better is not proven."]
+    )
+    told += [
         f"Accuracy went from {percent(verdict['source_only']['accuracy'])} to"
         f" {percent(verdict['selected']['accuracy'])}"
         + (f": {points(proof['gain'])}, {_interval(proof)}." if proof else ".")
@@ -417,16 +420,23 @@ def _steps(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
             ),
             *_labelling(evidence, gate),
         )
-    if word == "hold":
-        return (Step(f"Nothing changes in service. {_in_service(evidence)}"), *_labelling(evidence, gate))
+    stays = Step(f"Nothing changes in service. {_in_service(evidence)}")
+    if word == "hold" and not _lost(evidence, gate):
+        return (stays, *_labelling(evidence, gate))
     return (
-        Step(f"Nothing changes in service. {_in_service(evidence)}"),
+        stays,
         Step(
             "Do not promote it. Look at the classes and the curves below for what went wrong, change the section"
             " adapt of params.yaml or the images, and run again:",
             f"acclimate run --target {target}",
         ),
     )
+
+
+def _lost(evidence: Evidence, gate: GateParams) -> bool:
+    """Whether enough labels show no gain at all, so that more of them are not what is missing."""
+    proof = evidence.verdict["evidence"]
+    return proof is not None and proof["gain"] <= 0 and evidence.verdict["selected"]["n"] >= gate.min_holdout
 
 
 def _labelling(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
@@ -438,7 +448,7 @@ def _labelling(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
         else ""
     )
     return (
-        Step(f"Label {_how_many(evidence, gate)} of {target}{listed}."),
+        Step(f"{_how_many(evidence, gate)}{listed}."),
         Step(
             f"Put each one into the folder of its class, data/{target}/holdout/<class>/, and run again:",
             f"acclimate run --target {target}",
@@ -449,18 +459,19 @@ def _labelling(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
 def _how_many(evidence: Evidence, gate: GateParams) -> str:
     """How many labels to ask for; the detectable gain shrinks with the root of their number."""
     num_labels = evidence.verdict["source_only"]["n"] if evidence.is_labelled else 0
-    proof = evidence.verdict["evidence"]
-    if (
-        proof
-        and num_labels >= gate.min_holdout
-        and 0 < proof["gain"] < (proof["smallest_detectable_gain"] or 0)
-    ):
-        needed = num_labels * (proof["smallest_detectable_gain"] / proof["gain"]) ** 2
+    images, proof = f"images of {evidence.target}", evidence.verdict["evidence"]
+    detectable = proof["smallest_detectable_gain"] if proof else None
+    if num_labels >= gate.min_holdout and proof and detectable and 0 < proof["gain"] < detectable:
+        needed = num_labels * (detectable / proof["gain"]) ** 2
         magnitude = 10 ** max(0, math.floor(math.log10(needed)) - 1)
-        return f"more images (about {math.ceil(needed / magnitude) * magnitude:,} in all for a gain of this size)"
+        rounded = math.ceil(needed / magnitude) * magnitude
+        gain = points(proof["gain"], signed=False)
+        return f"If {gain} matter, label more {images}: about {rounded:,} in all would show such a gain"
     if num_labels:
-        return f"more images (there are {num_labels:,}; the gate asks for at least {gate.min_holdout:,})"
-    return f"at least {count(gate.min_holdout, 'image')}"
+        return (
+            f"Label more {images} (there are {num_labels:,}; the gate asks for at least {gate.min_holdout:,})"
+        )
+    return f"Label at least {gate.min_holdout:,} {images}"
 
 
 def _repair(evidence: Evidence) -> tuple[Step, ...]:
@@ -524,10 +535,13 @@ def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> di
         "methods": method_curves(evidence),
         "maps": _maps(evidence, max_map_points),
         "domains": [domain_view(domain) for domain in (evidence.source_domain, evidence.target_domain)],
-        "checks": [_check_view(check) for check in _failed_first(evidence.validation["checks"])],
+        "checks": [data_check(check) for check in _failed_first(evidence.validation["checks"])],
         "export": evidence.export,
         "probe": evidence.probe,
-        "probe_checks": [_check_view(check) for check in (evidence.probe or {"checks": []})["checks"]],
+        "probe_checks": [
+            {**check, "observed": plain(check["observed"]), "expected": plain(check["expected"])}
+            for check in (evidence.probe or {"checks": []})["checks"]
+        ],
         "to_label": evidence.to_label[:MAX_LISTED],
         "num_to_label": len(evidence.to_label),
         "max_listed": MAX_LISTED,
@@ -878,14 +892,45 @@ def _failed_first(checks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(checks, key=lambda check: (check["passed"], check["severity"] != "critical"))
 
 
-def _check_view(check: Mapping[str, Any]) -> dict[str, Any]:
+def data_check(check: Mapping[str, Any]) -> dict[str, Any]:
+    """A data check in words: what was looked at, what was found and what is allowed."""
+    expected, column = check["expected"], None
+    if isinstance(expected, Mapping):
+        column = expected.get("column")
+    subject = check["expectation"] if column is None else f"{check['table']}: {column}".replace("_", " ")
     return {
-        **check,
-        "observed": plain(check.get("observed")),
-        "expected": plain(check.get("expected")),
-        "paths": list(check.get("paths") or []),
-        "num_paths": check.get("num_paths") or 0,
+        "suite": check["suite"],
+        "subject": subject,
+        "passed": check["passed"],
+        "severity": check["severity"],
+        "found": _found(check["observed"]),
+        "allowed": plain(expected) if column is None else _allowed(check["expectation"], expected),
+        "paths": check["paths"],
+        "num_paths": check["num_paths"],
     }
+
+
+def _found(observed: Any) -> str:
+    if not isinstance(observed, Mapping) or not {"rows", "unexpected"} <= observed.keys():
+        return plain(observed)
+    if not observed["unexpected"]:
+        return f"as allowed in all {observed['rows']:,}"
+    values = f": {plain(observed['values'])}" if observed.get("values") else ""
+    return f"not so in {observed['unexpected']:,} of {observed['rows']:,}{values}"
+
+
+def _allowed(expectation: str, expected: Mapping[str, Any]) -> str:
+    words = {"min_value": "at least {}", "max_value": "at most {}", "value_set": "one of {}"}
+    parts = [words[key].format(plain(value)) for key, value in expected.items() if key in words]
+    if not parts:
+        rule = expectation.removeprefix("expect_column_values_to_be_").replace("_", " ")
+        parts = ["none" if rule == "null" else rule]
+    if "mostly" in expected:
+        parts.append(f"in at least {percent(expected['mostly'], 0)}")
+    known = {*words, "column", "mostly"}
+    return ", ".join(
+        parts + [f"{key}: {plain(value)}" for key, value in expected.items() if key not in known]
+    )
 
 
 def digests(evidence: Evidence) -> list[tuple[str, str]]:
@@ -932,7 +977,8 @@ def points(fraction: float | None, *, signed: bool = True) -> str:
     """``.267`` as ``+26.7 points``: a difference of two percentages."""
     if fraction is None:
         return NONE
-    text = f"{fraction * 100:{'+' if signed else ''}.1f}".replace("-", "−")
+    rounded = round(fraction * 100, 1) + 0.0  # no minus before a zero
+    text = f"{rounded:{'+' if signed and rounded else ''}.1f}".replace("-", "−")
     return f"{text}\u00a0points"
 
 
@@ -957,6 +1003,8 @@ def plain(value: Any) -> str:
         text = NONE
     elif isinstance(value, bool):
         text = "yes" if value else "no"
+    elif isinstance(value, int):
+        text = f"{value:,}"
     elif isinstance(value, float):
         text = f"{value:.4g}"
     elif isinstance(value, Mapping):

@@ -246,7 +246,8 @@ def test_a_file_of_garbage_fails_in_the_real_process_too(workspace):
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_gpu_that_is_not_there_is_a_failed_verdict(workspace, device):
+def test_a_gpu_that_is_not_there_is_a_failed_verdict(workspace, monkeypatch, device):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # also on a machine that has one
     verdict = examined(workspace, make_params(device=device))
 
     assert failed_checks(verdict) == ["loads"]

@@ -167,9 +167,19 @@ def test_an_undecided_gain_is_told_how_many_labels_would_decide_it(build: Build,
     edit(verdict, evidence=proof)
     # A third of the detectable gain needs nine times the 120 labels: 1,080, rounded up to two digits.
     assert (
-        "about 1,100 in all for a gain of this size"
+        "If 3.0\u00a0points matter, label more images of depot-west: about 1,100 in all would show"
         in Page(written(workspace, params, HOLD)[0]).by_id["next"]
     )
+
+
+def test_a_hold_without_any_gain_does_not_ask_for_more_labels(build: Build, params: Params):
+    workspace = build(HOLD)
+    verdict = workspace.stage("gate", HOLD.target) / "verdict.json"
+    edit(verdict, evidence=read_json(verdict)["evidence"] | {"gain": -0.01})
+    steps = Page(written(workspace, params, HOLD)[0]).by_id["next"]
+    assert "Version 3 stays." in steps
+    assert "Do not promote it." in steps
+    assert "abel" not in steps
 
 
 def test_a_champion_offers_the_way_back(build: Build, params: Params):
@@ -405,7 +415,14 @@ def test_digests_and_checks_are_those_of_the_files(pages):
     } == shown
     assert all(digest in card for digest in shown)
     assert len(page.tables["checks-table"]) == 1 + 5
-    assert page.tables["checks-table"][1][2].strip() == "warning"
+    checks = [[" ".join(cell.split()) for cell in row] for row in page.tables["checks-table"][1:]]
+    assert checks[0][1].startswith("images: shorter side")
+    assert "data/target/images/frame_00003.png" in checks[0][1]
+    assert checks[0][2:] == ["warning", "not so in 2 of 1,500: 27, 31", "at least 32"]
+    assert checks[1][:1] + checks[1][2:] == ["source", "passed", "1,000", "at least 100"]
+    assert checks[2][1:] == ["files: sha256", "passed", "as allowed in all 1,000", "unique"]
+    assert checks[3][2:] == ["passed", "1,797", "at least 50, at most 90,000"]
+    assert checks[4][2:] == ["passed", "as allowed in all 7", "one of in both, in at least 95 %"]
     assert [row[1].strip() for row in page.tables["probe-table"][1:]] == ["passed"] * 4
 
 
@@ -572,6 +589,14 @@ def test_hostile_names_are_plain_text_in_the_model_card(pages):
     assert text[per_class + 3 : per_class + 3 + 5 * len(HOSTILE_CLASSES) : 5] == list(
         map(report.visible, HOSTILE_CLASSES)
     )
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.267, "+26.7"), (-0.1249, "−12.5"), (0.0004, "0.0"), (-0.0004, "0.0"), (None, "—")],
+)
+def test_a_change_is_told_in_points_with_its_sign(fraction, text):
+    assert report.points_only(fraction) == text
 
 
 def test_a_curve_that_diverges_to_null_breaks_its_line(build: Build, params: Params):

@@ -257,13 +257,15 @@ def _write_target(
 def _write_validation(
     workspace: Workspace, case: Case, source: dict[str, Any], target: dict[str, Any]
 ) -> None:
+    between, in_set = "expect_column_values_to_be_between", "expect_column_values_to_be_in_set"
     checks = [
-        _check("source", "expect_table_row_count_to_be_between", source["ok"], {"min": 100}),
-        _check("source", "expect_column_values_to_be_unique: sha256", 0, 0),
-        _check("target", "expect_table_row_count_to_be_between", target["ok"], {"min": 50}),
-        _check("pair", "label sets are equal", [], []),
-        _check("target", "shorter side", 27, {"min": 32}, severity="warning", passed=False,
-               paths=["images/frame_00003.png", "images/frame_00017.png"], num_paths=2),
+        _check("source", between, source["ok"], {"column": "num_images", "min_value": 100}),
+        _check("source", "expect_column_values_to_be_unique", _rows(source["ok"]), {"column": "sha256"}, table="files"),
+        _check("target", between, target["ok"], {"column": "num_images", "min_value": 50, "max_value": 90000}),
+        _check("pair", in_set, _rows(7), {"column": "found", "value_set": ["in both"], "mostly": 0.95}, table="labels"),
+        _check("target", between, _rows(1500, 27, 31), {"column": "shorter_side", "min_value": 32}, table="images",
+               severity="warning", passed=False, num_paths=2,
+               paths=["data/target/images/frame_00003.png", "data/target/images/frame_00017.png"]),
     ]  # fmt: skip
     checks += [
         _check("pair", reason, 1, 0, passed=False, paths=["images/frame_00001.png"], num_paths=1)
@@ -280,8 +282,12 @@ def _write_validation(
     )  # fmt: skip
 
 
+def _rows(rows: int, *unexpected: int) -> dict[str, Any]:
+    return {"rows": rows, "unexpected": len(unexpected), "values": list(unexpected)}
+
+
 def _check(suite: str, expectation: str, observed: Any, expected: Any, **changes: Any) -> dict[str, Any]:
-    return {"suite": suite, "expectation": expectation, "severity": "critical", "passed": True,
+    return {"suite": suite, "table": "summary", "expectation": expectation, "message": None, "severity": "critical", "passed": True,
             "observed": observed, "expected": expected, "paths": [], "num_paths": 0, **changes}  # fmt: skip
 
 
