@@ -110,8 +110,8 @@ class FinetuneParams(Section):
     """Number of backbone blocks trained under ``scope: last_k``, counted from the output."""
     batch_norm: Literal["live", "frozen"]
     """Whether the backbone's BatchNorm layers update their statistics; parts out of scope never do."""
-    augment: Literal["none", "flip_crop"]
-    """``flip_crop``: random mirror and shift by up to an eighth of the side. ``none`` for digits and cached features."""
+    augment: Literal["none", "flip_crop", "affine"]
+    """``flip_crop``: random mirror and shift. ``affine``: random stretch, shear and shift, for digits and letters. ``none`` for cached features."""
     steps: Annotated[int, Field(ge=0)]
     """Optimiser steps; 0 starts adaptation from the pretrained backbone and a fresh head."""
     batch_size: Annotated[int, Field(ge=2)]

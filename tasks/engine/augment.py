@@ -24,3 +24,29 @@ def flip_crop(images_NSS3: Tensor) -> Tensor:
         for i, (top, left) in enumerate(zip(tops, lefts, strict=True))
     ]
     return torch.stack(views).permute(0, 2, 3, 1).to(images_NSS3.dtype)
+
+
+def affine(images_NSS3: Tensor) -> Tensor:
+    """Each image stretched by up to a quarter along each axis, sheared by up to 0.2 and shifted by up to
+    0.075 of its side, edges repeated.
+
+    For what has a right way up and a handedness, such as digits. Draws from torch's global generator.
+    Same shape and dtype out.
+    """
+    count = len(images_NSS3)
+    maps = torch.zeros(count, 2, 3)
+    maps[:, [0, 1], [0, 1]] = 1 + 0.25 * _uniform(count, 2)
+    maps[:, 0, 1] = 0.2 * _uniform(count)
+    maps[:, :, 2] = 0.15 * _uniform(count, 2)  # a grid runs from -1 to 1: half of this in shares of the side
+    images = images_NSS3.permute(0, 3, 1, 2).float()
+    grid = functional.affine_grid(maps, list(images.shape), align_corners=False)
+    views = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return views.round().permute(0, 2, 3, 1).to(images_NSS3.dtype)
+
+
+def _uniform(*shape: int) -> Tensor:
+    return 2 * torch.rand(*shape) - 1
+
+
+AUGMENTATIONS = {"none": lambda images: images, "flip_crop": flip_crop, "affine": affine}
+"""By the name that params.yaml calls them."""

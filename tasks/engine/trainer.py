@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.domains.streams import Stream
-from tasks.engine.augment import flip_crop
+from tasks.engine.augment import AUGMENTATIONS
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.losses.batch import JointBatch
@@ -36,7 +36,7 @@ class Recipe:
     scope: Literal["head", "last_k", "full"]
     last_k: int
     batch_norm: Literal["live", "frozen"]
-    augment: Literal["none", "flip_crop"]
+    augment: Literal["none", "flip_crop", "affine"]
     steps: int
     batch_size: int
     learning_rate: float
@@ -94,6 +94,7 @@ def train(
     if target_inputs is not None:
         target_stream = Stream(len(target_inputs), batch_size=recipe.batch_size, seed=recipe.seed + 1)
 
+    augment = AUGMENTATIONS[recipe.augment]
     for step in range(first_step, recipe.steps):
         progress = step / recipe.steps
         torch.manual_seed(_step_seed(recipe.seed, step))
@@ -103,9 +104,7 @@ def train(
         inputs = source.inputs[source_rows]
         if target_inputs is not None and target_stream is not None:
             inputs = torch.cat([inputs, target_inputs[torch.from_numpy(target_stream.batch(step))]])
-        if recipe.augment == "flip_crop":
-            inputs = flip_crop(inputs)
-        outputs = model(inputs.to(device))
+        outputs = model(augment(inputs).to(device))
 
         batch = _split(outputs.features_ND, outputs.logits_NC, recipe.batch_size, progress)
         source_loss = functional.cross_entropy(

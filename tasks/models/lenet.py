@@ -1,8 +1,8 @@
-"""A small convolutional backbone for 32 px images, trained from scratch in CPU minutes.
+"""A small convolutional backbone for images of 16 or 32 px, trained from scratch in CPU minutes.
 
-After LeCun et al. (Proc. IEEE 86, 1998) in spirit only: three strided convolutions with BatchNorm.
-Strides instead of pooling take two fifths of the time. It exists for digits, where an ImageNet
-backbone on upsampled strokes does worse than this.
+After LeCun et al. (Proc. IEEE 86, 1998) in spirit only: three 3x3 convolutions with BatchNorm
+and max pooling. It exists for digits, where an ImageNet backbone on upsampled strokes does
+worse than this.
 """
 
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ class LeNet(nn.Module):
 
 def _block(width_in: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(width_in, width_out, kernel_size=5, stride=2, padding=2, bias=False),
+        nn.Conv2d(width_in, width_out, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(width_out),
         nn.ReLU(),
+        nn.MaxPool2d(2),
     )

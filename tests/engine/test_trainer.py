@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 
 from tasks.config import DannTerm, MccTerm, MmdTerm
-from tasks.engine.augment import flip_crop
+from tasks.engine.augment import AUGMENTATIONS, affine, flip_crop
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
@@ -172,18 +172,31 @@ def test_the_learning_rate_decays_with_progress_and_not_with_the_number_of_steps
     assert learning_rate_factor(0.5) == pytest.approx(6**-0.75)
 
 
-def test_augmentation_keeps_shape_and_type_and_moves_every_image_its_own_way():
+@pytest.mark.parametrize("augment", [flip_crop, affine])
+def test_augmentation_keeps_shape_and_type_and_moves_every_image_its_own_way(augment):
     torch.manual_seed(0)
-    ramp = torch.arange(16, dtype=torch.uint8).repeat(16, 1)[None, :, :, None].repeat(64, 1, 1, 3)
+    ramp = torch.arange(0, 160, 10, dtype=torch.uint8).repeat(16, 1)[None, :, :, None].repeat(64, 1, 1, 3)
 
-    views = flip_crop(ramp)
+    views = augment(ramp)
 
     assert views.shape == ramp.shape
     assert views.dtype == ramp.dtype
     assert len({tuple(view[0, :, 0].tolist()) for view in views}) >= 8
 
 
-def test_augmentation_of_an_even_image_is_the_image():
+@pytest.mark.parametrize("augment", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_augmentation_of_an_even_image_is_the_image(augment):
     even = torch.full((4, 16, 16, 3), 77, dtype=torch.uint8)
 
-    assert torch.equal(flip_crop(even), even)
+    assert torch.equal(augment(even), even)
+
+
+def test_affine_views_keep_the_handedness_of_a_digit():
+    """A bright left half stays on the left: no mirror among 200 views."""
+    torch.manual_seed(0)
+    left = torch.zeros(200, 16, 16, 3, dtype=torch.uint8)
+    left[:, :, :8] = 200
+
+    views = affine(left).float()
+
+    assert (views[:, :, :8].mean((1, 2, 3)) > 2 * views[:, :, 8:].mean((1, 2, 3))).all()

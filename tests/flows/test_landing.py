@@ -134,4 +134,7 @@ def test_links_that_leave_the_batch_are_listed_and_not_followed(
     assert not (place / "link.png").exists()
     digest = take_in(workspace, "cam7", load_params(workspace.params)).taken[0]
     lines = (workspace.data("cam7") / "refused.jsonl").read_text().splitlines()
-    assert {json.loads(line)["path"] for line in lines} == {f"arrived/{digest}/link.png", f"arrived/{digest}/loop"}
+    assert {json.loads(line)["path"] for line in lines} == {
+        f"arrived/{digest}/link.png",
+        f"arrived/{digest}/loop",
+    }
