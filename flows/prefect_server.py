@@ -42,7 +42,8 @@ def configure_environment(workspace: Workspace, *, api: str | None) -> None:
     os.environ.update(SILENCE)
     if api:
         os.environ["PREFECT_API_URL"] = api
-    os.environ.setdefault("PREFECT_HOME", str(workspace.private / "prefect"))
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(workspace.private / "prefect")))
+    home.mkdir(parents=True, exist_ok=True)  # the server would not make it, and die of a missing database
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_TIMEOUT_S))
     os.environ.setdefault(
         "PREFECT_LOGGING_LEVEL", "WARNING"

@@ -96,6 +96,7 @@ def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact(wo
         "from prefect.artifacts import Artifact;"
         "print(json.dumps([result, json.loads(Artifact.get('results').data)]))"
     )
+    shutil.rmtree(workspace_copy.private)  # as in a fresh clone: Prefect's home has to be made first
     done = subprocess.run(
         [sys.executable, "-c", code, str(workspace_copy.root)],
         cwd=CHECKOUT,
