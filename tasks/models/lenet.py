@@ -7,7 +7,7 @@ worse than this.
 
 from torch import Tensor, nn
 
-WIDTHS = (32, 64, 128)
+WIDTHS = (24, 48, 96)
 
 
 class LeNet(nn.Module):

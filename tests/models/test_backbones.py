@@ -59,7 +59,7 @@ def test_the_default_weights_are_the_packaged_ones_and_none_are_not():
 @pytest.mark.parametrize(
     ("name", "width"),
     [
-        ("lenet", 2048),
+        ("lenet", 1536),
         ("torchvision/resnet18", 512),
         ("torchvision/mobilenet_v3_small", 1024),
         ("torchvision/convnext_tiny", 768),
