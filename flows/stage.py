@@ -48,7 +48,7 @@ class StageRun:
     """``cached``: an earlier result of the same inputs was restored."""
     seconds: float
     peak_mib: int
-    """Largest resident set of any process of the stage."""
+    """Largest resident set of the stage's process; 0 when it did not run."""
 
     @property
     def name(self) -> str:
@@ -93,8 +93,6 @@ def run_stage(
     ) as process:
         assert process.stdout is not None
         lines = [_log_line(line) for line in process.stdout]
-        _, wait_status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(wait_status)
     seconds = time.perf_counter() - started
     report = _stage_report(workspace, name, token)
     if process.returncode != 0:
@@ -105,7 +103,7 @@ def run_stage(
     elif _lock_entry(workspace, name) != lock_before:
         status = "cached"
     _keep_copy_of_lock(workspace)
-    return StageRun(stage, target, status, round(seconds, 2), usage.ru_maxrss // 1024)
+    return StageRun(stage, target, status, round(seconds, 2), report["peak_mib"] if report else 0)
 
 
 def report_path(workspace: Workspace, name: str) -> Path:
@@ -133,11 +131,14 @@ def _keep_copy_of_lock(workspace: Workspace) -> None:
 
 
 def _is_whole(path: Path) -> bool:
+    """Whether no stage's entry breaks off; a cut between two entries only makes DVC look again."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        text = path.read_text(encoding="utf-8")
+        stages = yaml.safe_load(text)["stages"].values()
+        outs = [out for stage in stages if stage["cmd"] for out in stage["outs"]]
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
         return False
-    return isinstance(content, dict) and "schema" in content and isinstance(content.get("stages"), dict)
+    return text.endswith("\n") and all(out.keys() >= {"path", "md5", "size"} for out in outs)
 
 
 def _lock_entry(workspace: Workspace, name: str) -> Any:

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -57,8 +58,20 @@ def run_here(name: str, domain: str | None) -> int:
                 f"stage {name} broke: {type(error).__name__}: {error}. This is a bug; its trace is in the log above."
             ),
         )
-    write_json(report, {"token": token, "ended": True})
+    write_json(report, {"token": token, "ended": True, "peak_mib": peak_mib()})
     return 0
+
+
+def peak_mib() -> int:
+    """Largest resident set of this process or of a child it waited for, in MiB.
+
+    From VmHWM and not from getrusage: the latter remembers across exec what the process was forked from.
+    """
+    children_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
+    own_kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return max(own_kib, children_kib) // 1024
 
 
 def _fail(report: Path, token: str, error: AcclimateError) -> int:

@@ -14,30 +14,44 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tasks.workspace import Workspace
 from tests.tiny import Finished, Pair, acclimate, settings, write_pictures
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all test processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def pair(shared_folder: Path) -> Pair:
     """Three kinds of pictures from two cameras; the folder names hold a space on purpose."""
-    root = tmp_path_factory.mktemp("two cameras")
+    root = shared_folder / "two cameras"
     found = Pair(root / "old camera", root / "new camera", root / "hold-out")
-    write_pictures(found.source, count=30, first_seed=0, shifted=False, labelled=True)
-    write_pictures(found.target, count=30, first_seed=1000, shifted=True, labelled=False)
-    write_pictures(found.holdout, count=12, first_seed=2000, shifted=True, labelled=True)
+    with FileLock(shared_folder / "pair.lock"):
+        if not root.exists():
+            write_pictures(found.source, count=30, first_seed=0, shifted=False, labelled=True)
+            write_pictures(found.target, count=30, first_seed=1000, shifted=True, labelled=False)
+            write_pictures(found.holdout, count=12, first_seed=2000, shifted=True, labelled=True)
     return found
 
 
 @pytest.fixture(scope="session")
-def finished(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The small pair, run from end to end once a test session."""
-    root = tmp_path_factory.mktemp("finished") / "work space"
-    done = acclimate(
-        "try", pair.source, pair.target, "--holdout", pair.holdout, "-w", root, "--json", *settings()
-    )
-    return Finished(Workspace(root), json.loads(done.stdout))
+def finished(pair: Pair, shared_folder: Path) -> Finished:
+    """The small pair, run from end to end once for all tests."""
+    root = shared_folder / "finished" / "work space"
+    answer = shared_folder / "finished.json"
+    with FileLock(shared_folder / "finished.lock"):
+        if not answer.exists():
+            done = acclimate(
+                "try", pair.source, pair.target, "--holdout", pair.holdout, "-w", root, "--json", *settings()
+            )
+            answer.write_text(done.stdout)
+    return Finished(Workspace(root), json.loads(answer.read_text()))
 
 
 @pytest.fixture

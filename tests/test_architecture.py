@@ -208,3 +208,43 @@ def test_no_two_stages_share_an_output():
     outs = [next(iter(o)) if isinstance(o, dict) else o for stage in PIPELINE.values() for o in stage["outs"]]
 
     assert len(outs) == len(set(outs)) == 15
+
+
+def calls(name: str) -> list[tuple[str, ast.Call]]:
+    return [
+        (module, node)
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == name
+    ]
+
+
+def keyword(call: ast.Call, name: str) -> object:
+    return next((ast.literal_eval(k.value) for k in call.keywords if k.arg == name), None)
+
+
+def test_no_pickle_crosses_a_boundary():
+    picklers = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+    assert [
+        m for m, path in modules().items() if picklers & {name.split(".")[0] for name in imports(path)}
+    ] == []
+    assert [m for m, call in calls("torch.load") if keyword(call, "weights_only") is not True] == []
+    assert [m for m, call in calls("np.load") if keyword(call, "allow_pickle") is not False] == []
+    assert len(calls("torch.load")) + len(calls("np.load")) >= 2
+
+
+def test_every_command_is_explained_and_those_of_the_readme_exist():
+    import re
+
+    from flows.cli import app
+
+    commands = {
+        command.name or command.callback.__name__: command.callback for command in app.registered_commands
+    }
+    mentioned = set(
+        re.findall(r"^acclimate ([a-z-]+)", (CHECKOUT / "README.md").read_text(), flags=re.MULTILINE)
+    )
+
+    assert [name for name, function in commands.items() if not function.__doc__] == []
+    assert {"try", "promote", "serve", "up", "emit"} <= mentioned <= commands.keys()

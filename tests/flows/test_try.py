@@ -118,7 +118,9 @@ def test_labels_planted_in_the_adapt_and_select_splits_change_no_model(
     assert ran >= {"manifest", "features"}
 
 
-def test_json_output_is_the_only_thing_on_stdout(finished: Finished, pair: Pair):
+def test_json_output_is_the_only_thing_on_stdout_and_a_second_try_changes_nothing(
+    pair: Pair, workspace_copy: Workspace
+):
     done = acclimate(
         "try",
         pair.source,
@@ -126,7 +128,7 @@ def test_json_output_is_the_only_thing_on_stdout(finished: Finished, pair: Pair)
         "--holdout",
         pair.holdout,
         "-w",
-        finished.workspace.root,
+        workspace_copy.root,
         "--json",
         *settings(),
     )
