@@ -723,7 +723,7 @@ def test_a_missing_file_is_named(tmp_path, missing):
         ({"max_p_value": 0.6}, "less than or equal to 0.5"),
         ({"max_p_value": 0}, "greater than 0"),
         ({"min_gain": 1.0}, "less than 1"),
-        ({"min_gain": float("nan")}, "less than 1"),
+        ({"min_gain": float("nan")}, "finite number"),
         ({"max_loss_against_champion": 2}, "less than or equal to 1"),
         ({"max_p_valu": 0.05}, "Extra inputs are not permitted"),
     ],
