@@ -27,8 +27,6 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")
 ]
 
-DOMAIN_STAGES = ("manifest", "features")
-
 
 def main() -> None:
     """Run a command; an error that a person can act on becomes one message and its exit status."""

@@ -15,6 +15,7 @@ from typing import Any
 from flows.mutex import hold
 from flows.result import build_result, write_result
 from flows.stage import StageRun, child_environment, heal_lock, run_stage
+from flows.stage_process import STAGES
 from flows.workspace import refresh_generated
 from tasks.config import Params, load_params
 from tasks.errors import AcclimateError, BadInput, Fault
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 # Stages that run once a domain, once, and once a target; dvc.yaml has the edges, a test compares.
 DOMAIN_STAGES = ("manifest", "features")
 TARGET_STAGES = ("validate", "adapt", "gate", "export", "probe", "report")
-ORDER = ("manifest", "validate", "features", "finetune", "adapt", "gate", "export", "probe", "report")
-
 RunStage = Callable[[str, str | None], StageRun]
 
 
@@ -43,7 +42,7 @@ def walk(targets: Sequence[str], run: RunStage) -> tuple[list[StageRun], dict[st
     """
     runs: list[StageRun] = []
     failed: dict[str, AcclimateError] = {}
-    for stage in ORDER:
+    for stage in STAGES:
         if stage == "finetune":
             runs.append(run(stage, None))
             continue

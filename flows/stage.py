@@ -19,7 +19,7 @@ import yaml
 
 from tasks import errors
 from tasks.errors import AcclimateError, Fault
-from tasks.files import write_bytes
+from tasks.files import write_bytes, write_text
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ def run_stage(
     seconds = time.perf_counter() - started
     report = _stage_report(workspace, name, token)
     if process.returncode != 0:
+        write_text(workspace.private / "logs" / f"{name}.log", "\n".join(lines) + "\n")
         raise _failure(name, report, lines)
     status: Literal["ran", "cached", "unchanged"] = "unchanged"
     if report is not None:

@@ -15,6 +15,7 @@ from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+# In an order that dvc.yaml allows; a test compares.
 STAGES = ("manifest", "validate", "features", "finetune", "adapt", "gate", "export", "probe", "report")
 TORCH_STAGES = ("features", "finetune", "adapt", "export")
 
@@ -55,7 +56,8 @@ def run_here(name: str, domain: str | None) -> int:
             report,
             token,
             Fault(
-                f"stage {name} broke: {type(error).__name__}: {error}. This is a bug; its trace is in the log above."
+                f"stage {name} broke: {type(error).__name__}: {error}. This is a bug; its trace is printed above, and"
+                f" under `acclimate run` kept in {workspace.private / 'logs'}"
             ),
         )
     write_json(report, {"token": token, "ended": True, "peak_mib": peak_mib()})

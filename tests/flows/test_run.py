@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from flows.mutex import hold
-from flows.pipeline import ORDER, run_pipeline
+from flows.pipeline import run_pipeline
 from flows.stage import child_environment, heal_lock
+from flows.stage_process import STAGES
 from tasks.errors import Busy, ConfigError
 from tasks.files import write_text
 from tasks.workspace import Workspace
@@ -123,7 +124,7 @@ def test_a_run_killed_in_any_stage_is_finished_by_a_rerun_with_the_same_bytes(
     expected = locked_outputs(finished.workspace)
     forget_results(workspace_copy)
     killed = []
-    for stage in ORDER:
+    for stage in STAGES:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace_copy.root)],
             cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
