@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tasks.config import DannTerm, MccTerm, MmdTerm
+from tasks.config import DannTerm, MccTerm, MmdTerm, ModelParams
 from tasks.engine.augment import AUGMENTATIONS, affine, flip_crop
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
 from tasks.losses.terms import build_terms
+from tasks.models.backbones import build_backbone
 from tasks.models.classifier import Classifier, predict
 
 RECIPE = Recipe(
@@ -139,6 +140,29 @@ def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_o
 
     assert bytes_of(other_start) == bytes_of(undisturbed)
     assert resumed_curve == curve
+
+
+def test_a_resumed_run_draws_the_same_augmentation_as_an_undisturbed_one(tmp_path: Path):
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (24, 16, 16, 3), dtype=torch.uint8, generator=generator)
+    source = LabelledRows(pictures, torch.arange(24) % CLASSES)
+    recipe = replace(RECIPE, augment="affine", steps=6)
+    checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=4)
+
+    def network() -> Classifier:
+        torch.manual_seed(3)
+        backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), size_px=16)
+        return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=CLASSES)
+
+    undisturbed, resumed = network(), network()
+    train(
+        undisturbed, recipe, source=source, target_inputs=None, checkpoints=checkpoints
+    )  # leaves step 4 behind
+    torch.manual_seed(999)
+
+    train(resumed, recipe, source=source, target_inputs=None, checkpoints=checkpoints)
+
+    assert bytes_of(resumed) == bytes_of(undisturbed)
 
 
 def test_a_damaged_checkpoint_starts_over_instead_of_failing(tmp_path: Path):

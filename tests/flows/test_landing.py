@@ -67,6 +67,20 @@ def test_a_doubled_batch_is_set_aside_and_not_deleted(workspace: Workspace, batc
     assert len(list(aside.glob("*.png"))) == 24
 
 
+def test_a_batch_put_there_by_hand_is_set_aside_when_its_content_was_taken_in_before(
+    workspace: Workspace, batch: Path
+):
+    hand_in(workspace, "cam7", batch)
+    take_in(workspace, "cam7", load_params(workspace.params))
+    shutil.copytree(batch, workspace.landing("cam7") / "once more")
+
+    intake = take_in(workspace, "cam7", load_params(workspace.params))
+
+    assert intake.taken == ()
+    (aside,) = (workspace.landing("cam7") / ".duplicates").iterdir()
+    assert len(list(aside.glob("*.png"))) == 24
+
+
 def test_too_few_images_wait_until_there_are_enough(workspace: Workspace, tmp_path: Path):
     params = load_params(workspace.params)
     for number in range(2):
