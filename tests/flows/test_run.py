@@ -123,8 +123,11 @@ def test_a_run_killed_in_any_stage_is_finished_by_a_rerun_with_the_same_bytes(
 ):
     expected = locked_outputs(finished.workspace)
     forget_results(workspace_copy)
-    killed = []
-    for stage in STAGES:
+    killed: list[str] = []
+    # A run can end before its stage is caught, also by a lock that a dying process still holds: three tries.
+    for stage in [stage for stage in STAGES for _ in range(3)]:
+        if stage in killed:
+            continue
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace_copy.root)],
             cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
