@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 # Stages that run once a domain, once, and once a target; dvc.yaml has the edges, a test compares.
 DOMAIN_STAGES = ("manifest", "features")
 TARGET_STAGES = ("validate", "adapt", "gate", "export", "probe", "report")
+RETRY_DELAY_S = 3
+
 RunStage = Callable[[str, str | None], StageRun]
 
 
@@ -109,7 +112,15 @@ def run_held(
     prepare(workspace, params)
 
     def run(stage: str, target: str | None) -> StageRun:
-        return run_stage(workspace, stage, target, lock_fd=lock_fd)
+        try:
+            return run_stage(workspace, stage, target, lock_fd=lock_fd)
+        except Fault as fault:
+            if not fault.retryable:
+                raise
+            # DVC's own lock may still be held by a process that a kill is taking down.
+            log.warning("%s Trying once more.", fault)
+            time.sleep(RETRY_DELAY_S)
+            return run_stage(workspace, stage, target, lock_fd=lock_fd)
 
     runs, failed = walk(chosen, through(run))
     result = build_result(workspace, params, chosen, runs, failed)
