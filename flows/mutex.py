@@ -1,7 +1,11 @@
 """One run a workspace at a time.
 
-An advisory lock on a file, held by a descriptor that stage processes inherit: when a run is
-killed but its stage lives on, the workspace stays taken until that stage ends too.
+Two advisory locks on files, which the kernel drops when their holder ends, however it ends:
+
+mutex      held by the run, and by the DVC process that inherits its descriptor
+at-work    shared by stage processes, which DVC starts without inherited descriptors
+
+When a run is killed but its stage lives on, the workspace stays taken until that stage ends too.
 """
 
 import fcntl
@@ -49,21 +53,39 @@ def hold(workspace: Workspace, *, purpose: str, wait: bool = True) -> Iterator[i
         os.close(descriptor)
 
 
+@contextmanager
+def at_work(workspace: Workspace) -> Iterator[None]:
+    """What a stage's process holds while it works, so that no run starts beside it."""
+    workspace.private.mkdir(parents=True, exist_ok=True)
+    with (workspace.private / "at-work").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def _take(descriptor: int, workspace: Workspace, *, wait: bool) -> None:
     told = False
-    while True:
+    while holder := _try_to_take(descriptor, workspace):
+        message = f"{workspace.root} is in use by {holder}"
+        if not wait:
+            raise Busy(f"{message}. Wait for it, or run without --no-wait.")
+        if not told:
+            log.info("%s; waiting for it to finish", message)
+            told = True
+        time.sleep(POLL_S)
+
+
+def _try_to_take(descriptor: int, workspace: Workspace) -> str | None:
+    """Take the mutex; returns who has the workspace if it cannot be had now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    with (workspace.private / "at-work").open("a") as file:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"{workspace.root} is in use by {_holder(descriptor)}"
-            if not wait:
-                raise Busy(f"{message}. Wait for it, or run without --no-wait.") from None
-            if not told:
-                log.info("%s; waiting for it to finish", message)
-                told = True
-            time.sleep(POLL_S)
-        else:
-            return
+            return "a stage that was started by hand, or whose run was killed"
+    return None
 
 
 def _holder(descriptor: int) -> str:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.dvc_state import heal
 from flows.mutex import hold
 from flows.result import build_result, write_result
-from flows.stage import StageRun, child_environment, heal_lock, run_stage
+from flows.stage import StageRun, child_environment, run_stage
 from flows.stage_process import STAGES
 from flows.workspace import refresh_generated
 from tasks.config import Params, load_params
@@ -117,9 +118,9 @@ def run_held(
         except Fault as fault:
             if not fault.retryable:
                 raise
-            # DVC's own lock may still be held by a process that a kill is taking down.
             log.warning("%s Trying once more.", fault)
             time.sleep(RETRY_DELAY_S)
+            heal(workspace)  # what was killed may have left DVC's files half-written
             return run_stage(workspace, stage, target, lock_fd=lock_fd)
 
     runs, failed = walk(chosen, through(run))
@@ -133,10 +134,10 @@ def run_held(
 
 
 def prepare(workspace: Workspace, params: Params) -> None:
-    """Everything a walk needs: a whole dvc.lock, pointers, generated files, data under DVC."""
+    """Everything a walk needs: whole DVC files, pointers, generated files, data under DVC."""
     from deploy.registry import create_registry
 
-    heal_lock(workspace)
+    heal(workspace)
     for target in params.targets:
         create_registry(workspace, target)
     refresh_generated(workspace)

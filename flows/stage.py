@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 import yaml
 
+from flows.dvc_state import keep_copy_of_lock
 from tasks import errors
 from tasks.errors import AcclimateError, Fault
-from tasks.files import write_bytes, write_text
+from tasks.files import write_text
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def run_stage(
         workspace: Where.
         stage: Its name in dvc.yaml.
         target: Which of its matrix, ``None`` for a stage without one.
-        lock_fd: The workspace's mutex, passed on so that an orphaned stage keeps holding it.
+        lock_fd: The workspace's mutex, passed on so that an orphaned DVC keeps holding it.
 
     Raises:
         AcclimateError: The stage failed; class and message are the stage's own. ``Fault`` with
@@ -103,43 +104,13 @@ def run_stage(
         status = "ran"
     elif _lock_entry(workspace, name) != lock_before:
         status = "cached"
-    _keep_copy_of_lock(workspace)
+    keep_copy_of_lock(workspace)
     return StageRun(stage, target, status, round(seconds, 2), report["peak_mib"] if report else 0)
 
 
 def report_path(workspace: Workspace, name: str) -> Path:
     """Where the stage's own process notes that it ran and how it ended."""
     return workspace.private / "stages" / f"{name}.json"
-
-
-def heal_lock(workspace: Workspace) -> None:
-    """Put the last good dvc.lock back if a kill left a torn one: DVC does not write it atomically."""
-    copy = workspace.private / "dvc.lock.good"
-    if not workspace.dvc_lock.exists() or _is_whole(workspace.dvc_lock):
-        return
-    torn = workspace.private / "dvc.lock.torn"
-    write_bytes(torn, workspace.dvc_lock.read_bytes())
-    if copy.exists():
-        write_bytes(workspace.dvc_lock, copy.read_bytes())
-    else:
-        workspace.dvc_lock.unlink()
-    log.warning("dvc.lock was torn by a killed run; restored the last good one, the torn one is in %s", torn)
-
-
-def _keep_copy_of_lock(workspace: Workspace) -> None:
-    if workspace.dvc_lock.exists():
-        write_bytes(workspace.private / "dvc.lock.good", workspace.dvc_lock.read_bytes())
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether no stage's entry breaks off; a cut between two entries only makes DVC look again."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        stages = yaml.safe_load(text)["stages"].values()
-        outs = [out for stage in stages if stage["cmd"] for out in stage["outs"]]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
-        return False
-    return text.endswith("\n") and all(out.keys() >= {"path", "md5", "size"} for out in outs)
 
 
 def _lock_entry(workspace: Workspace, name: str) -> Any:

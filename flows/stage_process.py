@@ -7,6 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
+from flows.mutex import at_work
 from flows.stage import ALLOCATOR, report_path
 from tasks.config import load_params
 from tasks.errors import AcclimateError, BadInput, Fault
@@ -35,6 +36,11 @@ def run_here(name: str, domain: str | None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="acclimate: %(message)s")
     logging.getLogger("tasks").setLevel(logging.INFO)  # libraries note every step they take at that level
     workspace = Workspace(Path.cwd())
+    with at_work(workspace):
+        return _run(workspace, name, domain)
+
+
+def _run(workspace: Workspace, name: str, domain: str | None) -> int:
     report = report_path(workspace, f"{name}@{domain}" if domain else name)
     token = os.environ.get("ACCLIMATE_RUN_TOKEN", "")
     write_json(report, {"token": token, "ended": False})

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
+from flows.dvc_state import heal_lock, heal_reservations
 from flows.mutex import hold
 from flows.pipeline import run_pipeline
-from flows.stage import child_environment, heal_lock
+from flows.stage import child_environment
 from flows.stage_process import STAGES
 from tasks.errors import Busy, ConfigError
 from tasks.files import write_text
@@ -162,6 +165,30 @@ def test_a_second_run_says_who_holds_the_workspace(finished: Finished):
         run_pipeline(finished.workspace.root, wait=False)
 
 
+def test_a_stage_that_outlives_its_killed_run_keeps_the_workspace_until_it_ends(workspace_copy: Workspace):
+    """The run and DVC are killed, the stage is not: it must not write beside the next run."""
+    forget_results(workspace_copy)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace_copy.root)],
+        cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    assert wait_for_stage(workspace_copy, "finetune", run)
+    dvc_process = next(child for child in psutil.Process(run.pid).children() if "repro" in child.cmdline())
+    (stage,) = dvc_process.children()
+    run.kill()
+    run.wait()
+    dvc_process.kill()
+    while dvc_process.is_running() and dvc_process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    stage.suspend()  # only now: the kernel hangs up a stopped process whose last parent dies
+
+    with pytest.raises(Busy, match="or whose run was killed"):
+        run_pipeline(workspace_copy.root, wait=False)
+    stage.kill()
+    with hold(workspace_copy, purpose="run"):  # waits for the kernel to take the stage down
+        pass
+
+
 def test_a_wrong_params_file_is_told_before_waiting_for_the_workspace(workspace_copy: Workspace):
     write_text(workspace_copy.params, workspace_copy.params.read_text().replace("adapt:", "adopt:"))
 
@@ -196,6 +223,59 @@ def test_a_whole_dvc_lock_stays_as_it_is_also_when_it_is_not_the_last_one(one_co
 
     assert one_copy.dvc_lock.read_bytes() == shorter
     one_copy.dvc_lock.write_bytes(whole)
+
+
+def reservations(workspace: Workspace) -> Path:
+    return workspace.root / ".dvc" / "tmp" / "rwlock"
+
+
+def reserve(workspace: Workspace, pid: int) -> None:
+    """As a DVC that is at work on the source's images, or was when it was killed."""
+    owner = {"pid": pid, "cmd": "dvc repro --single-item finetune"}
+    content = {"write": {str(workspace.data("source")): owner}, "read": {str(workspace.params): [owner]}}
+    reservations(workspace).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("torn", ["", '{"write": {"/data', '{"write": [3], "read": {}}'])
+def test_dvc_reservations_torn_by_a_kill_are_emptied_and_kept_aside(one_copy: Workspace, torn: str):
+    reservations(one_copy).write_text(torn)
+
+    heal_reservations(one_copy)
+
+    dvc(one_copy, "add", "--quiet", "data/source")  # takes reservations of its own
+    assert (one_copy.private / "rwlock.torn").read_text() == torn
+
+
+def test_a_dead_dvc_whose_number_another_process_has_now_keeps_nobody_out(one_copy: Workspace):
+    reserve(one_copy, os.getpid())
+
+    heal_reservations(one_copy)
+
+    dvc(one_copy, "add", "--quiet", "data/source")
+
+
+def test_a_dead_dvc_that_nobody_has_reaped_keeps_nobody_out(one_copy: Workspace):
+    with subprocess.Popen([sys.executable, "-c", "", "dvc"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        reserve(one_copy, process.pid)
+
+        heal_reservations(one_copy)
+
+        dvc(one_copy, "add", "--quiet", "data/source")
+
+
+def test_what_a_living_dvc_has_reserved_stays_reserved(one_copy: Workspace):
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", "dvc", "repro"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        reserve(one_copy, process.pid)
+        before = json.loads(reservations(one_copy).read_text())
+
+        heal_reservations(one_copy)
+
+        assert json.loads(reservations(one_copy).read_text()) == before
+    heal_reservations(one_copy)
+    assert json.loads(reservations(one_copy).read_text()) == {"write": {}, "read": {}}
 
 
 def test_data_models_and_verdicts_come_back_from_the_local_remote(workspace_copy: Workspace):
