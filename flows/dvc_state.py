@@ -30,9 +30,9 @@ def heal(workspace: Workspace) -> None:
 
 def heal_lock(workspace: Workspace) -> None:
     """Put the last good dvc.lock back if a kill left a torn one."""
-    copy = _good_lock(workspace)
     if not workspace.dvc_lock.exists() or _is_whole(workspace.dvc_lock):
         return
+    copy = _good_lock(workspace)
     torn = workspace.private / "dvc.lock.torn"
     write_bytes(torn, workspace.dvc_lock.read_bytes())
     if copy.exists():
@@ -56,23 +56,25 @@ def heal_reservations(workspace: Workspace) -> None:
     with _rwlock_guard(path):
         try:
             reserved = json.loads(path.read_bytes())
-            kept = {
-                "write": {key: info for key, info in reserved.get("write", {}).items() if _is_live(info)},
-                "read": {
-                    key: live
-                    for key, infos in reserved.get("read", {}).items()
-                    if (live := [info for info in infos if _is_live(info)])
-                },
-            }
+            kept = _of_the_living(reserved)
         except (ValueError, AttributeError, TypeError, KeyError):
             torn = workspace.private / "rwlock.torn"
             write_bytes(torn, path.read_bytes())
             write_json(path, {})
             log.warning("DVC's rwlock was torn by a killed run; emptied it, the torn one is in %s", torn)
             return
-        if kept != {"write": {}, "read": {}} | reserved:
+        if kept != reserved:
             write_json(path, kept)
-            log.info("dropped what killed DVC processes had reserved in %s", path)
+
+
+def _of_the_living(reserved: dict[str, Any]) -> dict[str, Any]:
+    """The part of a rwlock's content, one writer and any number of readers a path, whose owners live."""
+    writers = {path: owner for path, owner in reserved.get("write", {}).items() if _is_live(owner)}
+    readers = {
+        path: [owner for owner in owners if _is_live(owner)]
+        for path, owners in reserved.get("read", {}).items()
+    }
+    return {"write": writers, "read": {path: owners for path, owners in readers.items() if owners}}
 
 
 @contextmanager
@@ -86,11 +88,8 @@ def _rwlock_guard(rwlock: Path) -> Iterator[None]:
 def _is_live(owner: dict[str, Any]) -> bool:
     """Whether a DVC process with the owner's number is at work; one that waits to be reaped is not."""
     try:
-        process = psutil.Process(owner["pid"])
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return any(Path(part).name == "dvc" for part in process.cmdline())
-    except psutil.NoSuchProcess:
+        return any(Path(part).name == "dvc" for part in psutil.Process(owner["pid"]).cmdline())
+    except psutil.NoSuchProcess:  # psutil raises it for zombies too
         return False
     except psutil.AccessDenied:
         return True

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
-from flows.dvc_state import heal_lock, heal_reservations
+from flows.dvc_state import heal_lock
 from flows.mutex import hold
-from flows.pipeline import run_pipeline
+from flows.pipeline import dvc, run_pipeline
 from flows.stage import child_environment, report_path
 from flows.stage_process import STAGES
 from tasks.errors import Busy, ConfigError
@@ -37,15 +37,6 @@ def forget_results(workspace: Workspace) -> None:
     workspace.dvc_lock.unlink()
     for folder in ("results", ".dvc/cache", ".dvc/tmp", ".acclimate"):
         shutil.rmtree(workspace.root / folder, ignore_errors=True)
-
-
-def dvc(workspace: Workspace, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=workspace.root, env=child_environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_plain_dvc_repro_gives_the_same_outputs_as_the_flow(finished: Finished, workspace_copy: Workspace):
@@ -158,6 +149,36 @@ def wait_for_stage(workspace: Workspace, stage: str, process: subprocess.Popen) 
     return False
 
 
+def test_a_stage_that_is_killed_once_is_tried_once_more_in_the_same_run(workspace_copy: Workspace):
+    content = yaml.safe_load(workspace_copy.params.read_text())
+    content["report"]["max_map_points"] = 100
+    write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace_copy.root)],
+        cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as run:  # fmt: skip
+        assert wait_for_stage(workspace_copy, "report", run)
+        (dvc_process,) = psutil.Process(run.pid).children()
+        for stage in dvc_process.children(recursive=True):
+            stage.kill()
+        _, said = run.communicate(timeout=120)
+
+    assert run.returncode == 0, said
+    assert "was killed before it ended" in said
+    assert "Trying once more" in said
+
+
+def test_a_run_goes_on_where_a_kill_tore_what_dvc_was_writing(workspace_copy: Workspace):
+    expected = locked_outputs(workspace_copy)
+    (workspace_copy.root / ".dvc" / "tmp" / "rwlock").write_text("")
+    workspace_copy.dvc_lock.write_bytes(workspace_copy.dvc_lock.read_bytes()[:-40])
+
+    result = run_pipeline(workspace_copy.root)
+
+    assert {stage["status"] for stage in result["stages"]} == {"unchanged"}
+    assert locked_outputs(workspace_copy) == expected
+
+
 def test_a_second_run_says_who_holds_the_workspace(finished: Finished):
     holder = rf"in use by `retrain` \(process {os.getpid()}, since 20"
     with hold(finished.workspace, purpose="retrain"), pytest.raises(Busy, match=holder):
@@ -217,59 +238,6 @@ def test_a_whole_dvc_lock_stays_as_it_is_also_when_it_is_not_the_last_one(one_co
 
     assert one_copy.dvc_lock.read_bytes() == shorter
     one_copy.dvc_lock.write_bytes(whole)
-
-
-def reservations(workspace: Workspace) -> Path:
-    return workspace.root / ".dvc" / "tmp" / "rwlock"
-
-
-def reserve(workspace: Workspace, pid: int) -> None:
-    """As a DVC that is at work on the source's images, or was when it was killed."""
-    owner = {"pid": pid, "cmd": "dvc repro --single-item finetune"}
-    content = {"write": {str(workspace.data("source")): owner}, "read": {str(workspace.params): [owner]}}
-    reservations(workspace).write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize("torn", ["", '{"write": {"/data', '{"write": [3], "read": {}}'])
-def test_dvc_reservations_torn_by_a_kill_are_emptied_and_kept_aside(one_copy: Workspace, torn: str):
-    reservations(one_copy).write_text(torn)
-
-    heal_reservations(one_copy)
-
-    dvc(one_copy, "add", "--quiet", "data/source")  # takes reservations of its own
-    assert (one_copy.private / "rwlock.torn").read_text() == torn
-
-
-def test_a_dead_dvc_whose_number_another_process_has_now_keeps_nobody_out(one_copy: Workspace):
-    reserve(one_copy, os.getpid())
-
-    heal_reservations(one_copy)
-
-    dvc(one_copy, "add", "--quiet", "data/source")
-
-
-def test_a_dead_dvc_that_nobody_has_reaped_keeps_nobody_out(one_copy: Workspace):
-    with subprocess.Popen([sys.executable, "-c", "", "dvc"]) as process:
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        reserve(one_copy, process.pid)
-
-        heal_reservations(one_copy)
-
-        dvc(one_copy, "add", "--quiet", "data/source")
-
-
-def test_what_a_living_dvc_has_reserved_stays_reserved(one_copy: Workspace):
-    with subprocess.Popen(
-        [sys.executable, "-c", "input()", "dvc", "repro"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        reserve(one_copy, process.pid)
-        before = json.loads(reservations(one_copy).read_text())
-
-        heal_reservations(one_copy)
-
-        assert json.loads(reservations(one_copy).read_text()) == before
-    heal_reservations(one_copy)
-    assert json.loads(reservations(one_copy).read_text()) == {"write": {}, "read": {}}
 
 
 def test_data_models_and_verdicts_come_back_from_the_local_remote(workspace_copy: Workspace):
