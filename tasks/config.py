@@ -97,8 +97,16 @@ class ValidateParams(Section):
 class FeaturesParams(Section):
     """What training reads: pixels once decoded and resized, or frozen-backbone features."""
 
-    route: Literal["end_to_end", "cached"]
-    """``cached``: the backbone is frozen and run once an image. ``end_to_end``: it is trained."""
+    route: Literal["auto", "cached", "deeper", "end_to_end"]
+    """``cached``: the backbone is frozen and run once an image. ``deeper``: also trains its last blocks, from what
+    enters them, kept on disk. ``end_to_end``: nothing is kept but pixels. ``auto``: by backbone, device and size; the
+    report says which and why."""
+    trained_blocks: Count
+    """Route deeper: blocks of the backbone that are trained, counted from the output."""
+    mirror: bool
+    """Routes cached and deeper: also keep every image mirrored, and train on either at random."""
+    views: tuple[Literal["edge", "grey", "posterise"], ...]
+    """Ways to redraw the source that presets may ask for."""
 
 
 class FinetuneParams(Section):
@@ -111,7 +119,7 @@ class FinetuneParams(Section):
     batch_norm: Literal["live", "frozen"]
     """Whether the backbone's BatchNorm layers update their statistics; parts out of scope never do."""
     augment: Literal["none", "flip_crop", "affine"]
-    """``flip_crop``: random mirror and shift. ``affine``: random stretch, shear and shift, for digits and letters. ``none`` for cached features."""
+    """Route end_to_end. ``flip_crop``: random mirror and shift. ``affine``: random stretch, shear and shift, for digits and letters."""
     steps: Annotated[int, Field(ge=0)]
     """Optimiser steps; 0 starts adaptation from the pretrained backbone and a fresh head."""
     batch_size: Annotated[int, Field(ge=2)]
@@ -158,16 +166,145 @@ class MccTerm(Section):
     """Softens the predictions before confusion is measured."""
 
 
-LossTerm = Annotated[DannTerm | MmdTerm | MccTerm, Field(discriminator="loss")]
+class CdanTerm(Section):
+    """Domain-adversarial alignment of features and predictions together."""
+
+    loss: Literal["cdan"]
+    weight: NonNegative
+    """As of ``dann``."""
+    hidden: Count
+    """As of ``dann``."""
+    entropy_weighting: bool
+    """Count confident rows for more."""
+
+
+class AddaTerm(Section):
+    """Adversarial alignment in its classic form: a discriminator, and features that answer with inverted labels."""
+
+    loss: Literal["adda"]
+    weight: NonNegative
+    """Strength of the inverted-label loss at the end of training; it ramps up with progress."""
+    hidden: Count
+    """As of ``dann``."""
+
+
+class JanTerm(Section):
+    """Maximum mean discrepancy of features and predictions together."""
+
+    loss: Literal["jan"]
+    weight: NonNegative
+    """Multiplier of the loss."""
+    num_kernels: Annotated[int, Field(ge=1, le=33)]
+    """As of ``mmd``, on the features."""
+
+
+class CoralTerm(Section):
+    """Distance of the two covariances."""
+
+    loss: Literal["coral"]
+    weight: NonNegative
+    """Multiplier of the loss, which is small: 10 to 1000."""
+
+
+class InfomaxTerm(Section):
+    """Confident predictions that are spread over the classes."""
+
+    loss: Literal["infomax"]
+    weight: NonNegative
+    """Multiplier of the loss."""
+    prior: tuple[Fraction, ...] | None = None
+    """The target's class shares, in the order of the class names, where they are known; else uniform."""
+
+
+class BnmTerm(Section):
+    """Batch nuclear-norm maximisation of the target predictions."""
+
+    loss: Literal["bnm"]
+    weight: NonNegative
+    """Multiplier of the loss."""
+
+
+class SelfTrainingTerm(Section):
+    """Cross-entropy on the target's own most confident predictions, class by class."""
+
+    loss: Literal["self_training"]
+    weight: NonNegative
+    """Multiplier of the loss."""
+    first_share: Fraction
+    """Share of every predicted class that is believed at the start."""
+    last_share: Fraction
+    """The same at the end."""
+
+
+class CentroidLabelsTerm(Section):
+    """Cross-entropy on the nearest class centroid of the target's own features."""
+
+    loss: Literal["centroid_labels"]
+    weight: NonNegative
+    """Multiplier of the loss."""
+
+
+LossTerm = Annotated[
+    DannTerm | CdanTerm | AddaTerm | MmdTerm | JanTerm | CoralTerm | MccTerm | InfomaxTerm | BnmTerm
+    | SelfTrainingTerm | CentroidLabelsTerm,
+    Field(discriminator="loss"),
+]  # fmt: skip
+
+
+TWO_SIDED = ("dann", "cdan", "adda", "mmd", "jan", "coral")
+"""Losses that look at source rows too."""
+
+
+class Preset(Section):
+    """A method: weighted target losses, and what they are trained on."""
+
+    losses: tuple[LossTerm, ...]
+    """Each with its weight; none for source-only."""
+    views: tuple[str, ...] = ()
+    """Names of ``features.views``: source images are drawn as they are or as one of these."""
+    source_free: bool = False
+    """Start from the model of stage finetune, keep its head, and never see the source again."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_losses(cls, value: Any) -> Any:
+        return {"losses": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Preset":
+        losses = [term.loss for term in self.losses]
+        if len(set(losses)) != len(losses):
+            raise ValueError(f"names a loss twice: {losses}; keep one, with one weight")
+        two_sided = [loss for loss in losses if loss in TWO_SIDED]
+        if self.source_free and two_sided:
+            raise ValueError(f"is source_free, but {two_sided} compare the target with the source")
+        if self.source_free and (self.views or not losses):
+            raise ValueError("is source_free: it needs a loss and can have no views of the source")
+        return self
+
+
+AUTO_CANDIDATES = ("source_only", "mcc", "mcc_edge", "cdan_mcc", "shot", "dann", "mmd")
+"""What ``adapt.candidates: auto`` trains: published defaults. Small strong pools beat large ones."""
+
+
+class DeeperParams(Section):
+    """Candidates that are trained once more on route deeper, beside those on frozen features."""
+
+    candidates: tuple[str, ...]
+    """Presets; source_only is trained with them, as their baseline."""
+    backbone_learning_rate_ratio: NonNegative
+    """The trained blocks' learning rate as a share of the head's."""
 
 
 class AdaptParams(Section):
     """The candidates of every target, source-only among them, trained under one budget."""
 
-    presets: dict[str, tuple[LossTerm, ...]]
-    """Named lists of weighted target losses; ``source_only`` is the empty one."""
-    candidates: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Presets to train; ``source_only`` must be among them."""
+    presets: dict[str, Preset]
+    """Methods by name; a list stands for its losses, and ``source_only`` is the empty one."""
+    candidates: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)]
+    """Presets to train, ``source_only`` among them; ``auto``: a small pool of published defaults."""
+    deeper: DeeperParams
+    """What route deeper adds."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     """Each candidate is trained once a seed."""
     start: Literal["backbone", "finetuned"]
@@ -185,23 +322,30 @@ class AdaptParams(Section):
     label_smoothing: Fraction
     """As in ``finetune``."""
 
+    @property
+    def pool(self) -> tuple[str, ...]:
+        """The presets to train, source-only first."""
+        names = AUTO_CANDIDATES if self.candidates == "auto" else self.candidates
+        return tuple(sorted(names, key=lambda name: name != "source_only"))
+
     @model_validator(mode="after")
     def _candidates_are_presets(self) -> "AdaptParams":
-        unknown = [name for name in self.candidates if name not in self.presets]
-        if unknown:
-            raise ValueError(f"candidates {unknown} are not among the presets {sorted(self.presets)}")
-        if "source_only" not in self.candidates:
+        for field, names in (("candidates", self.pool), ("deeper.candidates", self.deeper.candidates)):
+            unknown = [name for name in names if name not in self.presets]
+            if unknown:
+                raise ValueError(f"{field} {unknown} are not among the presets {sorted(self.presets)}")
+        if "source_only" not in self.pool:
             raise ValueError(
                 "candidates must include source_only: it is the baseline every verdict compares with"
             )
-        if self.presets["source_only"]:
+        if self.presets["source_only"].losses or self.presets["source_only"].views:
             raise ValueError("the preset source_only must be empty: it is the baseline without a target loss")
-        for name, terms in self.presets.items():
-            losses = [term.loss for term in terms]
-            if len(set(losses)) != len(losses):
-                raise ValueError(f"preset {name} names a loss twice: {losses}; keep one, with one weight")
-        for field in ("candidates", "seeds"):
-            values = getattr(self, field)
+        source_free = [name for name in self.deeper.candidates if self.presets[name].source_free]
+        if source_free:
+            raise ValueError(
+                f"deeper.candidates {source_free} are source_free, which route deeper cannot train"
+            )
+        for field, values in (("candidates", self.pool), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names something twice: {list(values)}")
         return self
@@ -344,17 +488,27 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _route_and_scope_agree(self) -> "Params":
-        if self.features.route == "cached":
-            if self.finetune.scope != "head":
+    def _route_and_training_agree(self) -> "Params":
+        route, finetune = self.features.route, self.finetune
+        if route in ("cached", "deeper") and finetune.scope != "head":
+            raise ValueError(
+                f"features.route {route} freezes the backbone, but finetune.scope is {finetune.scope}:"
+                " set scope to head, or route to end_to_end"
+            )
+        if route != "end_to_end" and finetune.augment != "none":
+            raise ValueError(
+                f"features.route {route} may see no pixels, but finetune.augment is {finetune.augment}:"
+                " set augment to none (features.mirror is what it has), or route to end_to_end"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _views_are_kept(self) -> "Params":
+        for name in self.adapt.pool:
+            missing = [view for view in self.adapt.presets[name].views if view not in self.features.views]
+            if missing:
                 raise ValueError(
-                    f"features.route cached freezes the backbone, but finetune.scope is {self.finetune.scope}:"
-                    " set scope to head, or route to end_to_end"
-                )
-            if self.finetune.augment != "none":
-                raise ValueError(
-                    f"features.route cached sees no pixels, but finetune.augment is {self.finetune.augment}:"
-                    " set augment to none, or route to end_to_end"
+                    f"adapt.presets.{name} asks for the views {missing}, which features.views lacks"
                 )
         return self
 

@@ -26,7 +26,8 @@ from tasks.domains.images import load_square
 from tasks.errors import BadInput, Fault
 from tasks.features import parameters_sha256, read_pixels, usable_rows
 from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes, write_json
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones import Backbone, build_backbone
+from tasks.models.boundary import Tail, cut, join
 from tasks.models.classifier import Classifier, load_checkpoint
 from tasks.models.onnx_session import IMAGE_RULE, OnnxModel, open_session, predict
 from tasks.provenance import acclimate_version, code_digest
@@ -86,29 +87,40 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
 
 
 def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Classifier, list[str]]:
-    """The candidate as one network from pixels to logits, in evaluation mode, and its class names."""
+    """The candidate as one network from pixels to logits, in evaluation mode, and its class names.
+
+    Raises:
+        Fault: The backbone's weights are not those that the features were computed with.
+    """
     torch.manual_seed(
         params.finetune.seed
     )  # as in `features`: decides a frozen backbone under `weights: none`
-    classes = read_json(workspace.stage("finetune") / "training.json")["classes"]
+    recorded = read_json(candidate.parent / "candidates.json")
+    (route,) = (row["route"] for row in recorded["candidates"] if row["name"] == candidate.name)
     backbone = build_backbone(params.model, size_px=params.images.size_px)
-    cached = params.features.route == "cached"
-    if cached:
+    if route != "end_to_end":
         judged = read_json(workspace.stage("features", "source") / "info.json")["backbone_sha256"]
         if (found := parameters_sha256(backbone)) != judged:
             raise Fault(
                 f"the weights of {params.model.backbone} changed since the features were computed: sha256 {found},"
                 f" expected {judged}. Run `acclimate run` to compute them again."
             )
+    trained: Backbone | Tail | None = backbone if route == "end_to_end" else None
+    if route == "deeper":
+        _, trained = cut(
+            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
+        )  # fmt: skip
     model = Classifier(
-        None if cached else backbone,
+        trained,
         feature_width=backbone.feature_width,
         bottleneck=params.model.bottleneck,
-        num_classes=len(classes),
+        num_classes=len(recorded["classes"]),
     )
     load_checkpoint(candidate / "model.safetensors", model)
+    if isinstance(trained, Tail):
+        join(backbone, trained)
     model.backbone = backbone
-    return model.eval(), classes
+    return model.eval(), recorded["classes"]
 
 
 class _Served(nn.Module):

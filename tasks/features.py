@@ -1,9 +1,17 @@
 """Stage `features`: what training reads, computed once an image.
 
 In:  data/<domain>, results/manifest/<domain>.
-Out: inputs.npy, one row an image: float32 features of the frozen backbone (route ``cached``) or
-     uint8 pixels resized to the square (route ``end_to_end``); index.parquet with sha256, split and,
-     for the source alone, label; info.json.
+Out: index.parquet with sha256, split and, for the source alone, label; info.json; and one row an image of
+
+     inputs.npy       float32 features of the frozen backbone (routes ``cached`` and ``deeper``), or uint8
+                      pixels resized to the square (route ``end_to_end``)
+     activations.npy  route ``deeper``: what enters the blocks that are trained. Of the images that training
+                      sees, float16 (bfloat16 would be as small and eight times coarser)
+     judged.npy       route ``deeper``: the same in float32 of the images that judge a candidate, so that the
+                      exported model repeats its answers
+
+     <file>.mirror.npy is the same of mirrored images, <file>.<view>.npy of the source redrawn; both of all
+     images of inputs.npy and activations.npy.
 
 No label of a target leaves the manifest here: what adapts cannot read what it must not know.
 
@@ -12,7 +20,10 @@ Shape suffixes: N = images, S = side in px, 3 = colour channels, D = feature wid
 
 import hashlib
 import logging
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +33,24 @@ import torch
 from tasks.config import Params
 from tasks.devices import training_device
 from tasks.domains.images import load_square
+from tasks.domains.views import SOURCE_VIEWS
+from tasks.errors import BadInput
 from tasks.files import atomic_file, read_json, write_json
 from tasks.models.backbones import Backbone, build_backbone
+from tasks.models.boundary import Front, cut
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 BATCH = 64
+TRAINED_SPLITS = ("train", "adapt")
+"""Of the source and of a target; the images of all other splits judge."""
+
+LARGEST_DEEPER_PX = 160
+"""Larger images make the deeper route on a CPU a matter of an hour instead of minutes."""
+
+Redraw = Callable[[np.ndarray], np.ndarray]
+Append = Callable[[np.ndarray], None]
 
 
 def run(workspace: Workspace, params: Params, domain: str) -> None:
@@ -36,34 +58,106 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     manifest = workspace.stage("manifest", domain)
     rows = usable_rows(manifest / "manifest.parquet")
     paths = [workspace.data(domain) / path for path in rows["path"]]
-
-    backbone_sha256 = None
-    if params.features.route == "cached":
-        torch.manual_seed(params.finetune.seed)  # decides the weights only under `weights: none`
-        backbone = build_backbone(params.model, size_px=params.images.size_px)
-        backbone_sha256 = parameters_sha256(backbone)
-        inputs = extract(backbone, paths, size_px=params.images.size_px, max_pixels=params.images.max_pixels)
-    else:
-        inputs = read_pixels(paths, size_px=params.images.size_px, max_pixels=params.images.max_pixels)
-
+    torch.manual_seed(params.finetune.seed)  # decides the weights only under `weights: none`
+    backbone = build_backbone(params.model, size_px=params.images.size_px)
+    route = resolve_route(params, backbone)
     folder = workspace.stage("features", domain)
-    with atomic_file(folder / "inputs.npy") as file:
-        np.save(file, inputs, allow_pickle=False)
+    views = views_of(params, domain, mirror=params.features.mirror and route.name != "end_to_end")
+    look = observer(backbone, route)
+    is_trained_N = rows["split"].isin(TRAINED_SPLITS).to_numpy()
+    lengths = {"inputs": len(paths), "activations": is_trained_N.sum(), "judged": (~is_trained_N).sum()}
+    with ExitStack() as files:
+        append: dict[str, Append] = {}
+        for start in range(0, len(paths), BATCH):
+            pixels_NSS3 = read_pixels(
+                paths[start : start + BATCH],
+                size_px=params.images.size_px,
+                max_pixels=params.images.max_pixels,
+            )
+            for view, redraw in views.items():
+                seen = look(redraw(pixels_NSS3), is_trained_N[start : start + BATCH])
+                for kind, array in seen.items():
+                    name = f"{kind}.{view}.npy" if view else f"{kind}.npy"
+                    if kind == "judged" and view:
+                        continue
+                    if name not in append:
+                        append[name] = files.enter_context(
+                            rows_file(folder / name, num_rows=int(lengths[kind]))
+                        )
+                    append[name](array)
+
     index = rows[["sha256", "split"]].assign(label=rows["label"] if domain == "source" else None)
     with atomic_file(folder / "index.parquet") as file:
         index.astype({"label": "str"} if domain == "source" else {}).to_parquet(file, index=False)
     write_json(
         folder / "info.json",
         {
-            "schema_version": 1,
-            "route": params.features.route,
+            "schema_version": 2,
+            "route": route.name,
+            "route_reason": route.reason,
+            "views": sorted(name for name in views if name),
             "rows": len(rows),
-            "shape": list(inputs.shape[1:]),
             "data_digest": read_json(manifest / "manifest.json")["data_digest"],
-            "backbone_sha256": backbone_sha256,
+            "backbone_sha256": None if route.name == "end_to_end" else parameters_sha256(backbone),
         },
     )
-    log.info("features %s: %d images, %s %s", domain, len(rows), params.features.route, inputs.shape[1:])
+    log.info("features %s: %d images, route %s (%s)", domain, len(rows), route.name, route.reason)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a run trains, and why so."""
+
+    name: str
+    reason: str
+    front: Front | None
+    """What is run once an image on route deeper."""
+
+
+def resolve_route(params: Params, backbone: Backbone) -> Route:
+    """The route that params.yaml names, or the one that ``auto`` comes to on this machine.
+
+    Raises:
+        BadInput: The backbone cannot be cut where ``features.trained_blocks`` says.
+    """
+
+    def deeper(reason: str) -> Route:
+        front, _ = cut(
+            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
+        )  # fmt: skip
+        return Route("deeper", reason, front)
+
+    asked, size_px = params.features.route, params.images.size_px
+    if asked == "deeper":
+        return deeper("as params.yaml says")
+    if asked != "auto":
+        return Route(asked, "as params.yaml says", None)
+    if params.model.weights == "none":
+        return Route("end_to_end", "auto: nothing is pretrained, so there is nothing to freeze", None)
+    if training_device().type == "cuda" and params.finetune.scope != "head":
+        return Route("end_to_end", "auto: there is a GPU", None)
+    if size_px > LARGEST_DEEPER_PX and training_device().type == "cpu":
+        return Route(
+            "cached",
+            f"auto: {size_px} px is above {LARGEST_DEEPER_PX} px, too much for blocks on a CPU",
+            None,
+        )
+    try:
+        return deeper(
+            f"auto: {size_px} px on {training_device().type}, so the last blocks can be trained in minutes"
+        )
+    except BadInput as error:
+        return Route("cached", f"auto: {error}", None)
+
+
+def views_of(params: Params, domain: str, *, mirror: bool) -> Mapping[str, Redraw]:
+    """What is kept of every image: itself under the empty name, mirrored, and the source redrawn."""
+    views: dict[str, Redraw] = {"": lambda pixels: pixels}
+    if mirror:
+        views["mirror"] = lambda pixels: pixels[:, :, ::-1].copy()
+    if domain == "source":
+        views |= {name: SOURCE_VIEWS[name] for name in params.features.views}
+    return views
 
 
 def usable_rows(manifest: Path) -> pd.DataFrame:
@@ -84,18 +178,54 @@ def read_pixels(paths: list[Path], *, size_px: int, max_pixels: int) -> np.ndarr
     return pixels_NSS3
 
 
-def extract(backbone: Backbone, paths: list[Path], *, size_px: int, max_pixels: int) -> np.ndarray:
-    """Frozen features of images as float32 ``(N, D)``, reading ``BATCH`` images at a time."""
+def observer(backbone: Backbone, route: Route) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
+    """What the route keeps of a batch of pixels, by file, given which of them training sees."""
+    if route.name == "end_to_end":
+        return lambda pixels_NSS3, is_trained_N: {"inputs": pixels_NSS3}
     device = training_device()
     backbone.eval().to(device)
-    features_ND = np.empty((len(paths), backbone.feature_width), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(paths), BATCH):
-            pixels = read_pixels(paths[start : start + BATCH], size_px=size_px, max_pixels=max_pixels)
-            features_ND[start : start + BATCH] = (
-                backbone(torch.from_numpy(pixels).to(device)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def look(pixels_NSS3: np.ndarray, is_trained_N: np.ndarray) -> dict[str, np.ndarray]:
+        images_NSS3 = torch.from_numpy(pixels_NSS3).to(device)
+        if route.front is None:
+            return {"inputs": backbone(images_NSS3).float().cpu().numpy()}
+        activations, features_ND = route.front(images_NSS3)
+        activations = activations.float().cpu()
+        halves = activations[is_trained_N].half()
+        if not torch.isfinite(halves).all():
+            raise BadInput(
+                f"params.yaml: {float(activations.abs().max()):.3g} enters the trained blocks, more than float16 holds:"
+                " change features.trained_blocks, or set features.route to cached or end_to_end"
             )
-    return features_ND
+        return {
+            "inputs": features_ND.float().cpu().numpy(),
+            "activations": halves.numpy(),
+            "judged": activations[~is_trained_N].numpy(),
+        }
+
+    return look
+
+
+@contextmanager
+def rows_file(path: Path, *, num_rows: int) -> Iterator[Append]:
+    """A function that appends rows to an .npy file of ``num_rows`` rows, which appears when all are there.
+
+    Activations of a large domain do not fit into memory.
+    """
+    with atomic_file(path) as file:
+
+        def append(array: np.ndarray) -> None:
+            if file.tell() == 0:
+                header = {
+                    "descr": array.dtype.str,
+                    "fortran_order": False,
+                    "shape": (num_rows, *array.shape[1:]),
+                }
+                np.lib.format.write_array_header_2_0(file, header)
+            file.write(np.ascontiguousarray(array).tobytes())
+
+        yield append
 
 
 def parameters_sha256(module: torch.nn.Module) -> str:

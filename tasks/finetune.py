@@ -9,8 +9,10 @@ No image of any target is read: this is the model a team ships today.
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,9 +23,12 @@ from tasks.devices import make_deterministic, training_device
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
 from tasks.errors import BadInput
+from tasks.features import TRAINED_SPLITS
 from tasks.files import read_json, write_json
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones import Backbone, build_backbone
+from tasks.models.boundary import Tail, cut
 from tasks.models.classifier import Classifier, predict, save_checkpoint
+from tasks.models.rows import Rows
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -31,22 +36,51 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Features:
-    """A domain as training sees it: inputs ``(N, ...)``, their hashes, splits and, for the source, labels."""
+    """A domain as the stage `features` left it; arrays stay on disk until rows of them are asked for."""
 
-    inputs: torch.Tensor
+    folder: Path
     index: pd.DataFrame
+    """Hashes, splits and, for the source, labels, in the order of the rows."""
     info: dict
 
-    def split(self, name: str) -> torch.Tensor:
-        """The inputs of one split, in the order of the content hash."""
-        return self.inputs[np.flatnonzero(self.index["split"] == name)]
+    @property
+    def route(self) -> str:
+        """The route it was written for: ``cached``, ``deeper`` or ``end_to_end``."""
+        return self.info["route"]
+
+    def rows(self, split: str, *, kind: str = "inputs", views: Sequence[str] = ()) -> Rows:
+        """The rows of one split in the order of the content hash.
+
+        Args:
+            split: Its name.
+            kind: ``inputs`` or, on route deeper, ``activations``.
+            views: What a row that is trained on may be drawn as, besides as it is and, where kept, mirrored.
+        """
+        in_split_N = (self.index["split"] == split).to_numpy()
+        is_trained_N = self.index["split"].isin(TRAINED_SPLITS).to_numpy()
+        if split not in TRAINED_SPLITS:
+            if kind == "inputs":
+                return Rows((_array(self.folder / "inputs.npy"),), np.flatnonzero(in_split_N))
+            return Rows((_array(self.folder / "judged.npy"),), np.flatnonzero(in_split_N[~is_trained_N]))
+        mirrored = ["mirror"] if "mirror" in self.info["views"] else []
+        variants = [
+            _array(self.folder / f"{kind}{suffix}.npy")
+            for suffix in ("", *(f".{v}" for v in (*mirrored, *views)))
+        ]
+        return Rows(
+            tuple(variants), np.flatnonzero(in_split_N if kind == "inputs" else in_split_N[is_trained_N])
+        )
+
+    def width(self) -> int:
+        """Of the frozen features."""
+        return int(_array(self.folder / "inputs.npy").shape[1])
 
 
 def run(workspace: Workspace, params: Params) -> None:
     """Train the source-only starting point."""
     source = read_features(workspace.stage("features", "source"))
     classes = sorted(source.index["label"].unique())
-    recipe = Recipe(**params.finetune.model_dump())
+    recipe = replace(Recipe(**params.finetune.model_dump()), scope=scope_of(params, source.route))
     make_deterministic(recipe.seed)
     model = build_classifier(params, source, num_classes=len(classes)).to(training_device())
 
@@ -58,7 +92,7 @@ def run(workspace: Workspace, params: Params) -> None:
             model,
             recipe,
             source=labelled_split(source, "train", classes),
-            target_inputs=None,
+            target=None,
             checkpoints=checkpoints,
         )
     except Diverged as error:
@@ -69,7 +103,7 @@ def run(workspace: Workspace, params: Params) -> None:
     validation = labelled_split(source, "validation", classes)
     accuracy = None
     if len(validation.labels_N):
-        logits = predict(model, validation.inputs).logits_NC
+        logits = predict(model, validation.rows).logits_NC
         accuracy = round(float((logits.argmax(1) == validation.labels_N).float().mean()), 6)
     folder = workspace.stage("finetune")
     save_checkpoint(folder / "model.safetensors", model, classes=classes)
@@ -85,28 +119,50 @@ def run(workspace: Workspace, params: Params) -> None:
 
 def read_features(folder: Path) -> Features:
     """What the stage `features` wrote for a domain."""
-    inputs = torch.from_numpy(np.load(folder / "inputs.npy", allow_pickle=False))
-    return Features(inputs, pd.read_parquet(folder / "index.parquet"), read_json(folder / "info.json"))
+    return Features(folder, pd.read_parquet(folder / "index.parquet"), read_json(folder / "info.json"))
 
 
-def build_classifier(params: Params, source: Features, *, num_classes: int) -> Classifier:
-    """A fresh classifier for the route: with its backbone, or on the backbone's cached features."""
-    backbone = None
-    width = source.inputs.shape[1]
-    if params.features.route == "end_to_end":
+def build_classifier(
+    params: Params, source: Features, *, num_classes: int, deeper: bool = False
+) -> Classifier:
+    """A fresh classifier for the route: on frozen features, on activations (``deeper``), or with its backbone."""
+    backbone: Backbone | Tail | None = None
+    if deeper or source.route == "end_to_end":
         backbone = build_backbone(params.model, size_px=params.images.size_px)
-        width = backbone.feature_width
+    if deeper and isinstance(backbone, Backbone):
+        _, backbone = cut(
+            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
+        )  # fmt: skip
     return Classifier(
-        backbone, feature_width=width, bottleneck=params.model.bottleneck, num_classes=num_classes
+        backbone,
+        feature_width=source.width() if backbone is None else backbone.feature_width,
+        bottleneck=params.model.bottleneck,
+        num_classes=num_classes,
     )
 
 
-def labelled_split(source: Features, split: str, classes: list[str]) -> LabelledRows:
+def scope_of(params: Params, route: str) -> Literal["head", "last_k", "full"]:
+    """What is trained of a model that stage finetune or adapt builds for ``route``, the deeper one aside."""
+    return params.finetune.scope if route == "end_to_end" else "head"
+
+
+def labelled_split(
+    source: Features, split: str, classes: list[str], *, kind: str = "inputs", views: Sequence[str] = ()
+) -> LabelledRows:
     """The rows of a source split with class numbers in the order of ``classes``."""
-    rows = np.flatnonzero(source.index["split"] == split)
+    rows = source.rows(split, kind=kind, views=views)
     numbers = {name: number for number, name in enumerate(classes)}
-    labels = source.index["label"].iloc[rows].map(numbers).to_numpy(dtype=np.int64, copy=True)
-    return LabelledRows(source.inputs[rows], torch.from_numpy(labels))
+    labels = (
+        source.index.loc[source.index["split"] == split, "label"]
+        .map(numbers)
+        .to_numpy(dtype=np.int64, copy=True)
+    )
+    return LabelledRows(rows, torch.from_numpy(labels))
+
+
+def _array(path: Path) -> torch.Tensor:
+    # Copy-on-write: torch warns of arrays that it could not write to.
+    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def digest_of(*parts: object) -> str:

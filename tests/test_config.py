@@ -41,17 +41,17 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
     [
         (["gate.rules={}"], "a gate with no rules would let everything through"),
         (["adapt.candidates=[mcc]"], "candidates must include source_only"),
-        (["adapt.candidates=[source_only, cdan]"], "candidates ['cdan'] are not among the presets"),
+        (["adapt.candidates=[source_only, cdann]"], "candidates ['cdann'] are not among the presets"),
         (["adapt.presets.source_only=[{loss: mmd, weight: 1.0, num_kernels: 5}]"], "source_only must be empty"),
         (["adapt.seeds=[1, 1]"], "seeds names something twice"),
         (["split.target_adapt=0.9"], "is more than 1"),
         (["domains=[source, optdigits]"], "domains must be [source, then every target]"),
         (["domains=[source, Cam 7]", "targets=[Cam 7]"], "must be lower-case letters, digits and dashes"),
         (["features.route=cached"], "features.route cached freezes the backbone, but finetune.scope is full"),
-        (["adapt.presets.mcc=[{loss: mccc, weight: 1.0}]"], "adapt.presets.mcc.0"),
+        (["adapt.presets.mcc=[{loss: mccc, weight: 1.0}]"], "adapt.presets.mcc.losses.0"),
         (["adapt.learning_rate=.inf"], "adapt.learning_rate"),
         (["adapt.presets.dann=[{loss: mmd, weight: 1.0, num_kernels: 5}, {loss: mmd, weight: 1.0, num_kernels: 5}]"],
-         "preset dann names a loss twice"),
+         "adapt.presets.dann: names a loss twice"),
     ],
 )  # fmt: skip
 def test_a_run_that_makes_no_sense_is_refused_with_the_reason(overrides: list[str], expected: str):

@@ -116,6 +116,8 @@ def write_pool(workspace: Workspace, world: World, tests: Sequence[str]) -> None
                 "seed": int(seed),
                 "checkpoint_sha256": sha(name),
                 "status": status,
+                "route": "cached",
+                "warnings": [],
             }
         )
         if says.diverged:

@@ -12,17 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.domains.streams import Stream
-from tasks.engine.augment import AUGMENTATIONS
+from tasks.engine.augment import AUGMENTATIONS, strengthen
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.losses.batch import JointBatch
-from tasks.losses.terms import WeightedTerm
-from tasks.models.classifier import Classifier, set_training
+from tasks.losses.terms import Adversarial, OwnLabels, WeightedTerm
+from tasks.models.classifier import Classifier, predict, set_training
+from tasks.models.rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +50,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """A domain with labels: inputs ``(N, ...)`` and class numbers ``(N,)``."""
+    """Rows of a domain with their class numbers ``(N,)``."""
 
-    inputs: Tensor
+    rows: Rows
     labels_N: Tensor
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows of both domains that no loss sees, to ask a discriminator about."""
+
+    source: Rows
+    target: Rows
 
 
 class Diverged(Exception):
@@ -62,9 +72,10 @@ def train(
     model: Classifier,
     recipe: Recipe,
     *,
-    source: LabelledRows,
-    target_inputs: Tensor | None,
+    source: LabelledRows | None,
+    target: Rows | None,
     terms: Sequence[WeightedTerm] = (),
+    held_out: HeldOut | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``model`` in place and return the curve: about fifty rows of step, losses and diagnostics.
@@ -72,46 +83,44 @@ def train(
     Args:
         model: Already built and seeded; moved nowhere, it trains on the device it is on.
         recipe: The hyper-parameters.
-        source: Labelled rows of the source.
-        target_inputs: Unlabelled rows of the target, ``None`` to train on the source alone.
-        terms: Target losses, each with its weight; needs ``target_inputs``.
+        source: Labelled rows of the source; ``None`` for source-free adaptation, which keeps the head.
+        target: Unlabelled rows of the target, ``None`` to train on the source alone.
+        terms: Target losses, each with its weight; needs ``target``.
+        held_out: Where discriminators are asked for their accuracy, ten times a run.
         checkpoints: Where a killed run resumes from; ``None`` for runs too short to matter.
 
     Raises:
         Diverged: The loss became infinite or not a number.
     """
-    if terms and target_inputs is None:
-        raise ValueError("target losses need target inputs")
+    if terms and target is None:
+        raise ValueError("target losses need target rows")
+    if source is None and not terms:
+        raise ValueError("without a source and without target losses there is nothing to train on")
     device = next(model.parameters()).device
     everything = nn.ModuleDict({"model": model, "terms": nn.ModuleList(term for _, term in terms)}).to(device)
-    set_training(model, scope=recipe.scope, last_k=recipe.last_k, batch_norm=recipe.batch_norm)
+    _resume_training(model, recipe, source_free=source is None)
     optimiser = _optimiser(model, terms, recipe)
     first_step, curve = (
         checkpoints.restore(module=everything, optimiser=optimiser) if checkpoints else (0, [])
     )
-    source_stream = Stream(len(source.labels_N), batch_size=recipe.batch_size, seed=recipe.seed)
-    target_stream = None
-    if target_inputs is not None:
-        target_stream = Stream(len(target_inputs), batch_size=recipe.batch_size, seed=recipe.seed + 1)
-
-    augment = AUGMENTATIONS[recipe.augment]
+    streams = _streams(recipe, source, target)
     for step in range(first_step, recipe.steps):
         progress = step / recipe.steps
         torch.manual_seed(_step_seed(recipe.seed, step))
         _set_learning_rate(optimiser, learning_rate_factor(progress))
+        if target is not None and step % max(1, len(target) // recipe.batch_size) == 0:
+            _refresh_own_labels(model, terms, target, progress)
+            _resume_training(model, recipe, source_free=source is None)
 
-        source_rows = torch.from_numpy(source_stream.batch(step))
-        inputs = source.inputs[source_rows]
-        if target_inputs is not None and target_stream is not None:
-            inputs = torch.cat([inputs, target_inputs[torch.from_numpy(target_stream.batch(step))]])
-        outputs = model(augment(inputs).to(device))
-
-        batch = _split(outputs.features_ND, outputs.logits_NC, recipe.batch_size, progress)
-        source_loss = functional.cross_entropy(
-            batch.source_logits_BC,
-            source.labels_N[source_rows].to(device),
-            label_smoothing=recipe.label_smoothing,
-        )
+        rows = {domain: stream.batch(step) for domain, stream in streams.items()}
+        batch = _forward(model, recipe, source, target, rows, terms, progress)
+        source_loss = torch.zeros((), device=device)
+        if source is not None:
+            source_loss = functional.cross_entropy(
+                batch.source_logits_BC,
+                source.labels_N[torch.from_numpy(rows["source"])].to(device),
+                label_smoothing=recipe.label_smoothing,
+            )
         values = [term(batch) for _, term in terms]
         loss = source_loss + sum(weight * value for (weight, _), value in zip(terms, values, strict=True))
         if not math.isfinite(loss.item()):
@@ -122,24 +131,94 @@ def train(
 
         if step % max(1, recipe.steps // CURVE_POINTS) == 0 or step == recipe.steps - 1:
             curve.append(_curve_row(step, loss, source_loss, terms, values))
+        if held_out and (step + 1) % max(1, recipe.steps // 10) == 0:
+            curve[-1].update(_ask_discriminators(model, terms, held_out))
+            _resume_training(model, recipe, source_free=source is None)
         if checkpoints and (step + 1) % checkpoints.every == 0 and step + 1 < recipe.steps:
             checkpoints.save(step + 1, module=everything, optimiser=optimiser, curve=curve)
     return curve
 
 
-def _split(features: Tensor, logits: Tensor, size: int, progress: float) -> JointBatch:
+def _resume_training(model: Classifier, recipe: Recipe, *, source_free: bool) -> None:
+    """Training mode again after an evaluation, with what is frozen still frozen."""
+    set_training(model, scope=recipe.scope, last_k=recipe.last_k, batch_norm=recipe.batch_norm)
+    # Without labels nothing holds a head in place: classes would drift under it.
+    model.head.requires_grad_(not source_free)
+
+
+def _streams(recipe: Recipe, source: LabelledRows | None, target: Rows | None) -> dict[str, Stream]:
+    streams = {}
+    if source is not None:
+        streams["source"] = Stream(len(source.labels_N), batch_size=recipe.batch_size, seed=recipe.seed)
+    if target is not None:
+        streams["target"] = Stream(len(target), batch_size=recipe.batch_size, seed=recipe.seed + 1)
+    return streams
+
+
+def _forward(
+    model: Classifier,
+    recipe: Recipe,
+    source: LabelledRows | None,
+    target: Rows | None,
+    rows: dict[str, np.ndarray],
+    terms: Sequence[WeightedTerm],
+    progress: float,
+) -> JointBatch:
+    """One joint pass of all rows of a step, cut back into domains."""
+    augment = AUGMENTATIONS[recipe.augment]
+    device = next(model.parameters()).device
+    parts = [] if source is None else [augment(source.rows.gather(rows["source"]))]
+    num_source = len(rows["source"]) if source is not None else 0
+    num_target = len(rows["target"]) if target is not None else 0
+    if target is not None:
+        parts.append(augment(target.gather(rows["target"])))
+        if any(isinstance(term, OwnLabels) and term.wants_strong_view for _, term in terms):
+            parts.append(strengthen(augment(target.gather(rows["target"]))))
+    features, logits = model(torch.cat(parts).to(device))
+    both = num_source + num_target
     return JointBatch(
-        source_features_BD=features[:size],
-        target_features_BD=features[size:],
-        source_logits_BC=logits[:size],
-        target_logits_BC=logits[size:],
+        source_features_BD=features[:num_source],
+        target_features_BD=features[num_source:both],
+        source_logits_BC=logits[:num_source],
+        target_logits_BC=logits[num_source:both],
         progress=progress,
+        target_rows_B=torch.from_numpy(rows["target"]).to(device) if target is not None else None,
+        target_strong_logits_BC=logits[both:] if len(logits) > both else None,
     )
+
+
+def _refresh_own_labels(
+    model: Classifier, terms: Sequence[WeightedTerm], target: Rows, progress: float
+) -> None:
+    """Labels that the target gives itself, from outputs in evaluation mode without augmentation."""
+    own = [term for _, term in terms if isinstance(term, OwnLabels)]
+    if own:
+        features_ND, logits_NC = predict(model, target)
+        for term in own:
+            term.refresh(features_ND, torch.softmax(logits_NC, dim=1), progress)
+
+
+def _ask_discriminators(
+    model: Classifier, terms: Sequence[WeightedTerm], held_out: HeldOut
+) -> dict[str, float]:
+    adversarial = [term for _, term in terms if isinstance(term, Adversarial)]
+    if not adversarial:
+        return {}
+    device = next(model.parameters()).device
+    source, target = (predict(model, rows) for rows in (held_out.source, held_out.target))
+    batch = JointBatch(
+        *(
+            part.to(device)
+            for part in (source.features_ND, target.features_ND, source.logits_NC, target.logits_NC)
+        ),
+        progress=1.0,
+    )
+    return {f"{term.name}_held_out_accuracy": round(term.held_out_accuracy(batch), 6) for term in adversarial}
 
 
 def _optimiser(model: Classifier, terms: Sequence[WeightedTerm], recipe: Recipe) -> torch.optim.SGD:
     backbone = [] if model.backbone is None else [p for p in model.backbone.parameters() if p.requires_grad]
-    fresh = [*model.bottleneck.parameters(), *model.head.parameters()]
+    fresh = [p for p in (*model.bottleneck.parameters(), *model.head.parameters()) if p.requires_grad]
     for _, term in terms:
         fresh.extend(term.parameters())
     groups = [

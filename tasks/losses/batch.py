@@ -22,3 +22,8 @@ class JointBatch:
     """Head outputs of the target rows before softmax, shape ``(B', C)``."""
     progress: float
     """Share of this run's optimiser steps already taken, in ``[0, 1]``; never a step number."""
+    target_rows_B: Tensor | None = None
+    """Row numbers of the target rows among all that the run adapts to, shape ``(B',)``: what pseudo-labels are
+    looked up by."""
+    target_strong_logits_BC: Tensor | None = None
+    """Head outputs of a second, stronger view of the same target rows, shape ``(B', C)``, where a loss asked for it."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tasks.losses.batch import JointBatch
 from tasks.losses.gradient_reversal import reversal_weight, reverse_gradient
-from tasks.models.discriminator import DomainDiscriminator
+from tasks.models.discriminator import DomainDiscriminator, balanced_accuracy
 
 
 def domain_adversarial_loss(source_logit: Tensor, target_logit: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class DomainAdversarial(nn.Module):
         super().__init__()
         self.weight = weight
         self.discriminator = DomainDiscriminator(feature_width=feature_width, hidden=hidden)
-        self._accuracy: Tensor | None = None
+        self._accuracy: float | None = None
 
     def forward(self, batch: JointBatch) -> Tensor:
         """The discriminator's loss, a scalar: the discriminator descends it, the features climb it."""
@@ -68,8 +68,15 @@ class DomainAdversarial(nn.Module):
         logits = self.discriminator(reverse_gradient(joint, self.weight * reversal_weight(batch.progress)))
         num_source = len(batch.source_features_BD)
         source_logit, target_logit = logits[:num_source], logits[num_source:]
-        self._accuracy = _balanced_accuracy(source_logit.detach(), target_logit.detach())
+        self._accuracy = balanced_accuracy(source_logit.detach(), target_logit.detach())
         return domain_adversarial_loss(source_logit, target_logit)
+
+    @torch.no_grad()
+    def held_out_accuracy(self, batch: JointBatch) -> float:
+        """Balanced accuracy of the discriminator on rows that it was not trained on."""
+        return balanced_accuracy(
+            self.discriminator(batch.source_features_BD), self.discriminator(batch.target_features_BD)
+        )
 
     def diagnostics(self) -> dict[str, float]:
         """Balanced accuracy of the discriminator on the last batch, empty before the first.
@@ -77,12 +84,4 @@ class DomainAdversarial(nn.Module):
         About .5 from the first step on: the discriminator is dead. Near 1.0 at the end: the features
         never caught up and the domains are not aligned.
         """
-        return {} if self._accuracy is None else {"discriminator_accuracy": float(self._accuracy)}
-
-
-def _balanced_accuracy(source_logit: Tensor, target_logit: Tensor) -> Tensor:
-    # A logit of 0 counts half, so that a discriminator stuck at 0 scores .5 and not by a convention.
-    def share(correct: Tensor) -> Tensor:
-        return (torch.sign(correct) + 1).mean() / 2
-
-    return (share(source_logit) + share(-target_logit)) / 2
+        return {} if self._accuracy is None else {"discriminator_accuracy": self._accuracy}

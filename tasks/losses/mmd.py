@@ -53,11 +53,7 @@ def squared_mmd(source_SD: Tensor, target_TD: Tensor, *, num_kernels: int) -> Te
         raise ValueError(
             f"MMD needs two rows of each domain, got {num_source} source and {num_target} target rows"
         )
-    kernel_NN = _mean_kernel(torch.cat([source_SD, target_TD]), num_kernels)
-    within_source = _off_diagonal_mean(kernel_NN[:num_source, :num_source])
-    within_target = _off_diagonal_mean(kernel_NN[num_source:, num_source:])
-    across = kernel_NN[:num_source, num_source:].mean()
-    return within_source + within_target - 2 * across
+    return discrepancy(mean_kernel(torch.cat([source_SD, target_TD]), num_kernels), num_source=num_source)
 
 
 class MultiKernelMmd(nn.Module):
@@ -78,8 +74,16 @@ class MultiKernelMmd(nn.Module):
         return {}
 
 
-def _mean_kernel(joint_ND: Tensor, num_kernels: int) -> Tensor:
-    distance2_NN = _squared_distances(joint_ND)
+def discrepancy(kernel_NN: Tensor, *, num_source: int) -> Tensor:
+    """The quadratic U-statistic of a kernel matrix whose first ``num_source`` rows are the source's; a scalar."""
+    within_source = _off_diagonal_mean(kernel_NN[:num_source, :num_source])
+    within_target = _off_diagonal_mean(kernel_NN[num_source:, num_source:])
+    return within_source + within_target - 2 * kernel_NN[:num_source, num_source:].mean()
+
+
+def mean_kernel(joint_ND: Tensor, num_kernels: int) -> Tensor:
+    """Mean of the Gaussian kernels of :func:`squared_mmd` between all rows, shape ``(N, N)``."""
+    distance2_NN = squared_distances(joint_ND)
     bandwidth = _off_diagonal_mean(distance2_NN.detach())
     # Identical rows throughout: every kernel is 1 whatever its width, and 0 / 0 must not become NaN.
     bandwidth = torch.where(bandwidth > 0, bandwidth, torch.ones_like(bandwidth))
@@ -88,7 +92,7 @@ def _mean_kernel(joint_ND: Tensor, num_kernels: int) -> Tensor:
     return torch.stack([torch.exp(-distance2_NN / (2**m * bandwidth)) for m in exponents]).mean(0)
 
 
-def _squared_distances(joint_ND: Tensor) -> Tensor:
+def squared_distances(joint_ND: Tensor) -> Tensor:
     """Pairwise squared distances ``(N, N)``, exactly 0 on the diagonal and between equal rows.
 
     By ``|a|^2 + |b|^2 - 2ab`` after centring, which keeps the terms as small as the distances. The

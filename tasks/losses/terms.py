@@ -3,13 +3,48 @@
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from tasks.config import DannTerm, LossTerm, MccTerm, MmdTerm
+from tasks.config import (
+    AddaTerm,
+    BnmTerm,
+    CdanTerm,
+    CentroidLabelsTerm,
+    CoralTerm,
+    DannTerm,
+    InfomaxTerm,
+    JanTerm,
+    LossTerm,
+    MccTerm,
+    MmdTerm,
+    SelfTrainingTerm,
+)
 from tasks.errors import ConfigError
+from tasks.losses.adda import InvertedLabelAdversarial
+from tasks.losses.bnm import BatchNuclearNorm
+from tasks.losses.cdan import ConditionalDomainAdversarial
+from tasks.losses.coral import Coral
 from tasks.losses.dann import DomainAdversarial
+from tasks.losses.infomax import InfoMax
+from tasks.losses.jan import JointMmd
 from tasks.losses.mcc import MinimumClassConfusion
 from tasks.losses.mmd import MultiKernelMmd
+from tasks.losses.pseudo_labels import CentroidLabels, SelfTraining
 
-TargetLoss: TypeAlias = DomainAdversarial | MultiKernelMmd | MinimumClassConfusion
+Adversarial: TypeAlias = DomainAdversarial | ConditionalDomainAdversarial | InvertedLabelAdversarial
+"""Losses with a discriminator; ``held_out_accuracy`` asks it about other rows."""
+
+OwnLabels: TypeAlias = SelfTraining | CentroidLabels
+"""Losses on labels that the target gives itself; the trainer calls ``refresh``."""
+
+TargetLoss: TypeAlias = (
+    Adversarial
+    | OwnLabels
+    | MultiKernelMmd
+    | JointMmd
+    | Coral
+    | MinimumClassConfusion
+    | InfoMax
+    | BatchNuclearNorm
+)
 """Maps a JointBatch to a scalar; ``name`` and the keys of ``diagnostics()`` head columns of the curve."""
 
 
@@ -20,36 +55,72 @@ class WeightedTerm(NamedTuple):
     term: TargetLoss
 
 
-def build_terms(terms: Sequence[LossTerm], *, feature_width: int, num_classes: int) -> list[WeightedTerm]:
+def build_terms(
+    terms: Sequence[LossTerm],
+    *,
+    feature_width: int,
+    num_classes: int,
+    num_rows: int,
+    from_scratch: bool = True,
+) -> list[WeightedTerm]:
     """One module a term, in the order given; empty for source-only.
 
     Args:
-        terms: A preset of params.yaml.
+        terms: The losses of a preset of params.yaml.
         feature_width: Width of the bottleneck features.
         num_classes: Width of the logits.
+        num_rows: Target rows that the run adapts to.
+        from_scratch: The model starts with an untrained head, whose own labels are noise at first.
 
     Raises:
-        ConfigError: A loss is named twice; its values could not be told apart in the training curve.
+        ConfigError: A loss does not fit the classes.
     """
-    names = [term.loss for term in terms]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(
-            f"params.yaml: a preset of adapt.presets names {', '.join(twice)} twice: keep one of each"
-        )
-    return [_build(term, feature_width=feature_width, num_classes=num_classes) for term in terms]
 
+    def build(term: LossTerm) -> WeightedTerm:
+        match term:
+            # Of an adversarial loss the weight acts on the features' gradient; on the loss it would slow the
+            # discriminator too.
+            case DannTerm():
+                return WeightedTerm(
+                    1.0,
+                    DomainAdversarial(feature_width=feature_width, hidden=term.hidden, weight=term.weight),
+                )
+            case CdanTerm():
+                module = ConditionalDomainAdversarial(
+                    feature_width=feature_width, num_classes=num_classes, hidden=term.hidden, weight=term.weight,
+                    entropy_weighting=term.entropy_weighting,
+                )  # fmt: skip
+                return WeightedTerm(1.0, module)
+            case AddaTerm():
+                return WeightedTerm(
+                    1.0,
+                    InvertedLabelAdversarial(
+                        feature_width=feature_width, hidden=term.hidden, weight=term.weight
+                    ),
+                )
+            case MmdTerm():
+                return WeightedTerm(term.weight, MultiKernelMmd(num_kernels=term.num_kernels))
+            case JanTerm():
+                return WeightedTerm(term.weight, JointMmd(num_kernels=term.num_kernels))
+            case CoralTerm():
+                return WeightedTerm(term.weight, Coral())
+            case MccTerm():
+                return WeightedTerm(
+                    term.weight, MinimumClassConfusion(num_classes=num_classes, temperature=term.temperature)
+                )
+            case InfomaxTerm():
+                return WeightedTerm(term.weight, InfoMax(num_classes=num_classes, prior=term.prior))
+            case BnmTerm():
+                return WeightedTerm(term.weight, BatchNuclearNorm())
+            case SelfTrainingTerm():
+                own = SelfTraining(
+                    num_rows=num_rows, first_share=term.first_share, last_share=term.last_share
+                )
+                return WeightedTerm(term.weight, own)
+            case CentroidLabelsTerm():
+                return WeightedTerm(term.weight, CentroidLabels(num_rows=num_rows, warm_up=from_scratch))
 
-def _build(term: LossTerm, *, feature_width: int, num_classes: int) -> WeightedTerm:
-    match term:
-        case DannTerm():
-            # The weight acts on the reversed gradient; on the loss it would slow the discriminator too.
-            return WeightedTerm(
-                1.0, DomainAdversarial(feature_width=feature_width, hidden=term.hidden, weight=term.weight)
-            )
-        case MmdTerm():
-            return WeightedTerm(term.weight, MultiKernelMmd(num_kernels=term.num_kernels))
-        case MccTerm():
-            return WeightedTerm(
-                term.weight, MinimumClassConfusion(num_classes=num_classes, temperature=term.temperature)
-            )
+    try:
+        return [build(term) for term in terms]
+    except ValueError as error:
+        raise ConfigError(f"params.yaml: adapt.presets: {error}") from error

@@ -4,8 +4,9 @@ Shape suffixes: N = images, D = bottleneck width, C = classes.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from safetensors import safe_open
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from tasks.errors import BadInput
 from tasks.files import write_bytes
 from tasks.models.backbones import Backbone
+from tasks.models.boundary import Tail
 
 
 class Outputs(NamedTuple):
@@ -24,18 +26,25 @@ class Outputs(NamedTuple):
     logits_NC: Tensor
 
 
+class Batches(Protocol):
+    """Rows that can be read a batch at a time, as tensors can."""
+
+    def split(self, split_size: int) -> Iterable[Tensor]: ...
+
+
 class Classifier(nn.Module):
     """Bottleneck (linear, BatchNorm, ReLU) and linear head, behind a backbone or on cached features.
 
     Args:
-        backbone: Trained together with the rest; ``None`` when the inputs already are its features.
+        backbone: Trained together with the rest; its tail when the inputs are activations, ``None`` when
+            they already are its features.
         feature_width: Width of what enters the bottleneck.
         bottleneck: ``D``; adaptation losses and label-free scores see the bottleneck's output.
         num_classes: ``C``.
     """
 
     def __init__(
-        self, backbone: Backbone | None, *, feature_width: int, bottleneck: int, num_classes: int
+        self, backbone: Backbone | Tail | None, *, feature_width: int, bottleneck: int, num_classes: int
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -68,6 +77,8 @@ def set_training(
     if scope != "full":
         model.backbone.eval()
     if scope == "last_k":
+        if isinstance(model.backbone, Tail):
+            raise ValueError("a tail is cut where training begins: its scope is head or full")
         for block in model.backbone.blocks()[-last_k:]:
             block.requires_grad_(True).train()
     if batch_norm == "frozen":
@@ -114,7 +125,7 @@ def load_checkpoint(path: Path, model: Classifier) -> list[str]:
     return classes
 
 
-def predict(model: Classifier, inputs: Tensor, *, batch_size: int = 256) -> Outputs:
+def predict(model: Classifier, inputs: Batches, *, batch_size: int = 256) -> Outputs:
     """Outputs of ``model`` in evaluation mode for all rows of ``inputs``, on the CPU."""
     model.eval()
     device = next(model.parameters()).device

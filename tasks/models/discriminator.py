@@ -3,6 +3,7 @@
 Shape suffixes: N = rows, D = bottleneck width.
 """
 
+import torch
 from torch import Tensor, nn
 
 
@@ -30,3 +31,15 @@ class DomainDiscriminator(nn.Module):
     def forward(self, features_ND: Tensor) -> Tensor:
         """Logits of "this row is from the source", shape ``(N,)``."""
         return self.layers(features_ND).squeeze(1)
+
+
+def balanced_accuracy(source_logit: Tensor, target_logit: Tensor) -> float:
+    """Share of rows whose domain the logits name rightly, each domain counting for one half.
+
+    A logit of 0 counts half, so that a discriminator stuck at 0 scores .5 and not by a convention.
+    """
+
+    def share(correct: Tensor) -> float:
+        return float((torch.sign(correct) + 1).mean()) / 2
+
+    return (share(source_logit) + share(-target_logit)) / 2

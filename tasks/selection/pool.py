@@ -32,6 +32,10 @@ class Candidate:
     checkpoint_sha256: str
     trained: bool
     """False where training diverged: there are no outputs then."""
+    route: str = "cached"
+    """How deep it was trained: ``cached``, ``deeper`` or ``end_to_end``."""
+    warnings: tuple[str, ...] = ()
+    """What its training noticed."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class Outputs:
 
 
 def source_only_of(candidate: Candidate, candidates: Sequence[Candidate]) -> Candidate:
-    """The source-only to compare ``candidate`` with: that of its seed, or the first where its seed has none."""
+    """The source-only to compare ``candidate`` with: that of its route and seed, of its route, or the first."""
     baselines = [other for other in candidates if other.preset == SOURCE_ONLY]
-    return next((baseline for baseline in baselines if baseline.seed == candidate.seed), baselines[0])
+    same_route = [baseline for baseline in baselines if baseline.route == candidate.route] or baselines
+    return next((baseline for baseline in same_route if baseline.seed == candidate.seed), same_route[0])
 
 
 def read_pool(folder: Path) -> Pool:
@@ -71,7 +76,13 @@ def read_pool(folder: Path) -> Pool:
     recorded = read_json(folder / "candidates.json")
     candidates = tuple(
         Candidate(
-            row["name"], row["preset"], row["seed"], row["checkpoint_sha256"], row["status"] == "trained"
+            name=row["name"],
+            preset=row["preset"],
+            seed=row["seed"],
+            checkpoint_sha256=row["checkpoint_sha256"],
+            trained=row["status"] == "trained",
+            route=row["route"],
+            warnings=tuple(row["warnings"]),
         )
         for row in recorded["candidates"]
     )

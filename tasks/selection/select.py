@@ -82,7 +82,11 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
         tuple(
             Assessed(
                 row,
-                (*_weak_baseline(row, collapses), *_forgetting(row.candidate, pool, accuracies, params)),
+                (
+                    *row.candidate.warnings,
+                    *_weak_baseline(row, collapses),
+                    *_forgetting(row.candidate, pool, accuracies, params),
+                ),
                 accuracies.get(row.candidate.name),
             )
             for row in scored
@@ -220,6 +224,7 @@ def _row(assessed: Assessed, choice: Choice) -> dict[str, Any]:
         "name": candidate.name,
         "preset": candidate.preset,
         "seed": candidate.seed,
+        "route": candidate.route,
         "checkpoint_sha256": candidate.checkpoint_sha256,
         "scores": None if scored.scores is None else dict(scored.scores),
         "ranks": None if candidate.name not in choice.ranks else dict(choice.ranks[candidate.name]),

@@ -16,6 +16,7 @@ from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
 from tasks.losses.terms import build_terms
 from tasks.models.backbones import build_backbone
 from tasks.models.classifier import Classifier, predict
+from tasks.models.rows import all_rows
 
 RECIPE = Recipe(
     scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, learning_rate=0.05,
@@ -32,7 +33,7 @@ def rows(seed: int, *, shift: float, count: int = 90) -> LabelledRows:
     inputs[:, 0] += torch.cos(labels * 2 * math.pi / CLASSES)
     inputs[:, 1] += torch.sin(labels * 2 * math.pi / CLASSES)
     inputs[:, 2] += shift
-    return LabelledRows(inputs, labels)
+    return LabelledRows(all_rows(inputs), labels)
 
 
 def fresh() -> Classifier:
@@ -47,7 +48,9 @@ def terms(*names: str):
         "mcc": MccTerm(loss="mcc", weight=1.0, temperature=2.5),
     }
     torch.manual_seed(4)
-    return build_terms([known[name] for name in names], feature_width=BOTTLENECK, num_classes=CLASSES)
+    return build_terms(
+        [known[name] for name in names], feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=90
+    )
 
 
 def bytes_of(model: Classifier) -> bytes:
@@ -58,9 +61,9 @@ def test_training_on_the_source_learns_it():
     source, held_out = rows(0, shift=0.0), rows(1, shift=0.0)
     model = fresh()
 
-    curve = train(model, RECIPE, source=source, target_inputs=None)
+    curve = train(model, RECIPE, source=source, target=None)
 
-    accuracy = (predict(model, held_out.inputs).logits_NC.argmax(1) == held_out.labels_N).float().mean()
+    accuracy = (predict(model, held_out.rows).logits_NC.argmax(1) == held_out.labels_N).float().mean()
     assert accuracy > 0.9
     assert curve[-1]["source_loss"] < 0.7 * curve[0]["source_loss"]
 
@@ -68,8 +71,8 @@ def test_training_on_the_source_learns_it():
 def test_source_only_takes_no_gradient_from_the_target_but_shares_its_batch_norm():
     source = rows(0, shift=0.0)
     near, far = fresh(), fresh()
-    train(near, replace(RECIPE, steps=1), source=source, target_inputs=rows(2, shift=0.0).inputs)
-    train(far, replace(RECIPE, steps=1), source=source, target_inputs=rows(2, shift=5.0).inputs)
+    train(near, replace(RECIPE, steps=1), source=source, target=rows(2, shift=0.0).rows)
+    train(far, replace(RECIPE, steps=1), source=source, target=rows(2, shift=5.0).rows)
 
     # The joint forward puts target images into the statistics of source-only and adapted models alike.
     assert not torch.equal(near.bottleneck[1].running_mean, far.bottleneck[1].running_mean)
@@ -77,10 +80,10 @@ def test_source_only_takes_no_gradient_from_the_target_but_shares_its_batch_norm
 
 @pytest.mark.parametrize("name", ["dann", "mmd", "mcc"])
 def test_a_target_loss_changes_the_bottleneck(name: str):
-    source, target = rows(0, shift=0.0), rows(2, shift=2.0).inputs
+    source, target = rows(0, shift=0.0), rows(2, shift=2.0).rows
     alone, adapted = fresh(), fresh()
-    train(alone, RECIPE, source=source, target_inputs=target)
-    curve = train(adapted, RECIPE, source=source, target_inputs=target, terms=terms(name))
+    train(alone, RECIPE, source=source, target=target)
+    curve = train(adapted, RECIPE, source=source, target=target, terms=terms(name))
 
     assert not torch.allclose(alone.bottleneck[0].weight, adapted.bottleneck[0].weight)
     assert name in curve[-1]
@@ -88,10 +91,10 @@ def test_a_target_loss_changes_the_bottleneck(name: str):
 
 @pytest.mark.parametrize("names", [(), ("dann", "mcc"), ("mmd",)])
 def test_the_same_seed_gives_the_same_bytes(names: tuple[str, ...]):
-    source, target = rows(0, shift=0.0), rows(2, shift=1.0).inputs
+    source, target = rows(0, shift=0.0), rows(2, shift=1.0).rows
     models = [fresh(), fresh()]
     for model in models:
-        train(model, RECIPE, source=source, target_inputs=target, terms=terms(*names))
+        train(model, RECIPE, source=source, target=target, terms=terms(*names))
 
     assert bytes_of(models[0]) == bytes_of(models[1])
 
@@ -100,7 +103,7 @@ def test_another_seed_gives_another_model():
     source = rows(0, shift=0.0)
     models = [fresh(), fresh()]
     for seed, model in enumerate(models):
-        train(model, replace(RECIPE, seed=seed), source=source, target_inputs=None)
+        train(model, replace(RECIPE, seed=seed), source=source, target=None)
 
     assert bytes_of(models[0]) != bytes_of(models[1])
 
@@ -113,9 +116,9 @@ class Killed(BaseException):
 def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_one(
     names: tuple[str, ...], tmp_path: Path
 ):
-    source, target = rows(0, shift=0.0), rows(2, shift=1.0).inputs
+    source, target = rows(0, shift=0.0), rows(2, shift=1.0).rows
     undisturbed, resumed = fresh(), fresh()
-    curve = train(undisturbed, RECIPE, source=source, target_inputs=target, terms=terms(*names))
+    curve = train(undisturbed, RECIPE, source=source, target=target, terms=terms(*names))
     checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=20)
     seen = 0
 
@@ -127,15 +130,13 @@ def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_o
 
     hook = resumed.register_forward_pre_hook(kill_at_step_33)
     with pytest.raises(Killed):
-        train(
-            resumed, RECIPE, source=source, target_inputs=target, terms=terms(*names), checkpoints=checkpoints
-        )
+        train(resumed, RECIPE, source=source, target=target, terms=terms(*names), checkpoints=checkpoints)
     hook.remove()
     other_start = fresh()
     torch.nn.init.zeros_(other_start.head.weight)  # whatever the new process begins with must not matter
 
     resumed_curve = train(
-        other_start, RECIPE, source=source, target_inputs=target, terms=terms(*names), checkpoints=checkpoints
+        other_start, RECIPE, source=source, target=target, terms=terms(*names), checkpoints=checkpoints
     )
 
     assert bytes_of(other_start) == bytes_of(undisturbed)
@@ -145,7 +146,7 @@ def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_o
 def test_a_resumed_run_draws_the_same_augmentation_as_an_undisturbed_one(tmp_path: Path):
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (24, 16, 16, 3), dtype=torch.uint8, generator=generator)
-    source = LabelledRows(pictures, torch.arange(24) % CLASSES)
+    source = LabelledRows(all_rows(pictures), torch.arange(24) % CLASSES)
     recipe = replace(RECIPE, augment="affine", steps=6)
     checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=4)
 
@@ -155,12 +156,10 @@ def test_a_resumed_run_draws_the_same_augmentation_as_an_undisturbed_one(tmp_pat
         return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=CLASSES)
 
     undisturbed, resumed = network(), network()
-    train(
-        undisturbed, recipe, source=source, target_inputs=None, checkpoints=checkpoints
-    )  # leaves step 4 behind
+    train(undisturbed, recipe, source=source, target=None, checkpoints=checkpoints)  # leaves step 4 behind
     torch.manual_seed(999)
 
-    train(resumed, recipe, source=source, target_inputs=None, checkpoints=checkpoints)
+    train(resumed, recipe, source=source, target=None, checkpoints=checkpoints)
 
     assert bytes_of(resumed) == bytes_of(undisturbed)
 
@@ -170,24 +169,24 @@ def test_a_damaged_checkpoint_starts_over_instead_of_failing(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=20)
     checkpoints.path.write_bytes(b"torn")
     undisturbed, restarted = fresh(), fresh()
-    train(undisturbed, RECIPE, source=source, target_inputs=None)
+    train(undisturbed, RECIPE, source=source, target=None)
 
-    train(restarted, RECIPE, source=source, target_inputs=None, checkpoints=checkpoints)
+    train(restarted, RECIPE, source=source, target=None, checkpoints=checkpoints)
 
     assert bytes_of(restarted) == bytes_of(undisturbed)
 
 
 def test_a_diverging_run_stops_and_names_the_step():
     source = rows(0, shift=0.0)
-    source.inputs[5, 0] = float("nan")
+    source.rows.variants[0][5, 0] = float("nan")
 
     with pytest.raises(Diverged, match=r"became nan at step \d+ of 60"):
-        train(fresh(), RECIPE, source=source, target_inputs=None)
+        train(fresh(), RECIPE, source=source, target=None)
 
 
 def test_target_losses_without_a_target_are_refused():
-    with pytest.raises(ValueError, match="need target inputs"):
-        train(fresh(), RECIPE, source=rows(0, shift=0.0), target_inputs=None, terms=terms("mcc"))
+    with pytest.raises(ValueError, match="need target rows"):
+        train(fresh(), RECIPE, source=rows(0, shift=0.0), target=None, terms=terms("mcc"))
 
 
 def test_the_learning_rate_decays_with_progress_and_not_with_the_number_of_steps():

@@ -310,7 +310,8 @@ def _write_training(workspace: Workspace, case: Case, draw: np.random.Generator)
         preset, seed = _preset(name)
         status = "diverged" if name in case.diverged else "trained"
         candidates.append({"name": name, "preset": preset, "seed": seed,
-                           "checkpoint_sha256": sha(name), "status": status})  # fmt: skip
+                           "checkpoint_sha256": sha(name), "status": status, "route": "cached",
+                           "warnings": []})  # fmt: skip
         write_json(adapt / name / "training.json", {"curve": _curve(preset, status, draw)})
         if status == "trained":
             save_file(_outputs(case, preset, accuracy, draw), adapt / name / "outputs.safetensors")

@@ -66,6 +66,8 @@ def record(tmp_path: Path) -> Callable[..., Pool]:
                     "seed": int(seed),
                     "checkpoint_sha256": digest,
                     "status": status,
+                    "route": "cached",
+                    "warnings": [],
                 }
             )
             if splits is not None:

@@ -45,6 +45,7 @@ def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
         "name": "mcc-0",
         "preset": "mcc",
         "seed": 0,
+        "route": "cached",
         "checkpoint_sha256": selection.chosen.checkpoint_sha256,
         "scores": row_of(selection, "mcc-0")["scores"],
         "ranks": {"v_measure": 1, "infomax": 1, "ensemble_agreement": 1},
