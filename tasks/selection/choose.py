@@ -1,6 +1,7 @@
 """Choosing one candidate of the pool by rank sum, without labels.
 
-Source-only is in the pool, and is what ships when nothing beats it. The rule picks well among good
+Source-only is in the pool, and is what ships when nothing beats it. A method (a preset on a route) stands
+or falls with all its seeds: one lucky seed of a bad method must not win. The rule picks well among good
 candidates; it does not prove that the pick is better than source-only, and no rule without labels can.
 """
 
@@ -17,6 +18,9 @@ PREFERRED_PRESET = "mcc"
 
 MIN_WINS = 2
 """Scores out of three on which the pick must beat source-only."""
+
+MIN_SEEDS_FRACTION = 2 / 3
+"""Share of a method's seeds that must beat source-only so."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,13 @@ class Choice:
 
 
 def choose(pool: Sequence[Scored]) -> Choice:
-    """The candidate with the lowest rank sum, if it beats its own source-only on two of three scores.
+    """The best seed of the method with the lowest mean rank sum, if that method beats source-only.
 
-    Each (preset, seed) is a candidate; its partner is the source-only of the same seed. Equal rank sums
-    go to the preset ``mcc``, then to the earlier in the pool. Where the pick fails, the best-ranked
-    source-only is selected.
+    A method's mean is over those of its seeds that take part. Equal means go to the preset ``mcc``, then to
+    the earlier in the pool. To beat source-only, two thirds of *all* its seeds must beat the source-only of
+    their own seed and route on two of three scores: a vetoed or diverged seed has beaten nothing. Of the
+    method, the seed with the lowest rank sum among those that did is selected. Where the method fails, the
+    best-ranked source-only is.
 
     Raises:
         ValueError: No source-only with scores is in the pool.
@@ -61,19 +67,41 @@ def choose(pool: Sequence[Scored]) -> Choice:
     rank_sums = {name: sum(by_score.values()) for name, by_score in ranks.items()}
     positions = {candidate: position for position, candidate in enumerate(running)}
 
+    def mean_rank_sum(method: tuple[str, str]) -> float:
+        mine = [rank_sums[candidate.name] for candidate in running if _method(candidate) == method]
+        return sum(mine) / len(mine)
+
     def order(candidate: Candidate) -> tuple[float, bool, int]:
         return rank_sums[candidate.name], candidate.preset != PREFERRED_PRESET, positions[candidate]
 
-    pick = min(running, key=order)
-    name, reasons = pick.name, [_first_place(pick, rank_sums)]
-    if pick.preset != SOURCE_ONLY:
-        partner = source_only_of(pick, baselines)
-        wins = [score for score in SCORES if running[pick][score] > running[partner][score]]
-        reasons.append(_comparison(pick, partner, running, num_wins=len(wins)))
-        if len(wins) < MIN_WINS:
-            name = min(baselines, key=order).name
-            reasons.append(f"it must beat source-only on {MIN_WINS} scores, so {name} is selected")
-    return Choice(name, tuple(reasons), ranks, rank_sums)
+    def order_of_method(method: tuple[str, str]) -> tuple[float, bool, int]:
+        first = min(positions[candidate] for candidate in running if _method(candidate) == method)
+        return mean_rank_sum(method), method[0] != PREFERRED_PRESET, first
+
+    method = min({_method(candidate) for candidate in running}, key=order_of_method)
+    seeds = [candidate for candidate in running if _method(candidate) == method]
+    reasons = [_first_place(min(seeds, key=order), len(seeds), mean_rank_sum(method), rank_sums)]
+    if method[0] == SOURCE_ONLY:
+        return Choice(min(seeds, key=order).name, tuple(reasons), ranks, rank_sums)
+
+    def wins(candidate: Candidate) -> int:
+        partner = source_only_of(candidate, baselines)
+        return sum(running[candidate][score] > running[partner][score] for score in SCORES)
+
+    winners = [candidate for candidate in seeds if wins(candidate) >= MIN_WINS]
+    pick = min(winners or seeds, key=order)
+    reasons.append(_comparison(pick, source_only_of(pick, baselines), running, num_wins=wins(pick)))
+    num_seeds = sum(_method(scored.candidate) == method for scored in pool)
+    if len(winners) < MIN_SEEDS_FRACTION * num_seeds:
+        fallback = min(baselines, key=order).name
+        among = f" in two thirds of its {num_seeds} seeds, not {len(winners)}" if num_seeds > 1 else ""
+        reasons.append(f"it must beat source-only on {MIN_WINS} scores{among}, so {fallback} is selected")
+        return Choice(fallback, tuple(reasons), ranks, rank_sums)
+    return Choice(pick.name, tuple(reasons), ranks, rank_sums)
+
+
+def _method(candidate: Candidate) -> tuple[str, str]:
+    return candidate.preset, candidate.route
 
 
 def _ranks(running: Mapping[Candidate, Mapping[str, float]]) -> dict[str, dict[str, float]]:
@@ -86,12 +114,12 @@ def _ranks(running: Mapping[Candidate, Mapping[str, float]]) -> dict[str, dict[s
     }
 
 
-def _first_place(pick: Candidate, rank_sums: Mapping[str, float]) -> str:
+def _first_place(best: Candidate, num_seeds: int, mean: float, rank_sums: Mapping[str, float]) -> str:
     worst = len(SCORES) * len(rank_sums)
-    return (
-        f"{pick.name} has the best rank sum of {len(rank_sums)} candidates:"
-        f" {rank_sums[pick.name]:g}, where {len(SCORES)} is first and {worst} last on every score"
-    )
+    scale = f"of {len(rank_sums)} candidates: {mean:g}, where {len(SCORES)} is first and {worst} last on every score"
+    if num_seeds == 1:
+        return f"{best.name} has the best rank sum {scale}"
+    return f"{best.preset} on route {best.route} has the best mean rank sum over {num_seeds} seeds {scale}"
 
 
 def _comparison(

@@ -8,9 +8,13 @@ from tasks.selection.pool import Candidate
 from tasks.selection.scores import SCORES
 
 
-def scored(name: str, v: float, im: float, ens: float, vetoes: tuple[str, ...] = ()) -> Scored:
+def scored(
+    name: str, v: float, im: float, ens: float, vetoes: tuple[str, ...] = (), route: str = "cached"
+) -> Scored:
     preset, _, seed = name.rpartition("-")
-    candidate = Candidate(name, preset, int(seed), f"checkpoint of {name}", True)
+    candidate = Candidate(
+        name, preset.removesuffix("@deeper"), int(seed), f"checkpoint of {name}", True, route
+    )
     return Scored(candidate, dict(zip(SCORES, (v, im, ens), strict=True)), vetoes)
 
 
@@ -82,19 +86,60 @@ def test_equal_rank_sums_go_to_mcc_then_to_the_earlier_in_the_pool():
 def test_each_seed_is_compared_with_source_only_of_its_own_seed():
     pool = [
         scored("source_only-0", 0.2, 0.2, 0.2),
-        scored("source_only-1", 0.9, 0.9, 0.6),
-        scored("mcc-0", 0.8, 0.8, 0.95),
-        scored("mcc-1", 0.1, 0.1, 0.1),
+        scored("source_only-1", 0.7, 0.7, 0.6),
+        scored("mcc-0", 0.85, 0.91, 0.95),
+        scored("mcc-1", 0.8, 0.8, 0.8),
     ]
     choice = choose(pool)
 
-    assert choice.name == "source_only-1"  # mcc-0 is ahead of its own source-only, but not of the pool
-
-    better = [*pool[:2], scored("mcc-0", 0.85, 0.91, 0.95), pool[3]]
-    choice = choose(better)
-
     assert choice.name == "mcc-0"
     assert "mcc-0 beats source_only-0 on 3 of 3" in choice.reasons[1]
+
+
+def test_one_lucky_seed_of_a_bad_method_does_not_win():
+    pool = [
+        *(scored(f"source_only-{seed}", 0.5, 0.5, 0.5) for seed in range(3)),
+        *(scored(f"mcc-{seed}", 0.8, 0.8, 0.8) for seed in range(3)),
+        scored("dann-0", 0.99, 0.99, 0.99),
+        scored("dann-1", 0.3, 0.3, 0.3),
+        scored("dann-2", 0.3, 0.3, 0.3),
+    ]
+    choice = choose(pool)
+
+    assert min(choice.rank_sums, key=lambda name: choice.rank_sums[name]) == "dann-0"
+    assert choice.name == "mcc-0"
+    assert choice.reasons[0] == (
+        "mcc on route cached has the best mean rank sum over 3 seeds of 9 candidates:"
+        " 9, where 3 is first and 27 last on every score"
+    )
+
+
+def test_two_thirds_of_the_seeds_must_beat_source_only_and_a_vetoed_seed_has_beaten_nothing():
+    baselines = [scored(f"source_only-{seed}", 0.5, 0.5, 0.5) for seed in range(3)]
+    good, bad = (0.9, 0.9, 0.9), (0.6, 0.4, 0.4)
+    gone = scored("mcc-2", 0.9, 0.9, 0.9, vetoes=("collapse",))
+
+    two = choose([*baselines, scored("mcc-0", *good), scored("mcc-1", *good), gone])
+    one = choose([*baselines, scored("mcc-0", *good), scored("mcc-1", *bad), gone])
+
+    assert two.name == "mcc-0"
+    assert one.name == "source_only-0"
+    assert one.reasons[2] == (
+        "it must beat source-only on 2 scores in two thirds of its 3 seeds, not 1, so source_only-0 is selected"
+    )
+
+
+def test_the_same_preset_on_two_routes_is_two_methods():
+    pool = [
+        scored("source_only-0", 0.5, 0.5, 0.5),
+        scored("source_only@deeper-0", 0.6, 0.6, 0.6, route="deeper"),
+        scored("mcc-0", 0.55, 0.55, 0.55),
+        scored("mcc@deeper-0", 0.9, 0.9, 0.9, route="deeper"),
+    ]
+    choice = choose(pool)
+
+    assert choice.name == "mcc@deeper-0"
+    assert "mcc@deeper-0 beats source_only@deeper-0 on 3 of 3" in choice.reasons[1]
 
 
 def test_the_best_ranked_source_only_ships_when_the_pick_fails():
