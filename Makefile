@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: install demo test test-slow check format
+.PHONY: install demo test test-slow check format bench-accuracy
 
 .venv/installed: pyproject.toml requirements.lock
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -22,11 +22,15 @@ test: .venv/installed
 test-slow: .venv/installed
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m slow
 
+# DATA: a folder with pacs/, office_caltech10/ and digits/; see benchmarks/accuracy.py.
+bench-accuracy: .venv/installed
+	.venv/bin/python -m benchmarks.accuracy $(DATA) $(BENCH)
+
 check: .venv/installed
-	.venv/bin/python -m ruff check flows tasks deploy tests
-	.venv/bin/python -m ruff format --check flows tasks deploy tests
+	.venv/bin/python -m ruff check flows tasks deploy benchmarks tests
+	.venv/bin/python -m ruff format --check flows tasks deploy benchmarks tests
 	.venv/bin/python -m pyright --pythonpath .venv/bin/python
 
 format: .venv/installed
-	.venv/bin/python -m ruff check --fix flows tasks deploy tests
-	.venv/bin/python -m ruff format flows tasks deploy tests
+	.venv/bin/python -m ruff check --fix flows tasks deploy benchmarks tests
+	.venv/bin/python -m ruff format flows tasks deploy benchmarks tests

@@ -283,8 +283,10 @@ class Preset(Section):
         return self
 
 
-AUTO_CANDIDATES = ("source_only", "mcc", "mcc_edge", "cdan_mcc", "shot", "dann", "mmd")
-"""What ``adapt.candidates: auto`` trains: published defaults. Small strong pools beat large ones."""
+AUTO_CANDIDATES = (
+    "source_only", "mcc", "mcc_centroid", "mcc_centroid_edge", "cdan_mcc", "shot", "dann", "mmd",
+)  # fmt: skip
+"""What ``adapt.candidates: auto`` trains of what is defined: published defaults. Small strong pools beat large ones."""
 
 
 class DeeperParams(Section):
@@ -325,7 +327,8 @@ class AdaptParams(Section):
     @property
     def pool(self) -> tuple[str, ...]:
         """The presets to train, source-only first."""
-        names = AUTO_CANDIDATES if self.candidates == "auto" else self.candidates
+        named = [name for name in AUTO_CANDIDATES if name in self.presets]
+        names = named if self.candidates == "auto" else self.candidates
         return tuple(sorted(names, key=lambda name: name != "source_only"))
 
     @model_validator(mode="after")

@@ -1,0 +1,297 @@
+"""Accuracy of what acclimate selects without labels, on public pairs; writes docs/results.md.
+
+    make bench-accuracy DATA=folder
+
+``DATA`` holds what is there of
+
+    pacs/{photo,cartoon}/<class>/*            two PACS domains (Li et al., ICCV 2017)
+    office_caltech10/{amazon,caltech10,dslr,webcam}/<class>/*      (Gong et al., CVPR 2012)
+    digits/mnist_train10k.npz, usps_train.npz        arrays ``images`` and ``labels``
+
+and any other folder of class folders by ``--pair SOURCE TARGET``. The demo's digits come from installed
+packages. Labels of a target decide nothing: they are counted when all is chosen. A workspace a source, with
+every target of that source, is kept under ``--workspaces``; what is finished is not computed again.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file
+
+from flows.mutex import hold
+from flows.pipeline import prepare
+from flows.stage import child_environment
+from flows.workspace import create_workspace, domain_name, import_images
+from tasks.config import apply_overrides, check_params, load_params
+from tasks.demo import prepare_demo
+from tasks.files import read_json, write_json, write_text
+from tasks.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOGRAPHS = ROOT / "tasks" / "templates" / "params.yaml"
+DIGITS = ROOT / "params.yaml"
+SEEDS = "[0, 1, 2]"
+
+OFFICE = ("amazon", "caltech10", "dslr", "webcam")
+DIGIT_SETTINGS = (f"adapt.seeds={SEEDS}", "adapt.candidates=auto")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One source, its targets, and how they are run."""
+
+    name: str
+    source: Path | None
+    """``None`` for the demo, which makes its own data."""
+    targets: tuple[Path, ...]
+    template: Path
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one pair."""
+
+    pair: str
+    source_only: tuple[float, ...]
+    """Accuracy on the hold-out by seed, on the route of the frozen or untrained backbone."""
+    chosen: str
+    method: tuple[float, ...]
+    """Accuracy of every seed of the method that was chosen."""
+    selected: float
+    oracle: float
+    num_holdout: int
+    selected_judged: float
+    """On select and hold-out split together: twice the images, the first half of them seen by the scores."""
+    source_only_judged: float
+    num_judged: int
+    seconds: float | None
+    """From images to the verdict, the source's features aside where another target came first."""
+
+
+def main() -> None:
+    """Run every task that ``DATA`` has and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--workspaces", type=Path, default=Path("bench-workspaces"))
+    parser.add_argument(
+        "--pair", nargs=2, type=Path, action="append", default=[], metavar=("SOURCE", "TARGET")
+    )
+    parser.add_argument(
+        "--only", action="append", help="Names of tasks, as they are printed; may be repeated."
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", help="key=value of params.yaml."
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
+    arguments = parser.parse_args()
+    arguments.workspaces.mkdir(parents=True, exist_ok=True)
+    outcomes: list[Outcome] = []
+    for task in tasks_of(arguments.data, arguments.workspaces, arguments.pair):
+        if arguments.only and task.name not in arguments.only:
+            continue
+        print(f"{task.name}: {', '.join(path.name for path in task.targets)}", flush=True)
+        workspace = run(task, arguments.workspaces / task.name, arguments.overrides)
+        for target in load_params(workspace.params).targets:
+            outcomes.append(outcome(workspace, target, f"{task.name} → {target}"))
+            print(describe(outcomes[-1]), flush=True)
+    write_text(arguments.out, document(outcomes))
+
+
+def tasks_of(data: Path, scratch: Path, pairs: Sequence[tuple[Path, Path]]) -> Iterator[Task]:
+    """The tasks that ``data`` has files for, the demo, and the pairs asked for."""
+    pacs, office, digits = data / "pacs", data / "office_caltech10", data / "digits"
+    if pacs.is_dir():
+        for source, target in (("photo", "cartoon"), ("cartoon", "photo")):
+            yield Task(source, pacs / source, (pacs / target,), PHOTOGRAPHS)
+    if digits.is_dir():
+        mnist = unpack(digits / "mnist_train10k.npz", scratch / "images" / "mnist")
+        usps = unpack(digits / "usps_train.npz", scratch / "images" / "usps")
+        yield Task("mnist", mnist, (usps,), DIGITS, DIGIT_SETTINGS)
+        yield Task("usps", usps, (mnist,), DIGITS, DIGIT_SETTINGS)
+    yield Task("demo", None, (), DIGITS, DIGIT_SETTINGS)
+    if office.is_dir():
+        for source in OFFICE:
+            others = tuple(office / target for target in OFFICE if target != source)
+            yield Task(source, office / source, others, PHOTOGRAPHS)
+    for source, target in pairs:
+        yield Task(domain_name(source), source, (target,), PHOTOGRAPHS)
+
+
+def unpack(arrays: Path, folder: Path) -> Path:
+    """The digits of an .npz file as PNG files in class folders."""
+    if not folder.exists():
+        partial = folder.with_name(f".{folder.name}")
+        with np.load(arrays, allow_pickle=False) as content:
+            for row, (pixels, label) in enumerate(zip(content["images"], content["labels"], strict=True)):
+                place = partial / str(label) / f"{row}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(place)
+        partial.rename(folder)
+    return folder
+
+
+def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
+    """A workspace in which every stage up to the gate has run for every target of ``task``."""
+    content = yaml.safe_load(task.template.read_text(encoding="utf-8"))
+    if task.source is not None:
+        names = [domain_name(target) for target in task.targets]
+        content |= {"domains": ["source", *names], "targets": names}
+    content = apply_overrides(content, [*task.overrides, *overrides])
+    params = check_params(content, origin="the settings")
+    workspace = create_workspace(root, params=content)
+    if task.source is None:
+        prepare_demo(workspace.root)
+    else:
+        for place, origin in (
+            (workspace.data("source"), task.source),
+            *(
+                (workspace.data(name) / "images", path)
+                for name, path in zip(params.targets, task.targets, strict=True)
+            ),
+        ):
+            if not place.exists():
+                import_images(origin, place)
+    with hold(workspace, purpose="benchmark"):
+        prepare(workspace, params)
+        for target in params.targets:
+            started = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-m", "dvc", "repro", f"gate@{target}"],
+                cwd=workspace.root, env=child_environment(), stdout=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+            if done.returncode:
+                raise SystemExit(f"{task.name}: dvc repro gate@{target} failed in {workspace.root}")
+            note_seconds(workspace, target, time.perf_counter() - started)
+    return workspace
+
+
+def note_seconds(workspace: Workspace, target: str, seconds: float) -> None:
+    """Keep the time of the run that made a verdict; a run that found it fresh says nothing about it."""
+    times, made_by = seconds_noted(workspace), verdict_of(workspace, target)["checkpoint_sha256"]
+    if times.get(target, {}).get("checkpoint_sha256") != made_by:
+        times[target] = {"checkpoint_sha256": made_by, "seconds": round(seconds)}
+        write_json(workspace.private / "bench.json", times)
+
+
+def seconds_noted(workspace: Workspace) -> dict[str, Any]:
+    """By target, what :func:`note_seconds` kept."""
+    path = workspace.private / "bench.json"
+    return read_json(path) if path.exists() else {}
+
+
+def verdict_of(workspace: Workspace, target: str) -> dict[str, Any]:
+    """verdict.json of ``target``."""
+    return read_json(workspace.stage("gate", target) / "verdict.json")
+
+
+def outcome(workspace: Workspace, target: str, pair: str) -> Outcome:
+    """Counts the labels of ``target``, now that everything is chosen."""
+    verdict = verdict_of(workspace, target)
+    accuracies = {row["name"]: row["holdout_accuracy"] for row in verdict["candidates"]}
+    chosen = next(row for row in verdict["candidates"] if row["name"] == verdict["candidate"])
+    method = [
+        row["name"]
+        for row in verdict["candidates"]
+        if (row["preset"], row["route"]) == (chosen["preset"], chosen["route"])
+    ]
+    first_route = verdict["candidates"][0]["route"]
+    baselines = [
+        row["name"]
+        for row in verdict["candidates"]
+        if row["preset"] == "source_only" and row["route"] == first_route
+    ]
+    judged = {
+        name: accuracy_on_judged(workspace, target, name) for name in (verdict["candidate"], baselines[0])
+    }
+    return Outcome(
+        pair,
+        tuple(accuracies[name] for name in baselines),
+        verdict["candidate"],
+        tuple(accuracies[name] for name in method if accuracies[name] is not None),
+        accuracies[verdict["candidate"]],
+        verdict["oracle"]["accuracy"],
+        verdict["selected"]["n"],
+        judged[verdict["candidate"]][0],
+        judged[baselines[0]][0],
+        judged[baselines[0]][1],
+        seconds_noted(workspace).get(target, {}).get("seconds"),
+    )
+
+
+def accuracy_on_judged(workspace: Workspace, target: str, name: str) -> tuple[float, int]:
+    """Accuracy of a candidate on the select and the hold-out split, by the class folders of the images."""
+    rows = pd.read_parquet(workspace.stage("manifest", target) / "manifest.parquet")
+    rows = rows.loc[rows["status"] == "ok"]
+    labels = dict(zip(rows["sha256"], rows["path"].str.split("/").str[1], strict=True))
+    classes = read_json(workspace.stage("adapt", target) / "candidates.json")["classes"]
+    outputs = load_file(workspace.stage("adapt", target) / name / "outputs.safetensors")
+    right = [
+        labels[row.tobytes().hex()] == classes[number]
+        for split in ("select", "test")
+        for row, number in zip(
+            outputs[f"{split}.sha256"], outputs[f"{split}.probabilities"].argmax(1), strict=True
+        )
+    ]
+    return float(np.mean(right)), len(right)
+
+
+def describe(one: Outcome) -> str:
+    """One line for the person who waits."""
+    return (
+        f"  {one.pair}: source-only {percent(one.source_only)}, selected {one.selected:.1%} ({one.chosen}),"
+        f" oracle {one.oracle:.1%}, hold-out {one.num_holdout}"
+    )
+
+
+def percent(values: Sequence[float]) -> str:
+    """Mean and range of several accuracies."""
+    mean = f"{100 * np.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ({100 * min(values):.1f}–{100 * max(values):.1f})"
+
+
+def document(outcomes: Sequence[Outcome]) -> str:
+    """docs/results.md."""
+    lines = [
+        "# Accuracy of what is selected without labels",
+        "",
+        "Written by `make bench-accuracy DATA=folder` (benchmarks/accuracy.py). Labels of a target are counted here and",
+        "decide nothing. Per cent of the hold-out, a fifth of the target that no loss and no score has seen. Source-only:",
+        "mean and range over three seeds. Selected: the one candidate that the label-free rule chose. Its seeds: mean and",
+        "range over all seeds of the chosen method. Oracle: the best of the pool by these labels; regret is oracle minus",
+        "selected. Select + hold-out: the same count on twice the images, half of which the label-free scores saw.",
+        "",
+        "| source → target | source-only | selected | its seeds | oracle | regret | n | select + hold-out: source-only | selected | n | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in outcomes:
+        lines.append(
+            f"| {one.pair} | {percent(one.source_only)} | **{100 * one.selected:.1f}** {one.chosen} | {percent(one.method)}"
+            f" | {100 * one.oracle:.1f} | {100 * (one.oracle - one.selected):.1f} | {one.num_holdout}"
+            f" | {100 * one.source_only_judged:.1f} | {100 * one.selected_judged:.1f} | {one.num_judged} | {one.seconds or '—'} |"
+        )
+    regret = np.mean([one.oracle - one.selected for one in outcomes])
+    below = [one.pair for one in outcomes if one.selected < np.mean(one.source_only)]
+    lines += [
+        "",
+        f"Mean regret over {len(outcomes)} pairs: {100 * regret:.1f} points. Selected below the mean of source-only on:"
+        f" {', '.join(below) or 'none'}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
