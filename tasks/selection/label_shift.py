@@ -26,6 +26,10 @@ TOLERANCE = 1e-6
 """EM stops when no share moves by more than this, or after so many iterations: it slows down as it converges,
 and the last digits are noise."""
 
+MAX_CLASS_WEIGHT = 10.0
+"""Of :func:`model_prior`. Predictions that are all but certain cannot be moved by any weight, and must not drive
+it to infinity."""
+
 MAX_TOTAL_VARIATION = 0.2
 """Estimated prior against the expected one, beyond what sampling explains: one image in five would have to
 change its class. Less than that costs the losses and scores that favour even shares little."""
@@ -129,7 +133,7 @@ def estimate(
         source_C,
         given_C,
         bbse_C=None if confusion_CC is None else bbse(confusion_CC, predicted_C),
-        em_C=em(target.probabilities_NC, source.probabilities_NC.astype(np.float64).mean(axis=0)),
+        em_C=em(target.probabilities_NC, model_prior(source.probabilities_NC, labels_N)),
         noise=sampling_noise(
             source_C if given_C is None else given_C,
             1 / len(target.sha256_N) + (1 / len(labels_N) if given_C is None else 0.0),
@@ -182,9 +186,7 @@ def em(probabilities_NC: np.ndarray, model_prior_C: np.ndarray) -> np.ndarray:
 
     Args:
         probabilities_NC: Predictions on the target.
-        model_prior_C: The shares that the model holds for normal: its mean prediction on the source's
-            validation split. Not the shares of the labels, which a model that was trained with balanced
-            classes or smoothed labels does not have.
+        model_prior_C: The shares that the probabilities take for granted, of :func:`model_prior`.
 
     References:
         Saerens, Latinne and Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori
@@ -204,6 +206,40 @@ def em(probabilities_NC: np.ndarray, model_prior_C: np.ndarray) -> np.ndarray:
         if np.abs(shares_C - before_C).max() <= TOLERANCE:
             break
     return shares_C
+
+
+def model_prior(source_NC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """The class shares that a model's probabilities take for granted, shape ``(C,)``.
+
+    Not those of the source's labels: balanced batches, smoothed labels and adaptation all move a model away
+    from them. Weights of the classes are fitted so that the weighed predictions on the source average to
+    the shares of its labels; those shares over the weights are what the model started from. So EM finds the
+    source's own shares on the source, as BBSE does.
+
+    Args:
+        source_NC: Predictions on the source's validation split.
+        labels_N: Positions of its labels among the classes.
+
+    References:
+        After Alexandari, Kundaje and Shrikumar, "Maximum Likelihood with Bias-Corrected Calibration is
+        Hard-To-Beat at Label Shift Adaptation", ICML 2020: class-wise bias, here by matching the means and
+        not by likelihood, and without their temperature.
+    """
+    p_NC = source_NC.astype(np.float64)
+    num_images, num_classes = p_NC.shape
+    # A class without an image is rare, and not known to be impossible.
+    shares_C = np.maximum(np.bincount(labels_N, minlength=num_classes), 0.5) / num_images
+    shares_C /= shares_C.sum()
+    weights_C = np.ones(num_classes)
+    for _ in range(MAX_ITERATIONS):
+        weighed_NC = p_NC * weights_C
+        found_C = (weighed_NC / weighed_NC.sum(axis=1, keepdims=True)).mean(axis=0)
+        if np.abs(found_C - shares_C).max() <= TOLERANCE:
+            break
+        ratios_C = np.divide(shares_C, found_C, out=np.ones(num_classes), where=found_C > 0)
+        weights_C = np.clip(weights_C * ratios_C, 1 / MAX_CLASS_WEIGHT, MAX_CLASS_WEIGHT)
+    prior_C = shares_C / weights_C
+    return prior_C / prior_C.sum()
 
 
 def sampling_noise(shares_C: np.ndarray, variance_factor: float) -> float:

@@ -11,6 +11,7 @@ from tasks.selection.label_shift import (
     em,
     estimate,
     given_prior,
+    model_prior,
     sampling_noise,
 )
 from tasks.selection.pool import Outputs
@@ -136,6 +137,43 @@ def test_em_leaves_the_models_own_prior_where_predictions_average_to_it():
     p = images_of(EVEN, 600, 0)[0].probabilities_NC.astype(np.float64)
 
     assert em(p, p.mean(axis=0)) == pytest.approx(p.mean(axis=0))
+
+
+def test_the_prior_of_a_model_is_found_whatever_the_source_it_is_asked_about():
+    # The model is calibrated for even classes; its source has mostly cats.
+    skewed, labels = images_of(SKEWED, 20_000, 0)
+
+    assert model_prior(skewed.probabilities_NC, labels) == pytest.approx(EVEN, abs=0.03)
+    even, even_labels = images_of(EVEN, 20_000, 1)
+    assert model_prior(even.probabilities_NC, even_labels) == pytest.approx(EVEN, abs=0.03)
+
+
+def test_both_estimates_find_the_sources_own_shares_on_the_source_however_biased_the_model_is():
+    source, labels = images_of(SKEWED, 900, 0)
+    biased = source.probabilities_NC * [0.3, 1.0, 2.0]
+    biased = Outputs(biased / biased.sum(axis=1, keepdims=True), source.features_ND, source.sha256_N)
+
+    prior = estimate(biased, biased, labels, CLASSES, given_C=None)
+
+    assert prior.bbse_C == pytest.approx(prior.source_C, abs=1e-6)
+    assert prior.em_C == pytest.approx(prior.source_C, abs=1e-3)
+
+
+def test_certain_predictions_that_err_do_not_drive_the_prior_of_a_model_out_of_bounds(confident):
+    prior = model_prior(confident([0] * 20 + [1] * 10, 1.0), np.array([0, 1, 2] * 10))
+
+    assert prior.sum() == pytest.approx(1)
+    assert prior.min() > 0.001
+
+
+def test_a_class_without_an_image_in_the_source_validation_split_keeps_a_small_share(confident):
+    source = Outputs(confident([0, 1] * 10), np.zeros((20, 2)), ("",) * 20)
+    target = Outputs(confident([2] * 20), np.zeros((20, 2)), ("",) * 20)
+
+    prior = estimate(target, source, np.array([0, 1] * 10), CLASSES, given_C=None)
+
+    assert prior.bbse_C is None
+    assert prior.em_C[2] > 0.9
 
 
 def test_em_takes_classes_that_the_model_never_predicts(confident):
