@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.errors import ConfigError
 
@@ -25,6 +25,9 @@ Count = Annotated[int, Field(ge=1)]
 
 # Target names become folders, DVC stage names, URL parts, Prefect resource ids and Triton models.
 DOMAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+# Three shares written as 0.33 are meant to be everything; they are scaled to sum to 1.
+PRIOR_ROUNDING = 0.0101
 
 
 class Section(BaseModel):
@@ -392,8 +395,30 @@ class GateParams(Section):
     """Collapse veto: largest predicted class share over source-only's largest."""
     max_source_accuracy_loss: Fraction
     """Warning when the candidate loses more than this on the source validation split."""
+    target_prior: dict[str, Fraction] | None
+    """Share of every class on the targets where it is known, 0 for one they do not have; null where it is not. The
+    collapse veto and InfoMax then go by it, and no longer by even shares."""
+    max_prior_divergence: Positive
+    """Collapse veto, with ``target_prior``: KL(mean prediction || prior) in nats. Of even shares, a half of the
+    classes is 0.69 away."""
     seed: int
-    """Of k-means and the bootstrap."""
+    """Of k-means, the bootstrap and what the diagnostics draw."""
+
+    @field_validator("target_prior", mode="before")
+    @classmethod
+    def _class_names_are_text(cls, shares: Any) -> Any:
+        misread = [name for name in shares if not isinstance(name, str)] if isinstance(shares, dict) else []
+        if misread:
+            raise ValueError(f"YAML reads {misread} as no text: put the names of these classes in quotes")
+        return shares
+
+    @field_validator("target_prior")
+    @classmethod
+    def _shares_sum_to_one(cls, shares: dict[str, float] | None) -> dict[str, float] | None:
+        total = 1.0 if shares is None else sum(shares.values())
+        if abs(total - 1) > PRIOR_ROUNDING:
+            raise ValueError(f"the shares of the classes must sum to 1, got {total:.3g} from {shares}")
+        return shares
 
 
 class ExportParams(Section):

@@ -57,6 +57,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             "target": target,
             **chosen,
             "reasons": list(selection.choice.reasons),
+            "target_prior": _prior_block(selection),
             "candidates": selection.rows(),
         },
     )
@@ -291,6 +292,7 @@ def decide(
             for recall in recalls
         ],
         "confusion": _confusion(holdout, name, baseline),
+        "target_prior": _prior_block(selection),
         "candidates": rows,
     }
 
@@ -374,6 +376,7 @@ def _warnings(
         if row.scored.candidate in concerned
         for warning in row.warnings
     ]
+    warnings += [f"{selection.chosen.name}: {warning}" for warning in selection.warnings]
     warnings += [
         f"{row.scored.candidate.name} took no part: {'; '.join(row.scored.vetoes)}"
         for row in selection.assessed
@@ -385,6 +388,10 @@ def _warnings(
             " every image of these counts against it"
         )
     return [*warnings, *fallen_classes(recalls, params)]
+
+
+def _prior_block(selection: Selection) -> dict[str, Any] | None:
+    return selection.target_prior and selection.target_prior.row()
 
 
 def _evidence_block(evidence: Evidence, params: GateParams) -> dict[str, Any]:

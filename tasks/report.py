@@ -48,6 +48,15 @@ SCORES = {
     "infomax": "InfoMax",
     "ensemble_agreement": "Agreement",
 }
+DIAGNOSTICS = {
+    "negative_entropy": ("−Entropy", "mean certainty of the predictions in nats, 0 is certain"),
+    "bnm": ("BNM", "nuclear norm of the predictions, 0 to 1: certain and diverse"),
+    "snd": ("SND", "density of soft neighbourhoods in nats"),
+    "rankme": ("RankMe", "effective rank of the features"),
+    "atc": ("ATC", "thresholded confidence, an estimate of the accuracy that is often 10 to 30 points off"),
+    "pad": ("PAD", "proxy A-distance of the domains, 0 to 2: 0 cannot be told apart"),
+    "mmd": ("MMD²", "squared discrepancy of the features of the domains, about 0 where they are alike"),
+}
 RULES = {
     "max_p_value": "McNemar p against source-only at most {}",
     "min_gain": "lower end of the gain’s interval above {}",
@@ -526,6 +535,8 @@ def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> di
         "candidates": candidate_rows(evidence),
         "selection_reasons": evidence.selection["reasons"],
         "score_names": SCORES,
+        "diagnostic_names": DIAGNOSTICS,
+        "target_prior": verdict.get("target_prior"),
         "spread": seed_spread(evidence),
         "strip": _strip_plot(evidence),
         "classes": class_rows(evidence),
@@ -641,6 +652,7 @@ def candidate_rows(evidence: Evidence) -> list[dict[str, Any]]:
             "scores": {key: (row.get("scores") or {}).get(key) for key in SCORES},
             "ranks": {key: (row.get("ranks") or {}).get(key) for key in SCORES},
             "rank_sum": row.get("rank_sum"),
+            "diagnostics": {key: (row.get("diagnostics") or {}).get(key) for key in DIAGNOSTICS},
             "source_accuracy": row.get("source_accuracy"),
             "holdout_accuracy": row.get("holdout_accuracy"),
             "vetoes": row.get("vetoes") or [],

@@ -52,10 +52,23 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
         (["adapt.learning_rate=.inf"], "adapt.learning_rate"),
         (["adapt.presets.dann=[{loss: mmd, weight: 1.0, num_kernels: 5}, {loss: mmd, weight: 1.0, num_kernels: 5}]"],
          "adapt.presets.dann: names a loss twice"),
+        (["gate.target_prior={cat: 0.5, dog: 0.4}"],
+         "gate.target_prior: the shares of the classes must sum to 1, got 0.9 from {'cat': 0.5, 'dog': 0.4}"),
+        (["gate.target_prior={}"], "gate.target_prior: the shares of the classes must sum to 1, got 0"),
+        (["gate.target_prior={cat: 1.5, dog: -0.5}"], "gate.target_prior.cat: input should be less than or equal to 1"),
+        (["gate.target_prior={0: 0.5, 1: 0.5}"], "put the names of these classes in quotes"),
+        (["gate.max_prior_divergence=0"], "gate.max_prior_divergence: input should be greater than 0"),
     ],
 )  # fmt: skip
 def test_a_run_that_makes_no_sense_is_refused_with_the_reason(overrides: list[str], expected: str):
     assert expected in message(changed(*overrides))
+
+
+@pytest.mark.parametrize("prior", ["null", "{cat: 0.33, dog: 0.33, owl: 0.33}", "{'0': 1.0, '1': 0}"])
+def test_a_prior_may_be_absent_rounded_or_leave_a_class_out(prior: str):
+    content = changed(f"gate.target_prior={prior}")
+
+    assert check_params(content, origin="params.yaml").gate.target_prior == content["gate"]["target_prior"]
 
 
 def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path):

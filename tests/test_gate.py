@@ -21,8 +21,9 @@ from safetensors.numpy import save_file
 
 from tasks import gate
 from tasks.config import GateParams, GateRules, ImagesParams, Params
-from tasks.errors import BadInput
+from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
+from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import read_pool
 from tasks.workspace import Workspace
 from tests import onnx_models
@@ -201,6 +202,8 @@ def params(rules: GateRules | None = None, **changes: Any) -> Params:
         "min_effective_classes": 0.5,
         "max_share_ratio": 2.5,
         "max_source_accuracy_loss": 0.1,
+        "target_prior": None,
+        "max_prior_divergence": 0.5,
         "seed": 0,
     }
     return Params.model_construct(
@@ -287,15 +290,50 @@ def test_selection_json_repeats_the_choice_and_the_candidates_of_the_verdict(tmp
         "candidate",
         "checkpoint_sha256",
         "reasons",
+        "target_prior",
         "candidates",
     ]
     assert selection["candidate"] == verdict["candidate"]
     assert selection["checkpoint_sha256"] == verdict["checkpoint_sha256"]
+    assert selection["target_prior"] == verdict["target_prior"]
     assert selection["candidates"] == [
         {key: value for key, value in row.items() if key != "holdout_accuracy"}
         for row in verdict["candidates"]
     ]
     assert "accuracy" not in json.dumps(selection).replace("source_accuracy", "")
+
+
+def test_the_verdict_reports_diagnostics_and_estimated_class_shares_and_warns_of_what_looks_odd(tmp_path):
+    no_green = tuple([0, 2] * 60)
+    world = World({"source_only-0": Says((1, 0) * 60, certainty=0.7), "mcc-0": Says(no_green)})
+    workspace = lay_out(tmp_path, world.without_labels())
+
+    verdict = judge(workspace)
+
+    assert verdict["candidate"] == "mcc-0"
+    assert verdict["verdict"] == "provisional"
+    assert all(set(row["diagnostics"]) == set(DIAGNOSTICS) for row in verdict["candidates"])
+    prior = verdict["target_prior"]
+    assert [row["class"] for row in prior["classes"]] == list(CLASSES)
+    assert [row["bbse"] for row in prior["classes"]] == pytest.approx([0.5, 0, 0.5], abs=1e-6)
+    assert [row["source"] for row in prior["classes"]] == pytest.approx([1 / 3] * 3, abs=1e-6)
+    assert {row["given"] for row in prior["classes"]} == {None}
+    starts = [
+        "mcc-0: 1 of 3 classes are predicted for less than 20% of the images they should have on the target: green (0",
+        "mcc-0: the classes of the target seem to be distributed unlike the source: total variation 0.3",
+        "mcc-0: it names 100% of the select images otherwise than source_only-0",
+    ]
+    assert len(verdict["warnings"]) == len(starts)
+    for warning, start in zip(verdict["warnings"], starts, strict=True):
+        assert warning.startswith(start)
+
+
+def test_a_given_prior_of_unknown_classes_is_refused_before_anything_is_written(tmp_path):
+    workspace = lay_out(tmp_path, World())
+
+    with pytest.raises(ConfigError, match=r"gate\.target_prior in params\.yaml names wolf"):
+        judge(workspace, target_prior={"wolf": 1.0})
+    assert not workspace.stage("gate", TARGET).exists()
 
 
 def test_a_candidate_that_labels_prove_worse_is_rejected_however_well_it_scores_without(tmp_path):

@@ -12,12 +12,15 @@ import numpy as np
 from tasks.config import GateParams
 from tasks.errors import BadInput
 from tasks.selection.choose import Choice, Scored, choose
+from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class
+from tasks.selection.diagnostics import diagnose
+from tasks.selection.label_shift import TargetPrior, estimate, given_prior
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, source_only_of
 from tasks.selection.scores import accuracy, ensemble_agreement, infomax, v_measure
 from tasks.selection.vetoes import broken, collapsed
 
 DECIMALS = 6
-"""Of the scores: they are ranked as they are written, so that selection.json replays its own decision."""
+"""Of the scores and diagnostics: scores are ranked as they are written, so that selection.json replays its own decision."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Assessed:
     warnings: tuple[str, ...]
     source_accuracy: float | None
     """On the source's validation split; ``None`` where that split is empty or there are no outputs."""
+    diagnostics: Mapping[str, float | None] | None
+    """By the names in ``DIAGNOSTICS``; ``None`` where there are no outputs. Computed after the choice."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Selection:
     choice: Choice
     assessed: tuple[Assessed, ...]
     """In the order of the pool."""
+    target_prior: TargetPrior | None
+    """Class shares of the target by the chosen one's predictions; ``None`` without a source validation split."""
+    warnings: tuple[str, ...]
+    """Of the chosen one: label shift, open and partial label sets, disagreement with source-only."""
 
     def rows(self) -> list[dict[str, Any]]:
         """The candidates as selection.json lists them; scores and ranks are null where there are none."""
@@ -55,8 +64,10 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
         params: Vetoes, warnings and the seed of k-means.
 
     Raises:
-        BadInput: Outputs are missing or broken so that nothing can be chosen.
+        BadInput: Outputs are missing or broken so that nothing can be chosen, or ``gate.target_prior`` names
+            other classes than the models know.
     """
+    prior_C = given_prior(params.target_prior, pool.classes)
     selects, validations = read_outputs(pool, "select"), read_outputs(pool, "validation")
     if not selects:
         raise BadInput(
@@ -67,17 +78,25 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
     breakages = _breakages(pool, [selects, validations, read_outputs(pool, "test")])
     _check_source_only(pool, breakages)
     collapses = {
-        candidate.name: _collapse(candidate, pool, selects, params)
+        candidate.name: _collapse(candidate, pool, selects, params, prior_C)
         for candidate in pool.candidates
         if not breakages[candidate.name]
     }
-    scored = _score(pool, selects, breakages, collapses, seed=params.seed)
+    scored = _score(pool, selects, breakages, collapses, prior_C=prior_C, seed=params.seed)
     choice = choose(scored)
+    # Nothing below can change the choice any more.
     chosen = next(candidate for candidate in pool.candidates if candidate.name == choice.name)
-    accuracies = _source_accuracies(pool, validations, source_labels)
+    source_only = source_only_of(chosen, pool.candidates)
+    labels_N = _source_classes(pool, validations, source_labels)
+    accuracies = {name: accuracy(outputs.probabilities_NC, labels_N) for name, outputs in validations.items()}
+    target_prior = None
+    if validations:
+        target_prior = estimate(
+            selects[chosen.name], validations[chosen.name], labels_N, pool.classes, given_C=prior_C
+        )
     return Selection(
         chosen,
-        source_only_of(chosen, pool.candidates),
+        source_only,
         choice,
         tuple(
             Assessed(
@@ -88,9 +107,14 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
                     *_forgetting(row.candidate, pool, accuracies, params),
                 ),
                 accuracies.get(row.candidate.name),
+                None
+                if breakages[row.candidate.name]
+                else _diagnose(row.candidate.name, selects, validations, labels_N, seed=params.seed),
             )
             for row in scored
         ),
+        target_prior,
+        tuple(_concerns(chosen, source_only, selects, validations, target_prior)),
     )
 
 
@@ -117,13 +141,19 @@ def _check_source_only(pool: Pool, breakages: Mapping[str, Sequence[str]]) -> No
 
 
 def _collapse(
-    candidate: Candidate, pool: Pool, selects: Mapping[str, Outputs], params: GateParams
+    candidate: Candidate,
+    pool: Pool,
+    selects: Mapping[str, Outputs],
+    params: GateParams,
+    prior_C: np.ndarray | None,
 ) -> list[str]:
     return collapsed(
         selects[candidate.name].probabilities_NC,
         selects[source_only_of(candidate, pool.candidates).name].probabilities_NC,
         min_effective_classes=params.min_effective_classes,
         max_share_ratio=params.max_share_ratio,
+        max_prior_divergence=params.max_prior_divergence,
+        prior_C=prior_C,
     )
 
 
@@ -133,6 +163,7 @@ def _score(
     breakages: Mapping[str, Sequence[str]],
     collapses: Mapping[str, Sequence[str]],
     *,
+    prior_C: np.ndarray | None,
     seed: int,
 ) -> list[Scored]:
     """Every candidate in the order of the pool; only broken ones have no scores, only adapted ones vetoes."""
@@ -148,7 +179,7 @@ def _score(
     def scores(outputs: Outputs) -> dict[str, float]:
         return {
             "v_measure": round(v_measure(outputs.probabilities_NC, outputs.features_ND, seed=seed), DECIMALS),
-            "infomax": round(infomax(outputs.probabilities_NC), DECIMALS),
+            "infomax": round(infomax(outputs.probabilities_NC, prior_C), DECIMALS),
             "ensemble_agreement": round(ensemble_agreement(outputs.probabilities_NC, ensemble_MNC), DECIMALS),
         }
 
@@ -162,14 +193,43 @@ def _score(
     ]
 
 
-def _source_accuracies(
+def _source_classes(
     pool: Pool, validations: Mapping[str, Outputs], source_labels: Mapping[str, str]
-) -> dict[str, float]:
-    if not validations:
-        return {}
-    images = next(iter(validations.values())).sha256_N
-    labels_N = class_numbers(pool, images, source_labels, whose="the source's validation split")
-    return {name: accuracy(outputs.probabilities_NC, labels_N) for name, outputs in validations.items()}
+) -> np.ndarray:
+    """Positions of the labels of the source's validation split among the classes; empty where it is."""
+    images = next((outputs.sha256_N for outputs in validations.values()), ())
+    return class_numbers(pool, images, source_labels, whose="the source's validation split")
+
+
+def _diagnose(
+    name: str,
+    selects: Mapping[str, Outputs],
+    validations: Mapping[str, Outputs],
+    labels_N: np.ndarray,
+    *,
+    seed: int,
+) -> dict[str, float | None]:
+    source = validations.get(name)
+    right_N = None if source is None else source.predictions() == labels_N
+    found = diagnose(selects[name], source, right_N, seed=seed)
+    # Adding 0 takes the sign off a rounded zero.
+    return {key: None if value is None else round(value, DECIMALS) + 0.0 for key, value in found.items()}
+
+
+def _concerns(
+    chosen: Candidate,
+    source_only: Candidate,
+    selects: Mapping[str, Outputs],
+    validations: Mapping[str, Outputs],
+    target_prior: TargetPrior | None,
+) -> list[str]:
+    target_NC = selects[chosen.name].probabilities_NC
+    found = []
+    if target_prior is not None:
+        found += unlike_any_class(target_NC, validations[chosen.name].probabilities_NC)
+        found += missing_classes(target_NC, target_prior.expected, target_prior.classes)
+        found += target_prior.warnings()
+    return found + rewritten(target_NC, selects[source_only.name].probabilities_NC, baseline=source_only.name)
 
 
 def class_numbers(pool: Pool, images: Iterable[str], labels: Mapping[str, str], *, whose: str) -> np.ndarray:
@@ -232,4 +292,5 @@ def _row(assessed: Assessed, choice: Choice) -> dict[str, Any]:
         "vetoes": list(scored.vetoes),
         "warnings": list(assessed.warnings),
         "source_accuracy": assessed.source_accuracy,
+        "diagnostics": None if assessed.diagnostics is None else dict(assessed.diagnostics),
     }

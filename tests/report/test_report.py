@@ -19,6 +19,7 @@ from tasks import report
 from tasks.config import GateRules, Params
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
+from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.workspace import Workspace
 from tests.report.workspaces import (
     CASES,
@@ -267,6 +268,69 @@ def test_every_candidate_is_listed_with_scores_ranks_vetoes_and_accuracy(pages):
         assert shown[name][6] == f"{row['holdout_accuracy'] * 100:.1f}\u00a0%"
     assert REJECT.vetoes["mcc-0"] in shown["mcc-0"][7]
     assert "selected" in shown["dann-0"][0]
+
+
+def test_diagnostics_are_listed_under_a_heading_that_says_they_decide_nothing(pages):
+    workspace, page, _ = pages[REJECT.target]
+    rows = read_json(workspace.stage("gate", REJECT.target) / "verdict.json")["candidates"]
+
+    table = page.tables["diagnostics-table"]
+
+    assert "these decide nothing" in page.by_id["diagnostics-table"]
+    assert table[0][1:] == ["−Entropy", "BNM", "SND", "RankMe", "ATC", "PAD", "MMD²"]
+    shown = {row[0]: row[1:] for row in table[1:]}
+    assert shown == {
+        row["name"]: [report.decimal(row["diagnostics"][key]) for key in report.DIAGNOSTICS] for row in rows
+    }
+    assert shown["mmd-0"][-1] == "—"
+
+
+def test_the_report_has_words_for_every_diagnostic():
+    assert set(report.DIAGNOSTICS) == set(DIAGNOSTICS)
+
+
+def test_a_candidate_without_outputs_has_no_diagnostics(build: Build, params: Params):
+    workspace = build(HOLD)
+    verdict = workspace.stage("gate", HOLD.target) / "verdict.json"
+    rows = read_json(verdict)["candidates"]
+    edit(verdict, candidates=[row | {"diagnostics": None} for row in rows])
+
+    table = Page(written(workspace, params, HOLD)[0]).tables["diagnostics-table"]
+
+    assert {cell for row in table[1:] for cell in row[1:]} == {"—"}
+
+
+def test_estimated_class_shares_stand_beside_those_of_the_source(pages):
+    _, page, _ = pages[PROMOTE.target]
+
+    table = page.tables["prior-table"]
+
+    assert table[0] == ["Class", "Source validation", "Estimated", "BBSE", "EM"]
+    assert table[1] == ["0", "10.0\u00a0%", "5.0\u00a0%", "—", "5.0\u00a0%"]
+    assert "Distance from the source’s shares 0.05, reported above 0.30" in page.by_id["prior-table"]
+
+
+def test_a_given_prior_has_a_column_of_its_own(build: Build, params: Params):
+    workspace = build(HOLD)
+    verdict = workspace.stage("gate", HOLD.target) / "verdict.json"
+    prior = read_json(verdict)["target_prior"]
+    edit(
+        verdict,
+        target_prior=prior | {"classes": [row | {"given": 0.25} for row in prior["classes"]]},
+    )
+
+    page = Page(written(workspace, params, HOLD)[0])
+
+    assert page.tables["prior-table"][0][2] == "Given"
+    assert page.tables["prior-table"][1][2] == "25.0\u00a0%"
+    assert "Distance from the given shares" in page.by_id["prior-table"]
+
+
+def test_without_source_validation_images_there_is_no_table_of_estimated_shares(build: Build, params: Params):
+    workspace = build(HOLD)
+    edit(workspace.stage("gate", HOLD.target) / "verdict.json", target_prior=None)
+
+    assert "prior-table" not in Page(written(workspace, params, HOLD)[0]).tables
 
 
 def test_a_diverged_candidate_is_listed_last_and_told_in_the_story(pages):

@@ -406,6 +406,7 @@ def _write_gate(
             "source_only": _confusion(labels_N, before, num_classes),
             "selected": _confusion(labels_N, after, num_classes),
         } if labelled else None,
+        "target_prior": _target_prior(case),
         "candidates": rows,
         "labels_digest": digests[1]["labels_digest"],
         "data_digest": {"source": digests[0]["data_digest"], "target": digests[1]["data_digest"]},
@@ -413,7 +414,7 @@ def _write_gate(
     folder = workspace.stage("gate", case.target)
     write_json(folder / "verdict.json", verdict)
     write_json(folder / "selection.json", {"schema_version": 1, "target": case.target,
-                                           "candidate": case.selected, "candidates": rows,
+                                           "candidate": case.selected, "target_prior": _target_prior(case), "candidates": rows,
                                            "reasons": [f"{case.selected} has the lowest rank sum"]})  # fmt: skip
     paths = [f"images/frame_{i:05}.png" for i in range(case.to_label)]
     if case.to_label and case.quarantined:
@@ -444,9 +445,24 @@ def _scored(
             "rank_sum": 3.0 * rank, "vetoes": [case.vetoes[name]] if name in case.vetoes else [],
             "warnings": ["source accuracy fell by 0.031"] if name == "dann-1" else [],
             "source_accuracy": 0.97 - 0.03 * (preset == "dann"),
+            "diagnostics": {"negative_entropy": quality - 1, "bnm": quality * 0.8, "snd": 3.5, "rankme": 40 * quality,
+                            "atc": quality * 0.7, "pad": 2 - quality, "mmd": None if preset == "mmd" else 0.1},
             "holdout_accuracy": float((predictions[name] == labels_N).mean()) if len(labels_N) else None,
         })  # fmt: skip
     return rows
+
+
+def _target_prior(case: Case) -> dict[str, Any]:
+    even = 1 / len(case.classes)
+    shares = [even / 2, even * 1.5, *[even] * (len(case.classes) - 2)]
+    return {
+        "total_variation": even / 2,
+        "max_total_variation": 0.3,
+        "classes": [
+            {"class": name, "source": even, "given": None, "estimated": share, "bbse": None, "em": share}
+            for name, share in zip(case.classes, shares, strict=True)
+        ],
+    }
 
 
 def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> dict[str, Any]:

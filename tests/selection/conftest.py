@@ -90,6 +90,8 @@ def gate_params() -> Callable[..., GateParams]:
             "min_effective_classes": 0.5,
             "max_share_ratio": 2.0,
             "max_source_accuracy_loss": 0.1,
+            "target_prior": None,
+            "max_prior_divergence": 0.5,
             "seed": 0,
         }
         return GateParams(**(values | changes))

@@ -9,6 +9,7 @@ from sklearn.metrics import v_measure_score
 
 from tasks.selection.scores import (
     accuracy,
+    divergence,
     effective_classes,
     ensemble_agreement,
     entropy,
@@ -112,6 +113,40 @@ def test_infomax_wants_certainty_and_every_class(confident):
     assert infomax(confident([0] * 30, 1.0)) == 0
     assert infomax(np.full((30, 3), 1 / 3)) == pytest.approx(0)
     assert infomax(confident(BALANCED, 0.9)) > infomax(confident(BALANCED, 0.6))
+
+
+def test_infomax_with_even_shares_given_is_that_without_a_prior():
+    p = random_predictions(30, 4, 0, sharpness=2)
+
+    assert infomax(p, np.full(4, 0.25)) == pytest.approx(infomax(p))
+
+
+def test_infomax_with_a_prior_wants_its_shares_and_no_longer_even_ones(confident):
+    prior = np.array([0.8, 0.1, 0.1])
+    as_given, even = confident([0] * 24 + [1] * 3 + [2] * 3, 1.0), confident(BALANCED, 1.0)
+
+    assert infomax(as_given, prior) == pytest.approx(1)
+    assert infomax(as_given, prior) > infomax(even, prior)
+    assert infomax(as_given) < infomax(even)
+    # ln 3 - KL(even || prior), all predictions certain
+    divergence_by_hand = sum(math.log((1 / 3) / q) / 3 for q in prior)
+    assert infomax(even, prior) == pytest.approx((math.log(3) - divergence_by_hand) / math.log(3))
+    assert infomax(confident([2] * 30, 1.0), np.array([0.98, 0.01, 0.01])) == 0
+
+
+def test_divergence_is_that_of_kullback_and_leibler(confident):
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
+
+    assert divergence(p, q) == pytest.approx(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
+    assert divergence(p, p) == 0
+    assert divergence(np.array([1.0, 0.0]), np.array([0.5, 0.5])) == pytest.approx(math.log(2))
+
+
+def test_a_class_that_a_prior_leaves_out_counts_as_a_tenth_of_an_even_share():
+    # 0.05 of two classes, scaled to sum to 1.
+    assert divergence(np.array([0.9, 0.1]), np.array([1.0, 0.0])) == pytest.approx(
+        0.9 * math.log(0.9 / (1 / 1.05)) + 0.1 * math.log(0.1 / (0.05 / 1.05))
+    )
 
 
 # --- ensemble agreement ------------------------------------------------------------------------

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, ConfigError
+from tasks.selection import select as module
+from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.select import select
 
 TRUTH = [0, 1, 2] * 20
@@ -53,7 +57,10 @@ def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
         "vetoes": [],
         "warnings": [],
         "source_accuracy": 1.0,
+        "diagnostics": row_of(selection, "mcc-0")["diagnostics"],
     }
+    assert tuple(row_of(selection, "mcc-0")["diagnostics"]) == DIAGNOSTICS
+    assert None not in row_of(selection, "mcc-0")["diagnostics"].values()
     assert row_of(selection, "mcc-0")["scores"]["v_measure"] == 1
     assert [row["name"] for row in selection.rows()] == ["source_only-0", "mcc-0"]
 
@@ -101,6 +108,7 @@ def test_a_diverged_candidate_is_listed_without_scores(record, splits, gate_para
 
     assert row["vetoes"] == ["broken: training diverged"]
     assert row["scores"] is row["ranks"] is row["rank_sum"] is row["source_accuracy"] is None
+    assert row["diagnostics"] is None
 
 
 @pytest.mark.parametrize("split", ["select", "test", "validation"])
@@ -116,6 +124,7 @@ def test_one_value_that_is_no_number_in_any_split_takes_a_candidate_out(
 
     assert selection.chosen.name == "source_only-0"
     assert row_of(selection, "mcc-0")["vetoes"] == ["broken: 1 of its outputs are not finite numbers"]
+    assert row_of(selection, "mcc-0")["diagnostics"] is None
 
 
 def test_source_only_is_kept_with_a_warning_where_it_looks_collapsed_itself(
@@ -158,8 +167,12 @@ def test_without_a_source_validation_split_there_is_no_source_accuracy(record, s
     for split in pairs.values():
         del split["validation"]
 
-    rows = select(record(pairs), {}, gate_params()).rows()
+    selection = select(record(pairs), {}, gate_params())
 
+    rows = selection.rows()
+    assert selection.target_prior is None
+    assert selection.warnings == ()
+    assert {row["diagnostics"][name] for row in rows for name in ("atc", "pad", "mmd")} == {None}
     assert [row["source_accuracy"] for row in rows] == [None, None]
     assert [row["warnings"] for row in rows] == [[], []]
 
@@ -180,7 +193,11 @@ def test_selection_does_not_depend_on_the_order_of_images(record, splits, gate_p
         gate_params(),
     )
 
-    assert again.rows() == plain.rows()
+    # PAD alone draws halves, of images that stage adapt keeps in the order of their hashes.
+    def comparable(selection):
+        return [row | {"diagnostics": row["diagnostics"] | {"pad": None}} for row in selection.rows()]
+
+    assert comparable(again) == comparable(plain)
 
 
 def test_an_empty_select_split_says_what_to_change(record, splits, gate_params, source_labels):
@@ -214,3 +231,158 @@ def test_source_images_that_the_manifest_does_not_list_are_refused(record, split
         BadInput, match=r"speaks of 30 images \(sha256 [0-9a-f]{12}\.\.\.\) of the source's validation"
     ):
         select(record({"source_only-0": splits(TRUTH)}), {}, gate_params())
+
+
+# --- what is reported and decides nothing -------------------------------------------------------
+
+
+def decided(selection):
+    """Everything of a selection but the diagnostics."""
+    return (
+        selection.chosen,
+        selection.choice,
+        selection.warnings,
+        [row | {"diagnostics": None} for row in selection.rows()],
+    )
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.lists(st.none() | st.floats(), min_size=21, max_size=21))
+def test_diagnostics_never_decide_whatever_their_values_are(
+    values, record, splits, gate_params, source_labels
+):
+    pool = record(
+        {
+            "source_only-0": splits(HALF_RIGHT, certainty=0.7),
+            "dann-0": splits(TRUTH[::-1]),
+            "mcc-0": splits(TRUTH),
+        }
+    )
+    honest = select(pool, source_labels, gate_params())
+    drawn = iter(values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "diagnose", lambda *_, **__: {name: next(drawn) for name in DIAGNOSTICS})
+        again = select(pool, source_labels, gate_params())
+
+    assert next(drawn, "all were used") == "all were used"
+    assert decided(again) == decided(honest)
+
+
+def test_source_outputs_that_change_what_is_reported_change_no_choice(
+    record, splits, gate_params, source_labels
+):
+    made = {"source_only-0": splits(HALF_RIGHT, certainty=0.7), "mcc-0": splits(TRUTH)}
+    honest = select(record(made), source_labels, gate_params())
+    draw = np.random.default_rng(0)
+    for candidate in made.values():
+        p_NC, features_ND = candidate["validation"]
+        candidate["validation"] = p_NC, draw.standard_normal(features_ND.shape).astype(np.float32)
+
+    again = select(record(made), source_labels, gate_params())
+
+    assert row_of(again, "mcc-0")["diagnostics"]["mmd"] != row_of(honest, "mcc-0")["diagnostics"]["mmd"]
+    assert decided(again) == decided(honest)
+
+
+# --- class shares of the target -----------------------------------------------------------------
+
+
+def test_class_shares_are_estimated_for_the_candidate_selected(record, splits, gate_params, source_labels):
+    mostly_cats = [0, 0, 0, 1, 2] * 12
+    pool = record(
+        {
+            "source_only-0": splits([0, 1] * 30, apart=mostly_cats),
+            "mcc-0": splits(mostly_cats, apart=mostly_cats),
+        }
+    )
+
+    selection = select(pool, source_labels, gate_params())
+
+    assert selection.chosen.name == "mcc-0"
+    assert selection.target_prior is not None
+    assert selection.target_prior.bbse_C == pytest.approx([0.6, 0.2, 0.2], abs=1e-6)
+    assert selection.target_prior.em_C == pytest.approx([0.65, 0.175, 0.175], abs=0.05)
+    assert selection.target_prior.source_C.tolist() == [1 / 3, 1 / 3, 1 / 3]
+
+
+def test_a_given_prior_lets_the_candidate_in_that_follows_it(record, splits, gate_params, source_labels):
+    mostly_cats = [0] * 52 + [1] * 4 + [2] * 4
+    pool = record(
+        {
+            "source_only-0": splits([0, 0, 1, 1, 2] * 12, apart=mostly_cats, certainty=0.7),
+            "mcc-0": splits(mostly_cats, apart=mostly_cats, certainty=0.99),
+        }
+    )
+    prior = {"owl": 0.07, "cat": 0.86, "dog": 0.07}
+
+    without = select(pool, source_labels, gate_params())
+    with_it = select(pool, source_labels, gate_params(target_prior=prior, max_prior_divergence=1.0))
+
+    assert without.chosen.name == "source_only-0"
+    assert row_of(without, "mcc-0")["vetoes"] != []
+    assert with_it.chosen.name == "mcc-0"
+    assert row_of(with_it, "mcc-0")["vetoes"] == []
+    # Nearly certain, and nearly as often as the prior says.
+    assert (
+        row_of(without, "mcc-0")["scores"]["infomax"]
+        < 0.5
+        < 0.9
+        < row_of(with_it, "mcc-0")["scores"]["infomax"]
+    )
+    assert with_it.target_prior is not None
+    assert with_it.target_prior.given_C == pytest.approx([0.86, 0.07, 0.07], abs=1e-3)
+    assert [warning[:12] for warning in with_it.warnings] == ["it names 58%"]
+
+
+def test_a_given_prior_vetoes_what_is_far_from_it(record, splits, gate_params, source_labels):
+    pool = record({"source_only-0": splits(HALF_RIGHT, certainty=0.7), "mcc-0": splits(TRUTH)})
+
+    selection = select(pool, source_labels, gate_params(target_prior={"cat": 0.9, "dog": 0.05, "owl": 0.05}))
+
+    assert selection.chosen.name == "source_only-0"
+    assert "nats from gate.target_prior" in row_of(selection, "mcc-0")["vetoes"][0]
+
+
+def test_a_given_prior_of_other_classes_is_refused(record, splits, gate_params, source_labels):
+    pool = record({"source_only-0": splits(TRUTH)})
+
+    with pytest.raises(
+        ConfigError, match=r"names wolf, which the models do not know and has no share for cat"
+    ):
+        select(pool, source_labels, gate_params(target_prior={"wolf": 0.5, "dog": 0.25, "owl": 0.25}))
+
+
+# --- warnings of the candidate selected ---------------------------------------------------------
+
+
+def test_the_candidate_selected_is_asked_about_and_no_other(record, splits, gate_params, source_labels):
+    healthy = select(
+        record({"source_only-0": splits(HALF_RIGHT, certainty=0.7), "mcc-0": splits(TRUTH)}),
+        source_labels,
+        gate_params(),
+    )
+    unsure = splits(TRUTH)
+    unsure["select"][0][:15] = [0.4, 0.35, 0.25]
+    cats_alone = splits([0, 2] * 30, apart=[0, 2] * 30)
+
+    baseline = splits(HALF_RIGHT, certainty=0.7)
+    baseline["validation"][0][:] = [0.4, 0.35, 0.25]
+    doubtful = select(
+        record({"source_only-0": baseline, "mcc-0": unsure}),
+        source_labels,
+        gate_params(),
+    )
+    partial = select(
+        record({"source_only-0": splits([1, 0] * 30, apart=[0, 2] * 30, certainty=0.7), "mcc-0": cats_alone}),
+        source_labels,
+        gate_params(),
+    )
+
+    # That source-only is unsure of every image here is not what ships, and is not told.
+    assert healthy.chosen.name == doubtful.chosen.name == partial.chosen.name == "mcc-0"
+    assert healthy.warnings == ()
+    assert doubtful.warnings[0].startswith("25% of the target's select images look like no class")
+    assert [warning.split(" ")[0] for warning in partial.warnings] == ["1", "the", "it"]
+    assert "dog (0 images where 20 are expected)" in partial.warnings[0]
+    assert "otherwise than source_only-0" in partial.warnings[2]

@@ -1,0 +1,98 @@
+"""What the selected candidate's predictions give cause to ask about. Warnings; nothing is decided by them.
+
+All are label-free: predictions on the target's select split, beside those on the source's validation
+split and those of source-only.
+
+Shape suffixes: N = images, C = classes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+UNSURE_PERCENTILE = 5
+"""Of the highest probabilities on the source's validation split: below it an image looks like no class."""
+
+MAX_UNSURE_SHARE = 0.2
+"""Of the target's images. On the source it is .05 by construction; an ordinary shift of the domain, to which
+the model has been adapted, leaves it under .1, and one foreign image in six or seven passes this."""
+
+MIN_EXPECTED_SHARE = 0.2
+"""A class that is predicted for less than this share of the images it should have is missing, or swallowed by another."""
+
+MIN_EXPECTED_IMAGES = 5
+"""Fewer are expected of a class than this: finding none is chance (exp(-5) is under one in a hundred)."""
+
+MAX_DISAGREEMENT = 0.4
+"""Share of images that the candidate names otherwise than source-only: so much is rewritten that either is
+badly wrong."""
+
+
+def unlike_any_class(target_NC: np.ndarray, source_NC: np.ndarray) -> list[str]:
+    """A warning if many target images get a highest probability as low as few source images do.
+
+    A sign of an open label set: images of classes that the source does not have. Or of a shift that was
+    not bridged; only looking tells the two apart.
+
+    Args:
+        target_NC: Predictions on the target's select split.
+        source_NC: The same candidate's on the source's validation split.
+    """
+    threshold = np.percentile(source_NC.max(axis=1), UNSURE_PERCENTILE)
+    share = float((target_NC.max(axis=1) < threshold).mean())
+    if share <= MAX_UNSURE_SHARE:
+        return []
+    return [
+        f"{share:.0%} of the target's select images look like no class: their highest probability is below"
+        f" {threshold:.2f}, as of {UNSURE_PERCENTILE}% of the source's validation images (more than"
+        f" {MAX_UNSURE_SHARE:.0%} is reported). Look through the target for things of none of the classes, and take"
+        " them out or add a class to the source"
+    ]
+
+
+def missing_classes(target_NC: np.ndarray, expected_C: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """A warning that names the classes predicted far more rarely than expected, none if none is.
+
+    A sign of a partial label set: classes that the target does not have. Or of classes swallowed by others.
+
+    Args:
+        target_NC: Predictions on the target's select split.
+        expected_C: Shares expected of the classes there.
+        classes: Their names.
+    """
+    num_images = len(target_NC)
+    counts_C = np.bincount(target_NC.argmax(axis=1), minlength=len(classes))
+    expected_counts_C = expected_C * num_images
+    # Shares such as 0.05 are not exact in binary: a count on the bound must not depend on that.
+    is_missing_C = (expected_counts_C >= MIN_EXPECTED_IMAGES - 1e-9) & (
+        counts_C < MIN_EXPECTED_SHARE * expected_counts_C - 1e-9
+    )
+    if not is_missing_C.any():
+        return []
+    named = ", ".join(
+        f"{name} ({counts_C[c]} images where {expected_counts_C[c]:.0f} are expected)"
+        for c, name in enumerate(classes)
+        if is_missing_C[c]
+    )
+    return [
+        f"{int(is_missing_C.sum())} of {len(classes)} classes are predicted for less than {MIN_EXPECTED_SHARE:.0%} of the"
+        f" images they should have on the target: {named}. If the target does not have them, say so in"
+        " gate.target_prior; if it does, other classes swallow them: do not promote without labels of these"
+    ]
+
+
+def rewritten(target_NC: np.ndarray, source_only_NC: np.ndarray, *, baseline: str) -> list[str]:
+    """A warning if the candidate names much of the target otherwise than source-only does.
+
+    Args:
+        target_NC: Predictions on the target's select split.
+        source_only_NC: Those of source-only on the same images.
+        baseline: The name of that source-only.
+    """
+    share = float((target_NC.argmax(axis=1) != source_only_NC.argmax(axis=1)).mean())
+    if share <= MAX_DISAGREEMENT:
+        return []
+    return [
+        f"it names {share:.0%} of the select images otherwise than {baseline} (more than {MAX_DISAGREEMENT:.0%} is"
+        " reported): one of the two is badly wrong. Label some of the images in to_label.csv before it goes into service"
+    ]
