@@ -52,6 +52,14 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
         (["adapt.learning_rate=.inf"], "adapt.learning_rate"),
         (["adapt.presets.dann=[{loss: mmd, weight: 1.0, num_kernels: 5}, {loss: mmd, weight: 1.0, num_kernels: 5}]"],
          "adapt.presets.dann: names a loss twice"),
+        (["adapt.candidates=[source_only, subspace]"],
+         "['subspace'] align frozen features, but features.route end_to_end keeps none"),
+        (["adapt.deeper.candidates=[coral_linear]"], "['coral_linear'] align frozen features, which route deeper trains"),
+        (["adapt.candidates=[source_only, subspace]", "adapt.start=finetuned"], "cannot start from the finetuned head"),
+        (["adapt.presets.subspace.align.method=pca"], "adapt.presets.subspace.align"),
+        (["adapt.presets.subspace={losses: [{loss: bnm, weight: 1.0}],"
+          " source_free: true, align: {method: coral, ridge: 1.0}}"], "source_free, but align fits the source"),
+        (["adapt.presets.source_only={losses: [], align: {method: coral, ridge: 1.0}}"], "source_only must be empty"),
     ],
 )  # fmt: skip
 def test_a_run_that_makes_no_sense_is_refused_with_the_reason(overrides: list[str], expected: str):
