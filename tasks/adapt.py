@@ -5,12 +5,18 @@ Out: candidates.json and, a folder a candidate, model.safetensors, training.json
      outputs.safetensors (probabilities and bottleneck features on the target's select and test
      splits and the source's validation split).
 
+A candidate that aligns frozen features is recorded as the network it is shipped as: the target's map is
+folded into it, and its outputs on the target are those of the plain features. Its outputs on the source's
+validation split are those of the network as it was trained, behind the source's map: they say whether the
+two domains met in one space, not what the exported model says of source images.
+
 Never reads a label of the target: there is none in its inputs. Where all candidates but source-only are
 source-free, nothing of the source is opened either: source-only is then the model of stage finetune.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +24,16 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from tasks.config import Params, Preset
+from tasks.config import CoralAlign, Params, Preset, SubspaceAlign
 from tasks.devices import make_deterministic, training_device
+from tasks.engine.adabn import Proposal, propose_target_statistics
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.trainer import Diverged, HeldOut, Recipe, train
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file, write_bytes, write_json
 from tasks.finetune import Features, build_classifier, digest_of, labelled_split, read_features, scope_of
 from tasks.losses.terms import build_terms
+from tasks.models.alignment import Maps, fold, linear_coral, subspace_alignment
 from tasks.models.classifier import Classifier, load_checkpoint, predict, save_checkpoint
 from tasks.provenance import code_digest
 from tasks.workspace import Workspace
@@ -70,6 +78,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         workspace.stage("finetune") / "model.safetensors",
         read_json(workspace.stage("finetune") / "training.json")["classes"],
     )
+    _check_route(params, inputs.target)
     folder, scratch = workspace.stage("adapt", target), workspace.scratch("adapt", target)
     inputs_key = digest_of(
         params.adapt.model_dump(mode="json", exclude={"candidates", "seeds"}),
@@ -79,11 +88,12 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         [inputs.source and inputs.source.info, inputs.target.info],
         [sha256_of_file(inputs.start), code_digest("tasks.adapt")],
     )
+    seen = cache(partial(_aligned, inputs))
     candidates = []
     for plan in plans(params, inputs.target.route):
         finished = scratch / inputs_key / plan.name
         if not (finished / "candidate.json").exists():
-            _train_candidate(finished, plan, inputs)
+            _train_candidate(finished, plan, inputs=inputs, seen=seen(plan.preset))
         candidates.append(_publish_candidate(finished, folder / plan.name))
     write_json(
         folder / "candidates.json",
@@ -114,12 +124,28 @@ def plans(params: Params, route: str) -> list[Plan]:
     return shallow + [Plan(preset, seed, True) for preset in presets for seed in params.adapt.seeds]
 
 
-def _train_candidate(folder: Path, plan: Plan, inputs: Inputs) -> None:
-    """Train one candidate into ``folder``; its candidate.json is written last and marks it finished."""
+def _check_route(params: Params, target: Features) -> None:
+    if target.route == "end_to_end" and params.adapt.aligned:
+        raise BadInput(
+            f"params.yaml: adapt.candidates {list(params.adapt.aligned)} align frozen features, but features.route"
+            f" came to end_to_end, which keeps none ({target.info['route_reason']}): leave them out, or set"
+            " features.route to cached"
+        )
+
+
+def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) -> None:
+    """Train one candidate into ``folder``; its candidate.json is written last and marks it finished.
+
+    Args:
+        folder: In scratch.
+        plan: The candidate.
+        inputs: As the network is judged and put in service.
+        seen: As it is trained: the same, or with features mapped.
+    """
     params, preset = inputs.params, inputs.params.adapt.presets[plan.preset]
     recipe = _recipe(params, plan, route=inputs.target.route)
     make_deterministic(plan.seed)
-    model = build_classifier(params, inputs.target, num_classes=len(inputs.classes), deeper=plan.deeper)
+    model = build_classifier(params, seen.target, num_classes=len(inputs.classes), deeper=plan.deeper)
     started = (
         preset.source_free or inputs.source is None or (params.adapt.start == "finetuned" and not plan.deeper)
     )
@@ -129,7 +155,7 @@ def _train_candidate(folder: Path, plan: Plan, inputs: Inputs) -> None:
     status, curve = "trained", []
     if preset.losses or inputs.source is not None:
         try:
-            curve = _train(model, recipe, plan, preset, inputs, from_scratch=not started, folder=folder)
+            curve = _train(model, recipe, plan, preset, seen, from_scratch=not started, folder=folder)
         except Diverged as error:
             if plan.preset == "source_only":
                 raise BadInput(
@@ -137,10 +163,20 @@ def _train_candidate(folder: Path, plan: Plan, inputs: Inputs) -> None:
                 ) from error
             status = "diverged"
             log.warning("adapt: candidate %s diverged: %s", plan.name, error)
-    save_checkpoint(folder / "model.safetensors", model, classes=inputs.classes)
+    proposal = Proposal("off")
+    if params.adapt.adabn:
+        trained = status == "trained"
+        proposal = _propose_statistics(model, recipe, plan, seen) if trained else Proposal("not kept")
+    shipped = fold(model, seen.target.affine) if seen.target.affine else model
+    save_checkpoint(folder / "model.safetensors", shipped, classes=inputs.classes)
     write_json(folder / "training.json", {"schema_version": 1, "curve": curve})
     if status == "trained":
-        write_bytes(folder / "outputs.safetensors", save(_outputs(model, plan, inputs)))
+        spoken = {
+            "select": (shipped, inputs.target),
+            "test": (shipped, inputs.target),
+            "validation": (model, seen.source),
+        }
+        write_bytes(folder / "outputs.safetensors", save(_outputs(spoken, kind=_kind(plan))))
     write_json(
         folder / "candidate.json",
         {
@@ -150,10 +186,50 @@ def _train_candidate(folder: Path, plan: Plan, inputs: Inputs) -> None:
             "route": "deeper" if plan.deeper else inputs.target.route.replace("deeper", "cached"),
             "checkpoint_sha256": sha256_of_file(folder / "model.safetensors"),
             "status": status,
-            "warnings": _discriminator_warnings(curve),
+            "warnings": [*_discriminator_warnings(curve), *_alignment_warnings(preset)],
+            **proposal.record(),
         },
     )
     log.info("adapt: candidate %s %s after %d steps", plan.name, status, recipe.steps)
+
+
+def _aligned(inputs: Inputs, name: str) -> Inputs:
+    """``inputs`` whose features are read through the maps of a preset that aligns them.
+
+    The maps are fitted on the rows that training sees, as they are: the source's train and the target's
+    adapt split.
+    """
+    align = inputs.params.adapt.presets[name].align
+    if align is None or inputs.source is None:
+        return inputs
+    source_SD, target_TD = (
+        torch.cat(list(domain.rows(split).split(4096)))
+        for domain, split in ((inputs.source, "train"), (inputs.target, "adapt"))
+    )
+    maps: Maps
+    try:
+        match align:
+            case SubspaceAlign():
+                maps = subspace_alignment(source_SD, target_TD, dimensions=align.dimensions)
+            case CoralAlign():
+                maps = linear_coral(source_SD, target_TD, ridge=align.ridge)
+    except ValueError as error:
+        raise BadInput(
+            f"params.yaml: adapt.presets.{name}.align does not fit the features ({error}): change it, or leave"
+            f" {name} out of adapt.candidates"
+        ) from error
+    return replace(
+        inputs,
+        source=replace(inputs.source, affine=maps.source),
+        target=replace(inputs.target, affine=maps.target),
+    )
+
+
+def _propose_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs) -> Proposal:
+    adapt, select = (inputs.target.rows(split, kind=_kind(plan)) for split in ("adapt", "select"))
+    proposal = propose_target_statistics(model, recipe, adapt=adapt, select=select, seed=plan.seed)
+    log.info("adapt: candidate %s: %s", plan.name, proposal.record())
+    return proposal
 
 
 def _train(
@@ -231,11 +307,25 @@ def _discriminator_warnings(curve: list[dict[str, Any]]) -> list[str]:
     return warnings
 
 
-def _outputs(model: Classifier, plan: Plan, inputs: Inputs) -> dict[str, np.ndarray]:
-    """Probabilities, bottleneck features and hashes of the splits that judge a candidate."""
+def _alignment_warnings(preset: Preset) -> list[str]:
+    if preset.align is None:
+        return []
+    return [
+        "source accuracy is measured behind the source's own map, but the exported model holds the target's:"
+        " do not use it on source images"
+    ]
+
+
+def _outputs(spoken: dict[str, tuple[Classifier, Features | None]], *, kind: str) -> dict[str, np.ndarray]:
+    """Probabilities, bottleneck features and hashes of the splits that judge a candidate.
+
+    Args:
+        spoken: By split, who speaks and of which domain.
+        kind: As of :meth:`Features.rows`.
+    """
     arrays = {}
-    for split, domain in (("select", inputs.target), ("test", inputs.target), ("validation", inputs.source)):
-        if domain is None or len(rows := domain.rows(split, kind=_kind(plan))) == 0:
+    for split, (model, domain) in spoken.items():
+        if domain is None or len(rows := domain.rows(split, kind=kind)) == 0:
             continue
         hashes = domain.index.loc[domain.index["split"] == split, "sha256"]
         outputs = predict(model, rows)

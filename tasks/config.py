@@ -254,6 +254,25 @@ LossTerm = Annotated[
 ]  # fmt: skip
 
 
+class SubspaceAlign(Section):
+    """Each domain on its own principal axes, the source's turned onto the target's."""
+
+    method: Literal["subspace"]
+    dimensions: Count
+    """Principal axes kept of each domain; fewer than either has rows."""
+
+
+class CoralAlign(Section):
+    """The source whitened and recoloured with the target's covariance."""
+
+    method: Literal["coral"]
+    ridge: Positive
+    """Added to the variance of every direction, as a share of a feature's mean variance."""
+
+
+Alignment = Annotated[SubspaceAlign | CoralAlign, Field(discriminator="method")]
+
+
 TWO_SIDED = ("dann", "cdan", "adda", "mmd", "jan", "coral")
 """Losses that look at source rows too."""
 
@@ -267,6 +286,8 @@ class Preset(Section):
     """Names of ``features.views``: source images are drawn as they are or as one of these."""
     source_free: bool = False
     """Start from the model of stage finetune, keep its head, and never see the source again."""
+    align: Alignment | None = None
+    """A closed-form map of frozen features, one a domain, before bottleneck and head are trained on them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -281,6 +302,8 @@ class Preset(Section):
         two_sided = [loss for loss in losses if loss in TWO_SIDED]
         if self.source_free and two_sided:
             raise ValueError(f"is source_free, but {two_sided} compare the target with the source")
+        if self.source_free and self.align:
+            raise ValueError("is source_free, but align fits the source to the target")
         if self.source_free and (self.views or not losses):
             raise ValueError("is source_free: it needs a loss and can have no views of the source")
         return self
@@ -326,6 +349,9 @@ class AdaptParams(Section):
     """As in ``finetune``."""
     label_smoothing: Fraction
     """As in ``finetune``."""
+    adabn: bool
+    """After training, estimate BatchNorm statistics again on the target's adapt split, of every candidate;
+    kept where the label-free scores of the select split rise."""
 
     @property
     def pool(self) -> tuple[str, ...]:
@@ -333,6 +359,11 @@ class AdaptParams(Section):
         named = [name for name in AUTO_CANDIDATES if name in self.presets]
         names = named if self.candidates == "auto" else self.candidates
         return tuple(sorted(names, key=lambda name: name != "source_only"))
+
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        """Those of the pool that need frozen features."""
+        return tuple(name for name in self.pool if self.presets[name].align)
 
     @model_validator(mode="after")
     def _candidates_are_presets(self) -> "AdaptParams":
@@ -344,12 +375,23 @@ class AdaptParams(Section):
             raise ValueError(
                 "candidates must include source_only: it is the baseline every verdict compares with"
             )
-        if self.presets["source_only"].losses or self.presets["source_only"].views:
+        baseline = self.presets["source_only"]
+        if baseline.losses or baseline.views or baseline.align:
             raise ValueError("the preset source_only must be empty: it is the baseline without a target loss")
         source_free = [name for name in self.deeper.candidates if self.presets[name].source_free]
         if source_free:
             raise ValueError(
                 f"deeper.candidates {source_free} are source_free, which route deeper cannot train"
+            )
+        aligned = [name for name in self.deeper.candidates if self.presets[name].align]
+        if aligned:
+            raise ValueError(
+                f"deeper.candidates {aligned} align frozen features, which route deeper trains: name them in candidates"
+            )
+        if self.start == "finetuned" and self.aligned:
+            raise ValueError(
+                f"candidates {list(self.aligned)} align features, so they cannot start from the finetuned head,"
+                " which knows them as they were: leave them out, or set start to backbone"
             )
         for field, values in (("candidates", self.pool), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
@@ -527,6 +569,15 @@ class Params(Section):
             raise ValueError(
                 f"features.route {route} may see no pixels, but finetune.augment is {finetune.augment}:"
                 " set augment to none (features.mirror is what it has), or route to end_to_end"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _aligned_features_are_frozen(self) -> "Params":
+        if self.features.route == "end_to_end" and self.adapt.aligned:
+            raise ValueError(
+                f"adapt.candidates {list(self.adapt.aligned)} align frozen features, but features.route end_to_end"
+                " keeps none: leave them out, or set features.route to cached"
             )
         return self
 

@@ -25,6 +25,7 @@ from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
 from tasks.errors import BadInput
 from tasks.features import TRAINED_SPLITS
 from tasks.files import read_json, write_json
+from tasks.models.alignment import Affine
 from tasks.models.backbones import Backbone, build_backbone
 from tasks.models.boundary import Tail, cut
 from tasks.models.classifier import Classifier, predict, save_checkpoint
@@ -42,6 +43,8 @@ class Features:
     index: pd.DataFrame
     """Hashes, splits and, for the source, labels, in the order of the rows."""
     info: dict
+    affine: Affine | None = None
+    """Applied to the frozen features as they are read."""
 
     @property
     def route(self) -> str:
@@ -56,6 +59,14 @@ class Features:
             kind: ``inputs`` or, on route deeper, ``activations``.
             views: What a row that is trained on may be drawn as, besides as it is and, where kept, mirrored.
         """
+        rows = self._rows_on_disk(split, kind, views)
+        if self.affine is None:
+            return rows
+        numbers_N = torch.from_numpy(rows.numbers_N)
+        mapped = tuple(self.affine.apply(variant[numbers_N]) for variant in rows.variants)
+        return Rows(mapped, np.arange(len(rows)))
+
+    def _rows_on_disk(self, split: str, kind: str, views: Sequence[str]) -> Rows:
         in_split_N = (self.index["split"] == split).to_numpy()
         is_trained_N = self.index["split"].isin(TRAINED_SPLITS).to_numpy()
         if split not in TRAINED_SPLITS:
@@ -72,7 +83,9 @@ class Features:
         )
 
     def width(self) -> int:
-        """Of the frozen features."""
+        """Of the frozen features, mapped where there is a map."""
+        if self.affine is not None:
+            return len(self.affine.offset_K)
         return int(_array(self.folder / "inputs.npy").shape[1])
 
 

@@ -649,6 +649,7 @@ def candidate_rows(evidence: Evidence) -> list[dict[str, Any]]:
             "is_oracle": trained["name"] == oracle,
             "is_baseline": trained["preset"] == "source_only",
             "diverged": trained["status"] == "diverged",
+            "target_statistics": trained["adabn"] == "kept",
             "scores": {key: (row.get("scores") or {}).get(key) for key in SCORES},
             "ranks": {key: (row.get("ranks") or {}).get(key) for key in SCORES},
             "rank_sum": row.get("rank_sum"),

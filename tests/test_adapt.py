@@ -1,13 +1,20 @@
 """The stage `adapt`, by the files it leaves: one budget for all, resumable candidates, no labels in sight."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from tasks import adapt
-from tasks.config import load_params
+from tasks import adapt, features, finetune
+from tasks.config import Params, apply_overrides, check_params, load_params
 from tasks.errors import BadInput
+from tasks.export import load_selected
+from tasks.features import read_pixels, usable_rows
 from tasks.files import read_json, sha256_of_file
+from tasks.models.alignment import linear_coral
+from tasks.models.classifier import Outputs, predict
+from tasks.models.rows import all_rows
 from tasks.workspace import Workspace
 from tests.tiny import Finished
 
@@ -61,3 +68,118 @@ def test_a_learning_rate_at_which_source_only_diverges_is_named(workspace_copy: 
 
     with pytest.raises(BadInput, match=r"adapt.learning_rate 1e\+30 is too high: source-only diverged"):
         adapt.run(workspace_copy, wild, TARGET)
+
+
+def changed(params: Params, *overrides: str) -> Params:
+    content = apply_overrides(params.model_dump(mode="json", by_alias=True), overrides)
+    return check_params(content, origin="params.yaml")
+
+
+ALIGNED = (
+    "features.route=cached", "finetune.scope=head", "finetune.augment=none",
+    "adapt.presets.subspace.align.dimensions=12", "adapt.candidates=[source_only, subspace, coral_linear]",
+)  # fmt: skip
+
+
+@pytest.fixture
+def aligned(workspace_copy: Workspace) -> tuple[Workspace, Params]:
+    """A workspace with frozen features, its aligned candidates trained."""
+    params = changed(load_params(workspace_copy.params), *ALIGNED)
+    for name in ("source", TARGET):
+        features.run(workspace_copy, params, name)
+    finetune.run(workspace_copy, params)
+    adapt.run(workspace_copy, params, TARGET)
+    return workspace_copy, params
+
+
+def rows_of(workspace: Workspace, domain: str, split: str) -> torch.Tensor:
+    rows = finetune.read_features(workspace.stage("features", domain)).rows(split)
+    return torch.cat(list(rows.split(1000)))
+
+
+def test_an_aligned_candidate_is_recorded_as_the_network_that_takes_plain_images(
+    aligned: tuple[Workspace, Params],
+):
+    workspace, params = aligned
+    folder = workspace.stage("adapt", TARGET)
+    manifest = usable_rows(workspace.stage("manifest", TARGET) / "manifest.parquet")
+    paths = [workspace.data(TARGET) / path for path in manifest.loc[manifest["split"] == "test", "path"]]
+    pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
+    shapes = {}
+
+    for name in ("source_only-0", "subspace-0", "coral_linear-0"):
+        outputs = load_file(folder / name / "outputs.safetensors")
+        model, _ = load_selected(workspace, params, folder / name)
+        said = predict(model, all_rows(torch.from_numpy(pixels)))
+        assert outputs["test.probabilities"] == pytest.approx(said.logits_NC.softmax(1).numpy(), abs=1e-4)
+        assert outputs["test.features"] == pytest.approx(said.features_ND.numpy(), abs=1e-3)
+        checkpoint = load_file(folder / name / "model.safetensors")
+        shapes[name] = {key: array.shape for key, array in checkpoint.items()}
+    assert shapes["source_only-0"] == shapes["subspace-0"] == shapes["coral_linear-0"]
+
+
+def test_the_source_speaks_through_its_own_map_and_a_warning_says_so(aligned: tuple[Workspace, Params]):
+    workspace, params = aligned
+    folder = workspace.stage("adapt", TARGET)
+    maps = linear_coral(rows_of(workspace, "source", "train"), rows_of(workspace, TARGET, "adapt"), ridge=1.0)
+    validation = rows_of(workspace, "source", "validation")
+
+    def said(rows: torch.Tensor) -> Outputs:
+        model, _ = load_selected(workspace, params, folder / "coral_linear-0")
+        model.backbone = None
+        return predict(model, all_rows(rows))
+
+    recorded = load_file(folder / "coral_linear-0" / "outputs.safetensors")["validation.features"]
+    # The target's map of linear CORAL is the identity, so the recorded network takes mapped source rows.
+    assert recorded == pytest.approx(said(maps.source.apply(validation)).features_ND.numpy(), abs=1e-3)
+    assert np.abs(recorded - said(validation).features_ND.numpy()).max() > 0.1
+    rows = {row["name"]: row for row in read_json(folder / "candidates.json")["candidates"]}
+    assert rows["source_only-0"]["warnings"] == []
+    assert "do not use it on source images" in rows["subspace-0"]["warnings"][0]
+
+
+def test_aligned_candidates_give_the_same_bytes_again(aligned: tuple[Workspace, Params]):
+    workspace, params = aligned
+    before = read_json(workspace.stage("adapt", TARGET) / "candidates.json")
+
+    adapt.run(workspace, params, TARGET)
+
+    assert read_json(workspace.stage("adapt", TARGET) / "candidates.json") == before
+
+
+def test_more_dimensions_than_the_features_span_are_named(aligned: tuple[Workspace, Params]):
+    workspace, params = aligned
+
+    with pytest.raises(
+        BadInput, match=r"adapt.presets.subspace.align does not fit .* than the dimensions 900"
+    ):
+        adapt.run(workspace, changed(params, "adapt.presets.subspace.align.dimensions=900"), TARGET)
+
+
+def test_alignment_is_refused_where_no_frozen_features_are_kept(workspace_copy: Workspace):
+    params = changed(load_params(workspace_copy.params), "features.route=auto", "finetune.augment=none",
+                     "adapt.candidates=[source_only, subspace]")  # fmt: skip
+
+    with pytest.raises(
+        BadInput,
+        match=r"\['subspace'\] align frozen features, but features.route came to end_to_end, which keeps none \(",
+    ):
+        adapt.run(workspace_copy, params, TARGET)
+
+
+def test_every_candidate_and_source_only_too_is_offered_the_targets_statistics(workspace_copy: Workspace):
+    params = load_params(workspace_copy.params)
+    folder = workspace_copy.stage("adapt", TARGET)
+    offered = read_json(folder / "candidates.json")["candidates"]
+    assert params.adapt.adabn
+    assert [row["name"] for row in offered] == ["source_only-0", "mcc-0"]
+    for row in offered:
+        before, after = row["adabn_scores"]["before"], row["adabn_scores"]["after"]
+        assert before.keys() == after.keys() == {"v_measure", "infomax"}
+        assert row["adabn"] == ("kept" if all(after[key] > before[key] for key in before) else "not kept")
+
+    adapt.run(workspace_copy, changed(params, "adapt.adabn=false"), TARGET)
+
+    for row, plain in zip(offered, read_json(folder / "candidates.json")["candidates"], strict=True):
+        assert (plain["adabn"], plain["adabn_scores"]) == ("off", {"before": None, "after": None})
+        assert (plain["checkpoint_sha256"] == row["checkpoint_sha256"]) == (row["adabn"] == "not kept")

@@ -58,6 +58,14 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
         (["gate.target_prior={cat: 1.5, dog: -0.5}"], "gate.target_prior.cat: input should be less than or equal to 1"),
         (["gate.target_prior={0: 0.5, 1: 0.5}"], "put the names of these classes in quotes"),
         (["gate.max_prior_divergence=0"], "gate.max_prior_divergence: input should be greater than 0"),
+        (["adapt.candidates=[source_only, subspace]"],
+         "['subspace'] align frozen features, but features.route end_to_end keeps none"),
+        (["adapt.deeper.candidates=[coral_linear]"], "['coral_linear'] align frozen features, which route deeper trains"),
+        (["adapt.candidates=[source_only, subspace]", "adapt.start=finetuned"], "cannot start from the finetuned head"),
+        (["adapt.presets.subspace.align.method=pca"], "adapt.presets.subspace.align"),
+        (["adapt.presets.subspace={losses: [{loss: bnm, weight: 1.0}],"
+          " source_free: true, align: {method: coral, ridge: 1.0}}"], "source_free, but align fits the source"),
+        (["adapt.presets.source_only={losses: [], align: {method: coral, ridge: 1.0}}"], "source_only must be empty"),
     ],
 )  # fmt: skip
 def test_a_run_that_makes_no_sense_is_refused_with_the_reason(overrides: list[str], expected: str):

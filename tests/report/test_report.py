@@ -339,6 +339,12 @@ def test_a_diverged_candidate_is_listed_last_and_told_in_the_story(pages):
     assert "1 candidate diverged" in page.by_id["verdict"]
 
 
+def test_the_candidates_that_kept_the_targets_statistics_are_marked(pages):
+    _, page, _ = pages[PROVISIONAL.target]
+    marked = [row[0] for row in page.tables["candidates-table"] if "target's BatchNorm" in row[0]]
+    assert marked == ["mcc-1selectedtarget's BatchNorm"]
+
+
 @pytest.mark.parametrize("case", [PROMOTE, HOLD, REJECT], ids=lambda case: case.verdict)
 def test_classes_and_confusion_matrices_hold_the_counts_of_the_verdict(pages, case):
     workspace, page, _ = pages[case.target]

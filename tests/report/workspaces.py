@@ -57,6 +57,7 @@ class Case:
     notes: dict[str, int] = field(default_factory=dict)
     vetoes: dict[str, str] = field(default_factory=dict)
     diverged: tuple[str, ...] = ()
+    target_statistics: tuple[str, ...] = ()
     champion: dict[str, Any] | None = None
     failed_checks: tuple[str, ...] = ()
     to_label: int = 0
@@ -102,6 +103,7 @@ PROVISIONAL = Case(
     },
     reasons=("there are no labelled images of depot-north: label-free evidence is at most provisional",),
     diverged=("dann-1",),
+    target_statistics=("mcc-1",),
     to_label=87,
 )  # fmt: skip
 
@@ -311,7 +313,8 @@ def _write_training(workspace: Workspace, case: Case, draw: np.random.Generator)
         status = "diverged" if name in case.diverged else "trained"
         candidates.append({"name": name, "preset": preset, "seed": seed,
                            "checkpoint_sha256": sha(name), "status": status, "route": "cached",
-                           "warnings": []})  # fmt: skip
+                           "warnings": [],
+                           "adabn": "kept" if name in case.target_statistics else "not kept"})  # fmt: skip
         write_json(adapt / name / "training.json", {"curve": _curve(preset, status, draw)})
         if status == "trained":
             save_file(_outputs(case, preset, accuracy, draw), adapt / name / "outputs.safetensors")
