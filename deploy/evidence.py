@@ -133,6 +133,7 @@ def _make_record(target: str, model: OnnxModel, said: dict[str, _Statement]) -> 
         "checkpoint_sha256": model.metadata["checkpoint_sha256"],
         "data_digest": said["data"]["data_digest"],
         "labels_digest": gate.get("labels_digest"),
+        "answers_digest": gate.get("answers_digest"),
         "code_digest": model.metadata["code_digest"],
         "classes": list(model.classes),
         "acclimate_version": model.metadata["acclimate_version"],

@@ -138,6 +138,25 @@ def stage(
 
 
 @app.command()
+def label(
+    target: str,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="results/gate/TARGET/to_label.csv with its column `label` filled in, from the top."
+        ),
+    ],
+    workspace: WorkspaceOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Take in labels of images on which source-only and the selected candidate disagree, and judge TARGET anew."""
+    from flows.label import label_disagreements
+
+    _log_to_stderr()
+    _print_result(label_disagreements(workspace, target, file), json=json)
+
+
+@app.command()
 def promote(
     target: str,
     workspace: WorkspaceOption = Path(),

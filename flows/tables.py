@@ -43,6 +43,18 @@ def stage_table(result: dict[str, Any]) -> str:
 
 
 def _row(name: str, target: dict[str, Any]) -> dict[str, str]:
+    evidence = target["evidence"] or {}
+    sample = evidence.get("disagreements")
+    if sample:
+        return {
+            "target": name,
+            "verdict": target["verdict"]["verdict"],
+            "candidate": target["selected"]["candidate"],
+            "source-only": "not measured",
+            "selected": f"{100 * evidence['gain']:+.1f} points",
+            "oracle": "not measured",
+            "hold-out": f"{sample['labelled']} of {sample['total']} disagreements",
+        }
     return {
         "target": name,
         "verdict": target["verdict"]["verdict"],

@@ -1,12 +1,13 @@
 """Stage `gate`: choose one candidate without labels, then judge it with labels, if there are any.
 
 In:  results/adapt/<target> (arrays), results/manifest/{source,<target>}, results/validate/<target>/verdict.json,
-     registry/<target>/champion.json; with a champion and labels also its model and the hold-out images.
+     registry/<target>/champion.json, answers/<target>.csv; with a champion and a labelled hold-out also its
+     model and the hold-out images.
 Out: selection.json (label-free), verdict.json, to_label.csv.
 
 No target label reaches :func:`select_candidate`, whose file is written before the first one is read.
-Labels are spent once, on source-only against the one candidate selected. Nothing is trained here, and
-torch is not imported.
+Labels are spent once, on source-only against the one candidate selected: those of the hold-out or, where
+there is none, the answers to to_label.csv. Nothing is trained here, and torch is not imported.
 
 Shape suffixes: N = labelled images of the hold-out, C = classes, S = side of the square in px.
 """
@@ -15,19 +16,31 @@ import csv
 import hashlib
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
 
+from tasks.answers import TO_LABEL, Answer, latest, read_answers
 from tasks.config import GateParams, ImagesParams, Params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_lines, write_json, write_text
-from tasks.selection.judge import Champion, Chosen, Evidence, Recall, fallen_classes, judge, level
-from tasks.selection.paired import bootstrap_interval, count_pairs, holm, mcnemar_p, smallest_detectable_gain
-from tasks.selection.pool import SOURCE_ONLY, Outputs, Pool, read_outputs, read_pool
+from tasks.selection.disagreements import Drawn, fair_sample, interval_from_disagreements
+from tasks.selection.judge import (
+    Champion,
+    Chosen,
+    Evidence,
+    Recall,
+    detectable_gain,
+    fallen_classes,
+    interval_confidence,
+    is_enough,
+    judge,
+)
+from tasks.selection.paired import bootstrap_interval, count_pairs, holm, mcnemar_p
+from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, read_pool
 from tasks.selection.select import Selection, class_numbers, select
 from tasks.workspace import Workspace
 
@@ -63,8 +76,10 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     )
 
     holdout = read_holdout(workspace, target, pool)
+    disagreements = find_disagreements(selection.chosen, selection.source_only, holdout)
+    answers = read_answers(workspace.answers(target), pool.classes)
     champion = ask_champion(workspace, target, holdout, params.images)
-    verdict = decide(selection, holdout, champion, params.gate)
+    verdict = decide(selection, holdout, Answered(disagreements, answers), champion, params.gate)
     write_json(
         folder / "verdict.json",
         {
@@ -76,7 +91,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             "data_digest": _data_digest(workspace, target),
         },
     )
-    write_text(folder / "to_label.csv", to_label(selection, holdout))
+    write_text(folder / "to_label.csv", to_label(disagreements, answers))
     log.info("gate %s: %s for %s: %s", target, verdict["verdict"], chosen["candidate"], verdict["reasons"][0])
 
 
@@ -183,6 +198,106 @@ def _data_digest(workspace: Workspace, target: str) -> dict[str, str]:
     return checked
 
 
+# --- disagreements -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An unlabelled image of the test split, of which source-only and the selected candidate say two things."""
+
+    path: str
+    """Below data/<target>."""
+    sha256: str
+    source_only: str
+    """The class it is in, by source-only."""
+    selected: str
+
+
+def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdout) -> list[Disagreement]:
+    """All of them, in the order of their content hashes: as good as random, and no name or label moves it."""
+    if not holdout.outputs:
+        return []
+    classes = holdout.pool.classes
+    before_N = holdout.outputs[source_only.name].predictions()
+    after_N = holdout.outputs[chosen.name].predictions()
+    found = [
+        Disagreement(holdout.paths[image], image, classes[before], classes[after])
+        for image, before, after in zip(holdout.images, before_N, after_N, strict=True)
+        if before != after and image not in holdout.labels
+    ]
+    return sorted(found, key=lambda one: one.sha256)
+
+
+def to_label(disagreements: Sequence[Disagreement], answers: Sequence[Answer]) -> str:
+    """CSV of the images whose labels settle the matter at the least cost, with the answers there are.
+
+    Only these images can tell the two models apart. The first k rows are a fair sample of them all.
+    """
+    known = latest(answers)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TO_LABEL)
+    for one in disagreements:
+        label = known[one.sha256].label if one.sha256 in known else ""
+        writer.writerow([one.path, one.sha256, one.source_only, one.selected, label])
+    return text.getvalue()
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """Disagreements, and all that people ever answered about images of the target.
+
+    An answer is a fact about an image and outlives the models it was asked for. What is drawn anew for
+    every pair of models is the sample: the disagreements of this pair, in the order of their hashes, up
+    to the first one without an answer. Selection reads no answer, so none has moved an image into it.
+    """
+
+    disagreements: Sequence[Disagreement]
+    answers: Sequence[Answer]
+
+    def sample(self, *, until_round: int | None = None) -> list[tuple[Disagreement, Answer]]:
+        """The fair sample that the answers (those of the first rounds) make."""
+        known = latest([one for one in self.answers if until_round is None or one.round <= until_round])
+        images = {one.sha256: one for one in self.disagreements}
+        return [(images[image], known[image]) for image in fair_sample(list(images), known)]
+
+    def looks(self, num_images: int, params: GateParams) -> int:
+        """After how many rounds there was a sample large enough to promote on, and another than before; at least 1."""
+        drawn, seen = Drawn(len(self.disagreements), num_images), []
+        for number in sorted({one.round for one in self.answers}):
+            sample = self.sample(until_round=number)
+            labels = [(one.sha256, answer.label) for one, answer in sample]
+            if is_enough(len(sample), drawn, params) and labels not in seen:
+                seen.append(labels)
+        return max(1, len(seen))
+
+
+def weigh_answers(answered: Answered, *, num_images: int, params: GateParams) -> Evidence | None:
+    """The selected candidate against source-only on the labelled disagreements; ``None`` without any.
+
+    Args:
+        answered: Disagreements and answers.
+        num_images: Of the test split.
+        params: Level and seed of the bootstrap.
+    """
+    sample = answered.sample()
+    if not sample:
+        return None
+    drawn = Drawn(len(answered.disagreements), num_images, answered.looks(num_images, params))
+    right = np.array(
+        [[answer.label == said for said in (one.source_only, one.selected)] for one, answer in sample]
+    )
+    counts = count_pairs(right[:, 0], right[:, 1])
+    interval = interval_from_disagreements(
+        counts,
+        drawn,
+        confidence=interval_confidence(params, looks=drawn.looks),
+        resamples=params.bootstrap_resamples,
+        seed=params.seed,
+    )
+    return Evidence(counts, None, interval, drawn)
+
+
 # --- the model in service ----------------------------------------------------------------------
 
 
@@ -257,21 +372,32 @@ def _load(
 
 
 def decide(
-    selection: Selection, holdout: Holdout, in_service: InService | None, params: GateParams
+    selection: Selection,
+    holdout: Holdout,
+    answered: Answered,
+    in_service: InService | None,
+    params: GateParams,
 ) -> dict[str, Any]:
     """The content of verdict.json but for names and digests."""
     name, baseline = selection.chosen.name, selection.source_only.name
     against_source_only = None
-    if holdout.labels and name != baseline:
-        against_source_only = _compare(holdout, name, holdout.right(baseline), params)
-    champion = _champion(selection, holdout, in_service, params)
+    if name != baseline:
+        against_source_only = (
+            _compare(holdout, name, holdout.right(baseline), params)
+            if holdout.labels
+            else weigh_answers(answered, num_images=len(holdout.images), params=params)
+        )
+    champion = _champion(selection, holdout, against_source_only, in_service, params)
     recalls = _recalls(holdout, name, baseline)
     judgement = judge(_chosen(selection), against_source_only, recalls, champion, params)
     rows = [row | {"holdout_accuracy": _usable_accuracy(holdout, row)} for row in selection.rows()]
     return {
         "verdict": judgement.verdict,
         "reasons": list(judgement.reasons),
-        "warnings": _warnings(selection, recalls, in_service, params),
+        "warnings": [
+            *_warnings(selection, recalls, in_service, params),
+            *_answer_warnings(answered, holdout, selection, against_source_only),
+        ],
         "source_only": {
             "accuracy": holdout.accuracy(baseline),
             "n": len(holdout.labels),
@@ -293,6 +419,7 @@ def decide(
         ],
         "confusion": _confusion(holdout, name, baseline),
         "target_prior": _prior_block(selection),
+        "answers_digest": _answers_digest(answered, against_source_only),
         "candidates": rows,
     }
 
@@ -318,7 +445,11 @@ def _compare(holdout: Holdout, name: str, other_right_N: np.ndarray, params: Gat
 
 
 def _champion(
-    selection: Selection, holdout: Holdout, in_service: InService | None, params: GateParams
+    selection: Selection,
+    holdout: Holdout,
+    against_source_only: Evidence | None,
+    in_service: InService | None,
+    params: GateParams,
 ) -> Champion | None:
     if in_service is None:
         return None
@@ -326,6 +457,8 @@ def _champion(
     evidence = None
     if in_service.right_N is not None and not is_selected:
         evidence = _compare(holdout, selection.chosen.name, in_service.right_N, params)
+    elif in_service.checkpoint_sha256 == selection.source_only.checkpoint_sha256:
+        evidence = against_source_only
     return Champion(in_service.version, is_selected, evidence)
 
 
@@ -394,18 +527,80 @@ def _prior_block(selection: Selection) -> dict[str, Any] | None:
     return selection.target_prior and selection.target_prior.row()
 
 
+def _answer_warnings(
+    answered: Answered, holdout: Holdout, selection: Selection, evidence: Evidence | None
+) -> list[str]:
+    """What became of answers that did not count, and what is to be known of those that did."""
+    known = latest(answered.answers)
+    if holdout.labels:
+        text = "the labelled hold-out decides: {} to to_label.csv {} kept and not used"
+        return [text.format(_count(known, "answer"), _are(known))] if known else []
+    sample = answered.sample()
+    asked = {one.sha256 for one in answered.disagreements}
+    used = {one.sha256 for one, _ in sample}
+    later = [image for image in known if image in asked - used]
+    elsewhere = [image for image in known if image not in asked]
+    pair = (selection.source_only.checkpoint_sha256, selection.chosen.checkpoint_sha256)
+    strange = [a for _, a in sample if (a.source_only_checkpoint, a.selected_checkpoint) != pair]
+    warnings = []
+    if later:
+        skipped = answered.disagreements[len(sample)]
+        warnings.append(
+            f"{_count(later, 'answer')} {_are(later)} not used: line {len(sample) + 2} of to_label.csv ({skipped.path})"
+            " has no label, and a sample that skips images is not a fair one. Label it, with `unsure` if need be"
+        )
+    if elsewhere:
+        warnings.append(
+            f"{_count(elsewhere, 'answer')} {_are(elsewhere)} kept and not used: source-only and the selected"
+            " candidate do not disagree on these images, or they have left the test split"
+        )
+    if strange:
+        warnings.append(
+            f"{len(strange)} of {_count(sample, 'answer')} were given when other checkpoints were compared; they count,"
+            " since the models disagree on these images as well and no choice has read an answer"
+        )
+    if evidence and evidence.looks > 1:
+        warnings.append(
+            f"the labels came in {evidence.looks} rounds and were judged after each: p counts {evidence.looks} times"
+        )
+    return warnings
+
+
+def _count(things: Collection[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
+def _are(things: Collection[object]) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def _answers_digest(answered: Answered, evidence: Evidence | None) -> str | None:
+    """Names the answers that counted; ``None`` where none did."""
+    if evidence is None or evidence.drawn is None:
+        return None
+    return sha256_of_lines([f"{one.sha256} {answer.label}" for one, answer in answered.sample()])
+
+
 def _evidence_block(evidence: Evidence, params: GateParams) -> dict[str, Any]:
-    counts = evidence.counts
-    detectable = smallest_detectable_gain(counts.n, discordance=counts.discordance, alpha=level(params))
+    counts, drawn = evidence.counts, evidence.drawn
+    detectable = detectable_gain(evidence, params)
     return {
-        "gain": round(counts.gain, DECIMALS),
+        "kind": "hold-out" if drawn is None else "disagreements",
+        "gain": round(evidence.gain, DECIMALS),
         "interval": [round(end, DECIMALS) for end in evidence.interval],
-        "confidence": params.confidence,
-        "mcnemar_p": _plain_p(mcnemar_p(counts.better, counts.worse)),
-        "mcnemar_p_worse": _plain_p(mcnemar_p(counts.worse, counts.better)),
+        "confidence": interval_confidence(params, looks=evidence.looks),
+        "mcnemar_p": _plain_p(evidence.p_better),
+        "mcnemar_p_worse": _plain_p(evidence.p_worse),
         "better": counts.better,
         "worse": counts.worse,
         "smallest_detectable_gain": detectable and round(detectable, DECIMALS),
+        "disagreements": drawn
+        and {
+            "labelled": counts.n,
+            "total": drawn.disagreements,
+            "images": drawn.images,
+            "looks": drawn.looks,
+        },
     }
 
 
@@ -419,7 +614,7 @@ def _champion_block(champion: Champion | None, in_service: InService | None) -> 
         "model_sha256": in_service.model_sha256,
         "accuracy": None if right_N is None else float(right_N.mean()),
         "n": 0 if right_N is None else len(right_N),
-        "gain": evidence and round(evidence.counts.gain, DECIMALS),
+        "gain": evidence and round(evidence.gain, DECIMALS),
         "interval": evidence and [round(end, DECIMALS) for end in evidence.interval],
     }
 
@@ -440,22 +635,3 @@ def _confusion(holdout: Holdout, name: str, baseline: str) -> dict[str, Any] | N
 def _plain_p(p: float) -> float:
     # Six digits: more would be noise, and 1e-300 must not become 0.
     return float(f"{p:.6g}")
-
-
-def to_label(selection: Selection, holdout: Holdout) -> str:
-    """CSV of the unlabelled test images on which source-only and the selected candidate disagree.
-
-    Only these images can tell the two apart, so their labels settle the matter at the least cost. The
-    order is that of the content hashes: as good as random, so that the first k rows are a fair sample.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "sha256", "source_only", "selected"])
-    if holdout.outputs:
-        before_N = holdout.outputs[selection.source_only.name].predictions()
-        after_N = holdout.outputs[selection.chosen.name].predictions()
-        classes = holdout.pool.classes
-        for image, before, after in zip(holdout.images, before_N, after_N, strict=True):
-            if before != after and image not in holdout.labels:
-                writer.writerow([holdout.paths[image], image, classes[before], classes[after]])
-    return text.getvalue()

@@ -151,6 +151,23 @@ class Evidence:
         return self.verdict["source_only"]["accuracy"] is not None
 
     @property
+    def sample(self) -> dict[str, Any] | None:
+        """How many disagreements there are and how many are labelled, where their labels are the evidence."""
+        return (self.verdict["evidence"] or {}).get("disagreements")
+
+    @property
+    def num_labels(self) -> int:
+        """Labelled images that the verdict rests on."""
+        return self.sample["labelled"] if self.sample else self.verdict["source_only"]["n"]
+
+    @property
+    def labelled_images(self) -> str:
+        """How many images were labelled, and what kind of images, in words."""
+        if self.sample is None:
+            return f"{count(self.num_labels, 'labelled image')} of {self.target}"
+        return f"{count(self.num_labels, 'labelled image')} of {self.target} on which the two disagree"
+
+    @property
     def chose_source_only(self) -> bool:
         return self.selected == self.baseline
 
@@ -307,7 +324,6 @@ def failures(evidence: Evidence) -> list[str]:
 
 def _headline(evidence: Evidence) -> str:
     word, target, name = evidence.verdict["verdict"], evidence.target, evidence.selected
-    num_labels = evidence.verdict["source_only"]["n"]
     if word == "reject" and evidence.chose_source_only:
         return f"Every adapted model of {target} was vetoed; none may go into service."
     if evidence.is_in_service:
@@ -315,17 +331,15 @@ def _headline(evidence: Evidence) -> str:
     if evidence.chose_source_only:
         return f"No adapted model was preferred: source-only remains the choice for {target}."
     if word == "promote":
-        return f"{name} is better than source-only on {count(num_labels, 'labelled image')} of {target}."
+        return f"{name} is better than source-only on {evidence.labelled_images}."
     if word == "provisional":
         return f"{name} looks better than source-only, but no label of {target} confirms it."
     if word == "reject" and (evidence.verdict["evidence"] or {"gain": 0})["gain"] < 0:
-        return f"{name} is worse than source-only on {count(num_labels, 'labelled image')} of {target}."
+        return f"{name} is worse than source-only on {evidence.labelled_images}."
     if word == "reject":
         return f"{name} must not go into service for {target}."
-    if evidence.is_labelled:
-        return (
-            f"{count(num_labels, 'labelled image')} of {target} do not prove {name} better than source-only."
-        )
+    if evidence.num_labels:
+        return f"{evidence.labelled_images[:1].upper()}{evidence.labelled_images[1:]} do not prove {name} better than source-only."
     return f"There is not enough evidence to put {name} into service for {target}."
 
 
@@ -351,12 +365,18 @@ def _happened(evidence: Evidence) -> tuple[str, ...]:
             f" {count(evidence.verdict['selected']['n'], 'labelled image')} that neither training nor"
             " selection had seen."
         )
+    if evidence.sample:
+        told.append(
+            f"Source-only and that one candidate disagree on {evidence.sample['total']:,} of"
+            f" {count(evidence.sample['images'], 'test image')}, which neither training nor selection had seen;"
+            f" {evidence.num_labels:,} of these, drawn by their content hashes, were labelled."
+        )
     return tuple(told)
 
 
 def _proven(evidence: Evidence) -> tuple[str, ...]:
     verdict = evidence.verdict
-    if not evidence.is_labelled:
+    if not evidence.num_labels:
         return (
             f"Nothing, so far: {evidence.target} has no labelled images, and scores without labels can err.",
         )
@@ -367,7 +387,9 @@ def _proven(evidence: Evidence) -> tuple[str, ...]:
         [] if verdict["verdict"] != "hold" or evidence.is_in_service else ["That it is better is not proven."]
     )
     told += [
-        f"Accuracy went from {percent(verdict['source_only']['accuracy'])} to"
+        f"Accuracy changed by {points(proof['gain'])}, {_interval(proof)}; how high it is was not measured."
+        if evidence.sample
+        else f"Accuracy went from {percent(verdict['source_only']['accuracy'])} to"
         f" {percent(verdict['selected']['accuracy'])}"
         + (f": {points(proof['gain'])}, {_interval(proof)}." if proof else ".")
     ]
@@ -385,21 +407,27 @@ def _proven(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _not_proven(evidence: Evidence, gate: GateParams) -> tuple[str, ...]:
-    if not evidence.is_labelled:
+    if not evidence.num_labels:
         return (f"Whether {evidence.selected} is better or worse than source-only.",)
     told = []
     proof = evidence.verdict["evidence"]
     detectable = proof["smallest_detectable_gain"] if proof else None
     if detectable is not None:
         told.append(
-            f"A gain below {points(detectable, signed=False)} would probably be missed by this hold-out."
+            f"A gain below {points(detectable, signed=False)} would probably be missed by"
+            f" {'these labels' if evidence.sample else 'this hold-out'}."
         )
-    if evidence.verdict["source_only"]["n"] < gate.min_holdout:
+    if evidence.sample:
+        told.append("How accurate either model is, and how single classes changed: that takes a hold-out.")
+    elif evidence.num_labels < gate.min_holdout:
         told.append(
-            f"The hold-out has {count(evidence.verdict['source_only']['n'], 'image')};"
+            f"The hold-out has {count(evidence.num_labels, 'image')};"
             f" gate.min_holdout asks for {gate.min_holdout:,}."
         )
-    told.append(f"How it does on images of {evidence.target} unlike those in this hold-out.")
+    told.append(
+        f"How it does on images of {evidence.target} unlike those in this"
+        f" {'test split' if evidence.sample else 'hold-out'}."
+    )
     return tuple(told)
 
 
@@ -445,29 +473,34 @@ def _steps(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
 def _lost(evidence: Evidence, gate: GateParams) -> bool:
     """Whether enough labels show no gain at all, so that more of them are not what is missing."""
     proof = evidence.verdict["evidence"]
-    return proof is not None and proof["gain"] <= 0 and evidence.verdict["selected"]["n"] >= gate.min_holdout
+    return proof is not None and proof["gain"] <= 0 and evidence.num_labels >= gate.min_holdout
 
 
 def _labelling(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
-    target = evidence.target
-    listed = (
-        f", beginning with the {count(len(evidence.to_label), 'image')} of results/gate/{target}/to_label.csv on"
-        " which the two models disagree: labels there decide soonest"
-        if evidence.to_label
-        else ""
+    """Disagreements first, which decide soonest; a hold-out where there is one, or where they are used up."""
+    target, listed = evidence.target, f"results/gate/{evidence.target}/to_label.csv"
+    num_open = sum(not row.get("label") for row in evidence.to_label)
+    holdout = Step(
+        f"{_how_many(evidence, gate)}, drawn at random. Put each one into the folder of its class,"
+        f" data/{target}/holdout/<class>/, and run again:",
+        f"acclimate run --target {target}",
     )
+    if evidence.is_labelled or not num_open:
+        return (holdout,)
     return (
-        Step(f"{_how_many(evidence, gate)}{listed}."),
         Step(
-            f"Put each one into the folder of its class, data/{target}/holdout/<class>/, and run again:",
-            f"acclimate run --target {target}",
+            f"Label the first {min(num_open, gate.min_holdout):,} unlabelled of the {count(len(evidence.to_label), 'image')}"
+            f" of {listed}, on which the two models disagree, or more: write the class, or `unsure`, into its column"
+            " `label`, from the top and without a gap. They decide soonest. Then:",
+            f"acclimate label {target} {listed}",
         ),
+        Step(f"Or measure accuracy as well. {holdout.text}", holdout.command),
     )
 
 
 def _how_many(evidence: Evidence, gate: GateParams) -> str:
-    """How many labels to ask for; the detectable gain shrinks with the root of their number."""
-    num_labels = evidence.verdict["source_only"]["n"] if evidence.is_labelled else 0
+    """How many labels of a hold-out to ask for; the detectable gain shrinks with the root of their number."""
+    num_labels = evidence.verdict["source_only"]["n"]
     images, proof = f"images of {evidence.target}", evidence.verdict["evidence"]
     detectable = proof["smallest_detectable_gain"] if proof else None
     if num_labels >= gate.min_holdout and proof and detectable and 0 < proof["gain"] < detectable:
@@ -513,6 +546,7 @@ def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> di
         "reasons": verdict["reasons"],
         "warnings": [*verdict["warnings"], *evidence.validation["warnings"]],
         "is_labelled": evidence.is_labelled,
+        "sample": evidence.sample,
         "evaluated": verdict["source_only"]["n"],
         "class_names": evidence.trained["classes"],
         "selected": evidence.selected,
@@ -575,6 +609,8 @@ def result_table(evidence: Evidence) -> list[ResultRow]:
     columns = [verdict["source_only"], verdict["selected"], verdict["oracle"]]
     names = (evidence.baseline, evidence.selected, columns[2]["candidate"])
     rows = [ResultRow("Candidate", "", (names[0], names[1], names[2] or NO_LABELS))]
+    if evidence.sample:
+        return rows + _disagreement_rows(evidence)
     if not evidence.is_labelled:
         titles = ("Accuracy", "Labelled images, n", "Gain over source-only", "Interval of the gain",
                   "McNemar p", "Smallest detectable gain")  # fmt: skip
@@ -597,6 +633,25 @@ def result_table(evidence: Evidence) -> list[ResultRow]:
          points_only(proof["smallest_detectable_gain"]).removeprefix("+")),
     ]  # fmt: skip
     return rows + [ResultRow(title, hint, (NONE, value, "not judged")) for title, hint, value in judged]
+
+
+def _disagreement_rows(evidence: Evidence) -> list[ResultRow]:
+    """What labels of disagreements tell: the gain, and the accuracy of neither model."""
+    proof, sample = evidence.verdict["evidence"], evidence.sample or {}
+    told = [
+        ("Disagreements", "of the test split's images", f"{sample['total']:,} of {sample['images']:,}"),
+        ("Labelled disagreements, n", "drawn by content hash", f"{sample['labelled']:,}"),
+        ("Gain over source-only", "in percentage points of all images", points_only(proof["gain"])),
+        (f"{percent(proof['confidence'], 0)} interval of the gain", "bootstrap, points", _interval_ends(proof)),
+        ("Wrong to right / right to wrong", "images", f"{proof['better']:,} / {proof['worse']:,}"),
+        ("McNemar p", "one-sided, exact", _p_value(proof["mcnemar_p"])),
+        ("Smallest detectable gain", "points; by these labels, at 80 % power",
+         points_only(proof["smallest_detectable_gain"]).removeprefix("+")),
+    ]  # fmt: skip
+    return [
+        ResultRow("Accuracy", "", ("not measured", "not measured", "not measured")),
+        *(ResultRow(title, hint, (NONE, value, NONE)) for title, hint, value in told),
+    ]
 
 
 def champion_facts(evidence: Evidence, gate: GateParams) -> list[tuple[str, str]]:
@@ -954,6 +1009,7 @@ def digests(evidence: Evidence) -> list[tuple[str, str]]:
         ("Source images", judged.get("source")),
         (f"Images of {evidence.target}", judged.get("target")),
         ("Labels of the hold-out", verdict.get("labels_digest")),
+        ("Answers on disagreements", verdict.get("answers_digest")),
         (f"Checkpoint of {evidence.selected}", verdict.get("checkpoint_sha256")),
         ("Model file, model.onnx", export.get("model_sha256")),
     ]

@@ -8,6 +8,7 @@ Every path that dvc.yaml names is built here, once; a test compares the two. Dom
     data/<target>/holdout/<class>/...    optional, labelled; spent on the verdict, never trained on
     data/<target>/arrived/<batch>/...    unlabelled batches taken in by the arrival flow
     data/<domain>/refused.jsonl          what the importer could not copy, one {"path", "reason"} a line
+    answers/<target>.csv                 labels of disagreements, handed in with `acclimate label`; the gate alone reads them
     results/<stage>/<domain or target>/  what a stage leaves
     registry/<target>/                   versions, aliases, history
     landing/<target>/<batch>/            batches waiting to be taken in
@@ -49,6 +50,10 @@ class Workspace:
 
     def landing(self, target: str) -> Path:
         return self.root / "landing" / target
+
+    def answers(self, target: str) -> Path:
+        """The labels that people gave to the target's disagreements; like the champion it always exists."""
+        return self.root / "answers" / f"{target}.csv"
 
     def registry(self, target: str) -> Path:
         return self.root / "registry" / target

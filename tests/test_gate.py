@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from tasks import gate
+from tasks.answers import Answer, write_answers
 from tasks.config import GateParams, GateRules, ImagesParams, Params
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
@@ -463,12 +464,8 @@ def test_disagreements_to_label_come_in_the_order_of_hashes_with_both_answers(tm
         for i in range(120)
         if TRUTH[i] == 1
     ]
-    order = read_pool(workspace.stage("adapt", TARGET))
-    position = {image: k for k, image in enumerate(gate.read_outputs(order, "test")["mcc-0"].sha256_N)}
-    assert [(row["path"], row["sha256"]) for row in rows] == sorted(
-        expected, key=lambda pair: position[pair[1]]
-    )
-    assert {(row["source_only"], row["selected"]) for row in rows} == {("blue", "green")}
+    assert [(row["path"], row["sha256"]) for row in rows] == sorted(expected, key=lambda pair: pair[1])
+    assert {(row["source_only"], row["selected"], row["label"]) for row in rows} == {("blue", "green", "")}
 
 
 def test_awkward_names_survive_the_list_to_label(tmp_path):
@@ -546,6 +543,228 @@ def test_forgetting_the_source_is_a_warning_beside_the_verdict(tmp_path):
 
     assert verdict["verdict"] == "promote"
     assert any(w.startswith("mcc-0: source accuracy 0.667 is 0.333 below") for w in verdict["warnings"])
+
+
+# --- answers to the list -----------------------------------------------------------------------
+
+GREENS = sorted(hashlib.sha256(picture(1, i)).hexdigest() for i in range(1, 120, 3))
+"""The 40 test images on which source-only and mcc disagree, in the order of the list."""
+
+
+def answer(
+    workspace: Workspace, labels: dict[str, str], *, number: int = 1, selected: str = "mcc-0"
+) -> Workspace:
+    """Add a round of answers."""
+    given = [
+        Answer(number, image, label, sha("source_only-0"), sha(selected)) for image, label in labels.items()
+    ]
+    known = gate.read_answers(workspace.answers(TARGET), CLASSES)
+    write_answers(workspace.answers(TARGET), [*known, *given])
+    return workspace
+
+
+def test_answers_settle_a_provisional_verdict(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    assert judge(workspace, min_holdout=30)["verdict"] == "provisional"
+    said = dict.fromkeys(GREENS[:30], "green") | {GREENS[0]: "blue", GREENS[1]: "none", GREENS[2]: "unsure"}
+
+    verdict = judge(answer(workspace, said), min_holdout=30)
+
+    assert verdict["verdict"] == "promote"
+    evidence = verdict["evidence"]
+    assert evidence["kind"] == "disagreements"
+    assert evidence["disagreements"] == {"labelled": 30, "total": 40, "images": 120, "looks": 1}
+    assert (evidence["better"], evidence["worse"]) == (27, 1)
+    assert evidence["gain"] == pytest.approx(40 / 120 * 26 / 30, abs=1e-6)
+    assert evidence["interval"][0] < evidence["gain"] < evidence["interval"][1]
+    assert 0 < evidence["smallest_detectable_gain"] < 40 / 120
+    assert verdict["source_only"] == {"accuracy": None, "n": 0, "candidate": "source_only-0"}
+    assert verdict["selected"]["accuracy"] is verdict["oracle"]["accuracy"] is None
+    assert verdict["per_class"] == []
+    assert verdict["confusion"] is None
+    assert verdict["warnings"] == []
+    assert verdict["answers_digest"] == sha256_of_lines([f"{one} {label}" for one, label in said.items()])
+    rows = to_label(workspace)
+    assert [row["label"] for row in rows] == [said.get(image, "") for image in GREENS]
+
+
+def test_answers_reject_what_is_worse_and_hold_what_is_unproven(tmp_path):
+    worse = answer(lay_out(tmp_path / "a", World().without_labels()), dict.fromkeys(GREENS, "blue"))
+    unproven = answer(
+        lay_out(tmp_path / "b", World().without_labels()),
+        {image: "blue" if i % 2 else "green" for i, image in enumerate(GREENS)},
+    )
+
+    assert judge(worse)["verdict"] == "reject"
+    verdict = judge(unproven)
+    assert verdict["verdict"] == "hold"
+    assert verdict["evidence"]["gain"] == 0
+
+
+def test_all_disagreements_labelled_give_the_numbers_of_a_hold_out_of_all_images(tmp_path):
+    candidates = {"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 9))}
+    labelled = lay_out(tmp_path / "a", World(candidates))
+    unlabelled = lay_out(tmp_path / "b", World(candidates).without_labels())
+    truth = {
+        hashlib.sha256(picture(number, i)).hexdigest(): CLASSES[number] for i, number in enumerate(TRUTH)
+    }
+    judge(unlabelled)
+    asked = [row["sha256"] for row in to_label(unlabelled)]
+    answer(unlabelled, {image: truth[image] for image in asked})
+
+    by_all, by_few = judge(labelled)["evidence"], judge(unlabelled)["evidence"]
+
+    assert 30 < len(asked) < 60
+    for key in ("gain", "mcnemar_p", "mcnemar_p_worse", "better", "worse", "confidence"):
+        assert by_few[key] == by_all[key], key
+    assert by_few["interval"] == pytest.approx(by_all["interval"], abs=0.02)
+    assert by_few["smallest_detectable_gain"] == pytest.approx(by_all["smallest_detectable_gain"], abs=0.01)
+
+
+def test_a_gap_in_the_answers_ends_the_sample_and_is_named(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    given = {image: "green" for i, image in enumerate(GREENS) if i != 25}
+
+    verdict = judge(answer(workspace, given), min_holdout=30)
+
+    assert verdict["verdict"] == "hold"
+    assert verdict["evidence"]["disagreements"]["labelled"] == 25
+    path = to_label(workspace)[25]["path"]
+    assert verdict["warnings"] == [
+        f"14 answers are not used: line 27 of to_label.csv ({path}) has no label, and a sample that skips images is not"
+        " a fair one. Label it, with `unsure` if need be"
+    ]
+    answer(workspace, {GREENS[25]: "unsure"}, number=2)
+    assert judge(workspace, min_holdout=30)["verdict"] == "promote"
+
+
+def test_the_first_row_without_an_answer_leaves_the_verdict_provisional(tmp_path):
+    workspace = answer(lay_out(tmp_path, World().without_labels()), dict.fromkeys(GREENS[1:], "green"))
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "provisional"
+    assert verdict["evidence"] is verdict["answers_digest"] is None
+    assert verdict["warnings"][0].startswith("39 answers are not used: line 2 of to_label.csv")
+
+
+def test_rounds_large_enough_to_promote_are_looks_and_earlier_ones_are_not(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    answer(workspace, dict.fromkeys(GREENS[:10], "green"), number=1)  # too few to promote
+    answer(workspace, dict.fromkeys(GREENS[10:25], "green"), number=2)
+    assert judge(workspace, min_holdout=20)["evidence"]["disagreements"]["looks"] == 1
+    answer(workspace, dict.fromkeys(GREENS[26:30], "green"), number=3)  # after a gap: nothing new to judge
+    assert judge(workspace, min_holdout=20)["evidence"]["disagreements"]["looks"] == 1
+    answer(workspace, {GREENS[0]: "blue"}, number=4)  # a correction
+    before = judge(workspace, min_holdout=20)["evidence"]
+    answer(workspace, {GREENS[25]: "green"}, number=5)
+
+    verdict = judge(workspace, min_holdout=20)
+
+    assert before["disagreements"]["looks"] == 2
+    assert before["worse"] == 1
+    assert verdict["evidence"]["disagreements"] == {"labelled": 30, "total": 40, "images": 120, "looks": 3}
+    assert verdict["evidence"]["confidence"] == pytest.approx(1 - 0.05 / 3)
+    assert verdict["evidence"]["mcnemar_p"] == pytest.approx(3 * 31 / 2**30, rel=1e-4)
+    assert verdict["warnings"] == ["the labels came in 3 rounds and were judged after each: p counts 3 times"]
+
+
+def test_answers_outlive_the_models_and_count_only_as_a_fair_sample_of_the_new_disagreements(tmp_path):
+    """The next candidate disagrees with source-only on one image more, which nobody labelled."""
+    blues = sorted(hashlib.sha256(picture(0, i)).hexdigest() for i in range(0, 120, 3))
+    new = next(image for image in blues if image > GREENS[5])
+    where = sum(image < new for image in GREENS)
+    position = next(i for i in range(0, 120, 3) if hashlib.sha256(picture(0, i)).hexdigest() == new)
+    says = tuple(2 if i == position else number for i, number in enumerate(TRUTH))
+    world = World({"source_only-0": BASELINE, "mcc-0": Says(test=says)}).without_labels()
+    workspace = answer(lay_out(tmp_path, world), dict.fromkeys(GREENS, "green"), selected="mcc of last week")
+
+    verdict = judge(workspace, min_holdout=5)
+
+    assert verdict["evidence"]["disagreements"] == {"labelled": where, "total": 41, "images": 120, "looks": 1}
+    assert verdict["warnings"][0].startswith(
+        f"{40 - where} answers are not used: line {where + 2} of to_label.csv"
+    )
+    assert verdict["warnings"][1].startswith(
+        f"{where} of {where} answers were given when other checkpoints were compared; they count"
+    )
+
+
+def test_answers_on_images_that_are_no_disagreement_now_are_kept_and_not_used(tmp_path):
+    workspace = answer(
+        lay_out(tmp_path, World().without_labels()),
+        {hashlib.sha256(picture(0, 0)).hexdigest(): "blue", sha("gone"): "red"}
+        | dict.fromkeys(GREENS, "green"),
+    )
+
+    verdict = judge(workspace)
+
+    assert verdict["evidence"]["disagreements"]["labelled"] == 40
+    assert verdict["warnings"] == [
+        "2 answers are kept and not used: source-only and the selected candidate do not disagree on these images, or"
+        " they have left the test split"
+    ]
+
+
+def test_a_labelled_hold_out_decides_whatever_was_answered(tmp_path):
+    some = tuple(CLASSES[number] if i % 2 else None for i, number in enumerate(TRUTH))
+    without, answered = (
+        lay_out(tmp_path / "a", World(labels=some)),
+        lay_out(tmp_path / "b", World(labels=some)),
+    )
+    answer(answered, dict.fromkeys(GREENS, "blue"))
+
+    expected, verdict = judge(without), judge(answered)
+
+    warnings = verdict.pop("warnings")
+    assert warnings == ["the labelled hold-out decides: 40 answers to to_label.csv are kept and not used"]
+    assert expected.pop("warnings") == []
+    assert verdict == expected
+    assert verdict["evidence"]["kind"] == "hold-out"
+
+
+@pytest.mark.parametrize(("in_service", "word"), [("another", "hold"), ("source_only-0", "promote")])
+def test_a_champion_is_compared_by_answers_where_it_is_the_source_only_of_the_pair(
+    tmp_path, in_service, word
+):
+    workspace = lay_out(tmp_path, colour_world(TRUTH).without_labels())
+    put_in_service(workspace, checkpoint=in_service).unlink()  # it is not asked
+    answer(workspace, dict.fromkeys(GREENS, "green"))
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == word
+    assert verdict["champion"]["accuracy"] is None
+    assert verdict["champion"]["gain"] == (pytest.approx(1 / 3, abs=1e-6) if word == "promote" else None)
+    if word == "hold":
+        assert verdict["reasons"][0].startswith(
+            "gate.rules.max_loss_against_champion 0.02 cannot be tested: version 4"
+        )
+
+
+def test_answers_change_the_verdict_and_no_byte_of_the_selection(tmp_path):
+    silent, right, wrong = (lay_out(tmp_path / name, World().without_labels()) for name in "abc")
+    answer(right, dict.fromkeys(GREENS, "green"))
+    answer(wrong, dict.fromkeys(GREENS, "blue"))
+
+    words = [judge(workspace)["verdict"] for workspace in (silent, right, wrong)]
+
+    assert words == ["provisional", "promote", "reject"]
+    assert (
+        written(right)["selection.json"]
+        == written(wrong)["selection.json"]
+        == written(silent)["selection.json"]
+    )
+
+
+def test_a_damaged_file_of_answers_is_an_error_after_the_selection_is_on_disk(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    answer(workspace, {GREENS[0]: "purple"})
+
+    with pytest.raises(BadInput, match=r"answers.cam7\.csv, line 2: 'purple' is not a class of the models"):
+        judge(workspace)
+
+    assert sorted(path.name for path in workspace.stage("gate", TARGET).iterdir()) == ["selection.json"]
 
 
 # --- rule 1: no target label touches the selection -----------------------------------------------

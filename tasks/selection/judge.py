@@ -14,6 +14,16 @@ order of rules tested. The first of these that holds decides:
     9. otherwise                                        promote
 
 Comparing with source-only *and* with the champion needs no correction for two tests: both must pass.
+
+Labels are those of a hold-out drawn from all images or, where there is none, those of a sample of the
+disagreements (:mod:`tasks.selection.disagreements`). The rules are the same with these differences:
+
+    gate.min_holdout        counts labelled disagreements, for it is they that are resampled; fewer will do
+                            where all are labelled and the test split is that large
+    looks                   labels that come in several rounds are judged after each, so every p counts as
+                            many times as was looked, and the interval leaves as much less outside
+    rules that need more    a champion other than this source-only, min_accuracy and min_class_recall cannot
+                            be tested on disagreements; a configured rule that cannot be tested does not pass
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +31,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.config import GateParams
+from tasks.selection.disagreements import Drawn, detectable_from_disagreements, gain_from_disagreements
 from tasks.selection.paired import PairedCounts, mcnemar_p, smallest_detectable_gain
 
 Verdict = Literal["promote", "provisional", "hold", "reject"]
@@ -66,18 +77,45 @@ class Recall:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The selected candidate against another model on the labelled hold-out."""
+    """The selected candidate against another model on labelled images."""
 
     counts: PairedCounts
-    accuracy: float
-    """Of the selected candidate."""
+    accuracy: float | None
+    """Of the selected candidate; ``None`` where disagreements alone are labelled."""
     interval: tuple[float, float]
-    """Paired-bootstrap interval of its gain over the other model, at ``gate.confidence``."""
+    """Bootstrap interval of its gain over the other model, at :func:`interval_confidence`."""
+    drawn: Drawn | None = None
+    """What the labelled disagreements were drawn from; ``None`` for a hold-out."""
 
     @property
-    def other_accuracy(self) -> float:
+    def gain(self) -> float:
+        """Accuracy of the selected candidate minus that of the other model."""
+        return self.counts.gain if self.drawn is None else gain_from_disagreements(self.counts, self.drawn)
+
+    @property
+    def other_accuracy(self) -> float | None:
         """Of the other model."""
-        return self.accuracy - self.counts.gain
+        return None if self.accuracy is None else self.accuracy - self.gain
+
+    @property
+    def looks(self) -> int:
+        """How often labels were judged while they grew in number."""
+        return 1 if self.drawn is None else self.drawn.looks
+
+    @property
+    def p_better(self) -> float:
+        """Exact one-sided p that it is not better, times the looks."""
+        return min(1.0, self.looks * mcnemar_p(self.counts.better, self.counts.worse))
+
+    @property
+    def p_worse(self) -> float:
+        """Exact one-sided p that it is not worse, times the looks."""
+        return min(1.0, self.looks * mcnemar_p(self.counts.worse, self.counts.better))
+
+    @property
+    def where(self) -> str:
+        """What was labelled, in words."""
+        return "the hold-out" if self.drawn is None else "the labelled disagreements"
 
 
 @dataclass(frozen=True)
@@ -88,7 +126,7 @@ class Champion:
     is_selected: bool
     """It has the selected candidate's checkpoint."""
     evidence: Evidence | None
-    """The selected candidate against it; ``None`` without labels, or where they are the same."""
+    """The selected candidate against it; ``None`` without labels that tell them apart, or where they are the same."""
 
 
 @dataclass(frozen=True)
@@ -133,22 +171,22 @@ def judge(
     worse = _significantly_worse(evidence, params)
     if worse:
         return Judgement("reject", (f"{chosen.name} is worse than {chosen.source_only}: {worse}", summary))
-    if evidence.counts.n < params.min_holdout:
+    if not is_enough(evidence.counts.n, evidence.drawn, params):
         return Judgement("hold", (_too_few(evidence, params), summary))
     findings = [
         *_against_source_only(evidence, recalls, params),
-        *_against_champion(chosen, champion, params),
+        *_against_champion(champion, params),
     ]
     failed = tuple(finding.text for finding in findings if not finding.passed)
     if _is_far_behind(champion, params):
         return Judgement("reject", (*failed, summary))
-    if evidence.counts.gain <= 0:
-        return Judgement("hold", (f"no gain over {chosen.source_only} on the hold-out", *failed, summary))
+    if evidence.gain <= 0:
+        return Judgement("hold", (f"no gain over {chosen.source_only} on {evidence.where}", *failed, summary))
     if failed or not findings:
         untested = (
             () if findings else ("no rule of gate.rules could be tested: there is no model in service",)
         )
-        return Judgement("hold", (*untested, *failed, summary, power_note(evidence.counts, params)))
+        return Judgement("hold", (*untested, *failed, summary, power_note(evidence, params)))
     return Judgement("promote", (summary, *(finding.text for finding in findings)))
 
 
@@ -157,16 +195,41 @@ def level(params: GateParams) -> float:
     return (1 - params.confidence) / 2 if params.rules.max_p_value is None else params.rules.max_p_value
 
 
-def power_note(counts: PairedCounts, params: GateParams) -> str:
-    """What gain this hold-out can find, and what one four times as large could."""
-    larger = max(4 * counts.n, params.min_holdout)
-    now, then = (
-        smallest_detectable_gain(n, discordance=counts.discordance, alpha=level(params))
-        for n in (counts.n, larger)
-    )
+def interval_confidence(params: GateParams, *, looks: int) -> float:
+    """Confidence of the intervals after ``looks`` looks: ``gate.confidence``, what it leaves outside shared among them."""
+    return params.confidence if looks == 1 else 1 - (1 - params.confidence) / looks
+
+
+def is_enough(num_labels: int, drawn: Drawn | None, params: GateParams) -> bool:
+    """Whether so many labels may promote: ``gate.min_holdout``, or all disagreements of as large a test split."""
+    if num_labels >= params.min_holdout:
+        return True
+    return drawn is not None and num_labels == drawn.disagreements and drawn.images >= params.min_holdout
+
+
+def detectable_gain(evidence: Evidence, params: GateParams, *, n: int | None = None) -> float | None:
+    """The smallest gain that ``n`` labels (those there are) find with probability .8, ``None`` if none is."""
+    n = evidence.counts.n if n is None else n
+    discordance, alpha = evidence.counts.discordance, level(params) / evidence.looks
+    if evidence.drawn is None:
+        return smallest_detectable_gain(n, discordance=discordance, alpha=alpha)
+    return detectable_from_disagreements(n, rate=evidence.drawn.rate, discordance=discordance, alpha=alpha)
+
+
+def power_note(evidence: Evidence, params: GateParams) -> str:
+    """What gain these labels can find, and what four times as many could, if there are so many to label."""
+    n, drawn = evidence.counts.n, evidence.drawn
+    larger = max(4 * n, params.min_holdout)
+    larger = larger if drawn is None else min(larger, drawn.disagreements)
+    now = detectable_gain(evidence, params)
+    then = detectable_gain(evidence, params, n=larger) if larger > n else None
     found = "no gain at all" if now is None else f"gains of {now:.3f} or more"
-    note = f"{counts.n} labelled images find {found} four times in five"
+    note = f"{n} labelled {_things(evidence)} find {found} four times in five"
     return note if then is None else f"{note}; {larger} would find {then:.3f}"
+
+
+def _things(evidence: Evidence) -> str:
+    return "images" if evidence.drawn is None else "disagreements"
 
 
 def fallen_classes(recalls: Sequence[Recall], params: GateParams) -> list[str]:
@@ -217,43 +280,54 @@ def _label_free(chosen: Chosen) -> tuple[str, ...]:
 
 
 def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:
-    counts, (low, high) = evidence.counts, evidence.interval
+    counts, (low, high), drawn = evidence.counts, evidence.interval, evidence.drawn
+    confidence = interval_confidence(params, looks=evidence.looks)
+    gain = f"gain {evidence.gain:+.3f}, {100 * confidence:.4g}% interval {low:+.3f} to {high:+.3f}"
+    if drawn is None:
+        return (
+            f"{chosen.name} is right on {evidence.accuracy:.3f} and {chosen.source_only} on"
+            f" {evidence.other_accuracy:.3f} of {counts.n} labelled images: {gain}"
+            f" ({counts.better} became right, {counts.worse} wrong)"
+        )
     return (
-        f"{chosen.name} is right on {evidence.accuracy:.3f} and {chosen.source_only} on"
-        f" {evidence.other_accuracy:.3f} of {counts.n} labelled images: gain {counts.gain:+.3f},"
-        f" {params.confidence:.0%} interval {low:+.3f} to {high:+.3f}"
-        f" ({counts.better} became right, {counts.worse} wrong)"
+        f"{chosen.name} and {chosen.source_only} disagree on {drawn.disagreements} of {drawn.images} test images;"
+        f" of {counts.n} labelled ones {counts.better} became right, {counts.worse} wrong and {counts.tied} are wrong"
+        f" in both: {gain}"
     )
 
 
 def _significantly_worse(evidence: Evidence, params: GateParams) -> str | None:
     """How it is known to be worse than source-only, ``None`` if it is not."""
-    counts = evidence.counts
-    p = mcnemar_p(counts.worse, counts.better)
+    p = evidence.p_worse
     if p <= level(params):
-        return f"exact McNemar p {p:.2g} that it is not, at most {level(params):g}"
+        return f"exact McNemar p{_times(evidence)} {p:.2g} that it is not, at most {level(params):g}"
     # On a handful of images the bootstrap interval is too narrow to convict; the exact test is not.
-    if counts.n >= params.min_holdout and evidence.interval[1] < 0:
+    if is_enough(evidence.counts.n, evidence.drawn, params) and evidence.interval[1] < 0:
         return f"the interval of its gain ends at {evidence.interval[1]:+.3f}, below 0"
     return None
 
 
+def _times(evidence: Evidence) -> str:
+    return f" times {evidence.looks} looks" if evidence.looks > 1 else ""
+
+
 def _too_few(evidence: Evidence, params: GateParams) -> str:
+    n, drawn, all_would_do = evidence.counts.n, evidence.drawn, ""
+    if drawn and is_enough(drawn.disagreements, drawn, params) and drawn.disagreements < params.min_holdout:
+        all_would_do = f" and than the {drawn.disagreements} there are"
     return (
-        f"{evidence.counts.n} labelled images are fewer than gate.min_holdout {params.min_holdout}:"
-        f" {power_note(evidence.counts, params)}"
+        f"{n} labelled {_things(evidence)} are fewer than gate.min_holdout {params.min_holdout}{all_would_do}:"
+        f" {power_note(evidence, params)}"
     )
 
 
 def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: GateParams) -> list[_Finding]:
     """One finding a configured rule that looks at source-only or at the candidate alone."""
-    rules, counts = params.rules, evidence.counts
+    rules = params.rules
     findings = []
     if rules.max_p_value is not None:
-        p = mcnemar_p(counts.better, counts.worse)
-        findings.append(
-            _bound("exact McNemar p", p, "at most", p <= rules.max_p_value, "max_p_value", rules.max_p_value)
-        )
+        p, what = evidence.p_better, f"exact McNemar p{_times(evidence)}"
+        findings.append(_bound(what, p, "at most", p <= rules.max_p_value, "max_p_value", rules.max_p_value))
     if rules.min_gain is not None:
         low = evidence.interval[0]
         findings.append(
@@ -267,13 +341,27 @@ def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: 
             )
         )
     if rules.min_accuracy is not None:
-        passed = evidence.accuracy >= rules.min_accuracy
-        findings.append(
-            _bound("accuracy", evidence.accuracy, "at least", passed, "min_accuracy", rules.min_accuracy)
-        )
+        if evidence.accuracy is None:
+            findings.append(_untestable("min_accuracy", rules.min_accuracy))
+        else:
+            passed = evidence.accuracy >= rules.min_accuracy
+            findings.append(
+                _bound("accuracy", evidence.accuracy, "at least", passed, "min_accuracy", rules.min_accuracy)
+            )
     if rules.min_class_recall is not None:
-        findings.append(_class_floor(recalls, rules.min_class_recall))
+        findings.append(
+            _class_floor(recalls, rules.min_class_recall)
+            if evidence.drawn is None
+            else _untestable("min_class_recall", rules.min_class_recall)
+        )
     return findings
+
+
+def _untestable(rule: str, bound: float) -> _Finding:
+    return _Finding(
+        False,
+        f"gate.rules.{rule} {bound:g} cannot be tested on disagreements alone: it takes a labelled hold-out",
+    )
 
 
 def _bound(what: str, value: float, relation: str, passed: bool, rule: str, bound: float) -> _Finding:
@@ -301,17 +389,27 @@ def _class_floor(recalls: Sequence[Recall], floor: float) -> _Finding:
     )
 
 
-def _against_champion(chosen: Chosen, champion: Champion | None, params: GateParams) -> list[_Finding]:
+def _against_champion(champion: Champion | None, params: GateParams) -> list[_Finding]:
     allowed = params.rules.max_loss_against_champion
-    if allowed is None or champion is None or champion.evidence is None:
+    if allowed is None or champion is None:
         return []
-    low, counts = champion.evidence.interval[0], champion.evidence.counts
+    evidence = champion.evidence
+    if evidence is None:
+        return [
+            _Finding(
+                False,
+                f"gate.rules.max_loss_against_champion {allowed:g} cannot be tested: version {champion.version} in"
+                " service differs from source-only on other images than those labelled; it takes a labelled hold-out",
+            )
+        ]
+    low = evidence.interval[0]
     passed = low >= -allowed
+    right = "" if evidence.other_accuracy is None else f" ({evidence.other_accuracy:.3f})"
     return [
         _Finding(
             passed,
-            f"against version {champion.version} in service ({champion.evidence.other_accuracy:.3f}) the gain is"
-            f" {counts.gain:+.3f}, at worst {low:+.3f}: {'within' if passed else 'more than'}"
+            f"against version {champion.version} in service{right} the gain is"
+            f" {evidence.gain:+.3f}, at worst {low:+.3f}: {'within' if passed else 'more than'}"
             f" gate.rules.max_loss_against_champion {allowed:g}",
         )
     ]

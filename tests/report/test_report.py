@@ -155,7 +155,7 @@ def test_the_next_step_is_a_command_to_copy(pages, case, commands, never):
 def test_without_labels_the_next_step_says_what_to_label_and_where(pages):
     _, page, _ = pages[PROVISIONAL.target]
     steps = page.by_id["next"]
-    assert "Label at least 50 images of depot-north, beginning with the 87 images of" in steps
+    assert "Label the first 50 unlabelled of the 87 images of" in steps
     assert "results/gate/depot-north/to_label.csv" in steps
     assert "data/depot-north/holdout/<class>/" in steps
     assert len(page.tables["label-table"]) == 1 + 87

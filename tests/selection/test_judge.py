@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tasks.config import GateRules
+from tasks.selection.disagreements import Drawn
 from tasks.selection.judge import (
     Champion,
     Chosen,
@@ -244,7 +245,7 @@ def test_too_few_labels_say_what_more_would_do(gate_params):
 
 
 def test_a_hold_out_that_can_find_nothing_says_so(gate_params):
-    assert power_note(PairedCounts(2, 0, 1), gate_params(min_holdout=50)) == (
+    assert power_note(Evidence(PairedCounts(2, 0, 1), 0.8, (0, 0)), gate_params(min_holdout=50)) == (
         "3 labelled images find no gain at all four times in five; 50 would find 0.295"
     )
 
@@ -290,3 +291,94 @@ def test_nothing_is_promoted_without_a_gain_and_nothing_rejected_without_a_loss(
 
     assert verdict != "promote" or better > worse
     assert verdict != "reject" or better < worse
+
+
+# --- labels of disagreements -------------------------------------------------------------------
+
+
+def answers(better: int, worse: int, *, tied: int = 0, total: int = 120, looks: int = 1) -> Evidence:
+    """Of 400 test images, with the interval of the normal approximation."""
+    counts, drawn = PairedCounts(better, worse, tied), Drawn(total, 400, looks)
+    half = 1.96 * drawn.rate * math.sqrt((better + worse) / counts.n**2)
+    gain = drawn.rate * counts.gain
+    return Evidence(counts, None, (gain - half, gain + half), drawn)
+
+
+TESTABLE = GateRules(max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.02)
+UNTESTED = Champion(3, is_selected=False, evidence=None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "in_service", "rules", "verdict"),
+    [
+        pytest.param(answers(45, 15), None, TESTABLE, "promote", id="better"),
+        pytest.param(answers(15, 45), None, TESTABLE, "reject", id="worse"),
+        pytest.param(answers(33, 27), None, TESTABLE, "hold", id="better, not significantly"),
+        pytest.param(answers(0, 0, tied=60), None, TESTABLE, "hold", id="all wrong in both"),
+        pytest.param(answers(20, 2), None, TESTABLE, "hold", id="too few, all but two better"),
+        pytest.param(answers(2, 20), None, TESTABLE, "reject", id="too few, all but two worse"),
+        pytest.param(answers(40, 9), None, TESTABLE, "hold", id="one short of min_holdout"),
+        pytest.param(answers(20, 2, total=22), None, TESTABLE, "promote", id="few, but all there are"),
+        pytest.param(answers(45, 15), None, ALL_RULES, "hold", id="accuracy and recall are rules"),
+        pytest.param(answers(45, 15), UNTESTED, TESTABLE, "hold", id="another champion"),
+        pytest.param(
+            answers(45, 15), UNTESTED, GateRules(max_p_value=0.05), "promote", id="champion rule off"
+        ),
+        pytest.param(
+            answers(45, 15),
+            Champion(3, False, answers(45, 15)),
+            TESTABLE,
+            "promote",
+            id="source-only is champion",
+        ),
+        pytest.param(answers(45, 15), IN_SERVICE, TESTABLE, "hold", id="in service"),
+        pytest.param(answers(40, 25), None, GateRules(max_p_value=0.05), "promote", id="p .04"),
+        pytest.param(
+            answers(40, 25, looks=2), None, GateRules(max_p_value=0.05), "hold", id="p .04, second look"
+        ),
+        pytest.param(
+            answers(20, 40, looks=9), None, GateRules(max_p_value=0.05), "reject", id="interval below 0"
+        ),
+    ],
+)
+def test_labels_of_disagreements_settle_a_verdict_by_the_same_rules(
+    gate_params, labels, in_service, rules, verdict
+):
+    assert judge(MCC, labels, [], in_service, gate_params(rules)).verdict == verdict
+
+
+def test_a_verdict_on_disagreements_says_what_was_labelled_and_what_could_not_be_tested(gate_params):
+    good = judge(MCC, answers(45, 15, tied=3), [], None, gate_params(TESTABLE))
+    assert good.reasons[0].startswith(
+        "mcc-0 and source_only-0 disagree on 120 of 400 test images; of 63 labelled ones 45 became right, 15 wrong and"
+        " 3 are wrong in both: gain +0.143, 95% interval +0.0"
+    )
+    untested = judge(MCC, answers(45, 15), [], UNTESTED, gate_params(ALL_RULES)).reasons
+    assert untested[:3] == (
+        "gate.rules.min_accuracy 0.6 cannot be tested on disagreements alone: it takes a labelled hold-out",
+        "gate.rules.min_class_recall 0.5 cannot be tested on disagreements alone: it takes a labelled hold-out",
+        "gate.rules.max_loss_against_champion 0.02 cannot be tested: version 3 in service differs from source-only on"
+        " other images than those labelled; it takes a labelled hold-out",
+    )
+    again = judge(MCC, answers(40, 25, looks=2), [], None, gate_params(TESTABLE)).reasons
+    assert again[0] == "exact McNemar p times 2 looks 0.082 is not at most gate.rules.max_p_value 0.05"
+    assert any("97.5% interval" in reason for reason in again)
+    none = judge(MCC, answers(20, 25), [], None, gate_params(TESTABLE, min_holdout=40)).reasons
+    assert none[0] == "no gain over source_only-0 on the labelled disagreements"
+
+
+def test_too_few_answers_are_told_how_many_would_do(gate_params):
+    few = judge(MCC, answers(5, 1, total=30), [], None, gate_params(TESTABLE)).reasons[0]
+    some = judge(MCC, answers(5, 1, total=90), [], None, gate_params(TESTABLE)).reasons[0]
+
+    assert few.startswith(
+        "6 labelled disagreements are fewer than gate.min_holdout 50 and than the 30 there are:"
+    )
+    assert "; 30 would find 0.0" in few
+    assert some.startswith("6 labelled disagreements are fewer than gate.min_holdout 50: 6 labelled")
+
+
+def test_all_disagreements_of_a_test_split_smaller_than_the_least_hold_out_do_not_promote(gate_params):
+    small = Evidence(PairedCounts(12, 0, 0), None, (0.1, 0.5), Drawn(12, 40))
+
+    assert judge(MCC, small, [], None, gate_params(TESTABLE)).verdict == "hold"

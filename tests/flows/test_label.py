@@ -1,0 +1,424 @@
+"""`acclimate label`: what a person fills in is read whole or refused with every line named, kept, and judged."""
+
+import csv
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.answers import create_answers, keep_unsent, read_filled
+from flows.label import Taken, take_in_answers
+from flows.pipeline import dvc
+from tasks.answers import read_answers
+from tasks.errors import BadInput
+from tasks.files import read_json, write_text
+from tasks.workspace import Workspace
+from tests import test_gate as world
+from tests.test_gate import CLASSES, GREENS, TARGET, World, lay_out
+from tests.tiny import acclimate
+
+HEADER = ["path", "sha256", "source_only", "selected", "label"]
+Rows = list[dict[str, str]]
+Fill = Callable[[str, int], Rows]
+
+
+@pytest.fixture(scope="module")
+def provisional(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace whose gate has judged without labels: 40 greens that source-only calls blue."""
+    return judged(tmp_path_factory.mktemp("provisional") / "w", World().without_labels())
+
+
+@pytest.fixture
+def workspace(provisional: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of it, free to change."""
+    return Workspace(shutil.copytree(provisional.root, tmp_path / "w"))
+
+
+def judged(root: Path, what: World) -> Workspace:
+    place = lay_out(root, what)
+    for i, number in enumerate(what.champion_says):
+        path = place.data(TARGET) / what.names[i]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(world.picture(number, i))
+    world.judge(place)
+    return place
+
+
+def listed(workspace: Workspace) -> Rows:
+    return world.to_label(workspace)
+
+
+def filled(workspace: Workspace, label: str = "green", count: int = 40) -> Rows:
+    return [row | {"label": label if i < count else ""} for i, row in enumerate(listed(workspace))]
+
+
+def as_csv(rows: Rows, *, header: list[str] | None = None, delimiter: str = ",", end: str = "\n") -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, header or HEADER, delimiter=delimiter, lineterminator=end, extrasaction="ignore"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write(workspace: Workspace, content: str | bytes) -> Path:
+    path = workspace.root / "my answers.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def hand_in(workspace: Workspace, content: str | bytes) -> Taken:
+    path = write(workspace, content)
+    return take_in_answers(workspace, TARGET, path, read_filled(path))
+
+
+def labels(workspace: Workspace) -> list[tuple[int, str, str]]:
+    answers = read_answers(workspace.answers(TARGET), CLASSES)
+    return [(one.round, one.sha256, one.label) for one in answers]
+
+
+# --- what is taken in --------------------------------------------------------------------------
+
+
+def test_answers_are_kept_with_what_was_compared_and_settle_the_verdict(workspace: Workspace):
+    taken = hand_in(workspace, as_csv(filled(workspace)))
+
+    assert taken == Taken(new=40, corrected=0, unchanged=0)
+    answers = read_answers(workspace.answers(TARGET), CLASSES)
+    assert [one.sha256 for one in answers] == GREENS
+    assert {(one.round, one.label) for one in answers} == {(1, "green")}
+    assert {one.source_only_checkpoint for one in answers} == {world.sha("source_only-0")}
+    assert {one.selected_checkpoint for one in answers} == {world.sha("mcc-0")}
+    assert world.judge(workspace)["verdict"] == "promote"
+
+
+def test_labelling_again_adds_a_correction_counts_from_then_on_and_nothing_is_forgotten(workspace: Workspace):
+    hand_in(workspace, as_csv(filled(workspace, count=3)))
+    world.judge(workspace)
+    rows = listed(workspace)
+    assert [row["label"] for row in rows[:4]] == ["green", "green", "green", ""]
+    rows[1]["label"], rows[3]["label"] = "unsure", "red"
+
+    taken = hand_in(workspace, as_csv(rows))
+
+    assert taken == Taken(new=1, corrected=1, unchanged=2)
+    assert labels(workspace) == [
+        (1, GREENS[0], "green"),
+        (1, GREENS[1], "green"),
+        (1, GREENS[2], "green"),
+        (2, GREENS[3], "red"),
+        (2, GREENS[1], "unsure"),
+    ]
+    world.judge(workspace)
+    assert [row["label"] for row in listed(workspace)[:4]] == ["green", "unsure", "green", "red"]
+
+
+def test_the_same_file_again_changes_no_byte(workspace: Workspace):
+    content = as_csv(filled(workspace))
+    hand_in(workspace, content)
+    before = workspace.answers(TARGET).read_bytes()
+
+    assert hand_in(workspace, content) == Taken(new=0, corrected=0, unchanged=40)
+    assert workspace.answers(TARGET).read_bytes() == before
+
+
+def test_what_spreadsheets_make_of_the_list_is_read_as_well(workspace: Workspace):
+    rows = filled(workspace, count=5)
+    expected = read_filled(write(workspace, as_csv(rows)))
+    assert [row.line for row in expected] == [2, 3, 4, 5, 6]
+    variants = {
+        "semicolons, carriage returns and a byte-order mark": b"\xef\xbb\xbf"
+        + as_csv(rows, delimiter=";", end="\r\n").encode(),
+        "tabs in UTF-16": as_csv(rows, delimiter="\t").encode("utf-16"),
+        "columns in another order and two more": as_csv(
+            [row | {"notes": "seen", "": ""} for row in rows],
+            header=["label", "selected", "notes", "source_only", "sha256", "path", ""],
+        ).encode(),
+        "a header in capitals, empty lines": as_csv(rows)
+        .replace("label", " Label ", 1)
+        .replace("\n", "\n\n", 3)
+        .encode(),
+        "no comma after the last cell": "\n".join(
+            line.rstrip(",") for line in as_csv(rows).splitlines()
+        ).encode(),
+        "old line ends": as_csv(rows, end="\r").encode(),
+    }
+    for name, content in variants.items():
+        read = read_filled(write(workspace, content))
+        assert [(row.sha256, row.label, row.path) for row in read] == [
+            (row.sha256, row.label, row.path) for row in expected
+        ], name
+
+
+def test_rows_in_another_order_are_the_same_answers(workspace: Workspace):
+    hand_in(workspace, as_csv(sorted(filled(workspace), key=lambda row: row["path"])))
+
+    assert world.judge(workspace)["evidence"]["disagreements"]["labelled"] == 40
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+def changed(workspace: Workspace, line: int, **cells: str) -> str:
+    rows = filled(workspace)
+    rows[line - 2] |= cells
+    return as_csv(rows)
+
+
+REFUSALS = {
+    "an unknown class": (
+        lambda w: changed(w, 5, label="Green"),
+        r"line 5: 'Green' is not a class\nThe classes are blue, green, red; write `none` for",
+    ),
+    "an unknown image": (
+        lambda w: changed(w, 3, sha256="ab" * 32),
+        r"line 3: no image of the test split has sha256 'abab.*' \(images/frame \d+\.png\)",
+    ),
+    "a column that was sorted alone": (
+        lambda w: changed(w, 4, path=listed(w)[0]["path"]),
+        r"line 4: sha256 [0-9a-f]{12}\.\.\. is that of images/frame \d+\.png, not of images/frame \d+\.png: was one",
+    ),
+    "a row twice": (
+        lambda w: as_csv([*filled(w), filled(w)[6]]),
+        r"line 42 is about the same image as line 8: images/frame",
+    ),
+    "another header": (
+        lambda w: as_csv(filled(w)).replace("label", "class", 1),
+        r"line 1: expected the columns path, sha256, source_only, selected, label, each once; got path, .*, class\.",
+    ),
+    "a column twice": (
+        lambda w: as_csv(filled(w), header=[*HEADER, "label"]),
+        r"line 1: expected the columns .* each once; got",
+    ),
+    "a label with a bare comma": (
+        lambda w: as_csv(filled(w)).replace(",green\n", ",green, I think\n", 1).replace(",blue,green, I", ",blue,green,green, I"),
+        r"line 2 has more cells than the header: put text that holds a comma in quotes",
+    ),
+    "no label at all": (lambda w: as_csv(listed(w)), r"no row has a label\. Write the class of each image into"),
+    "an empty file": (lambda w: b" \n", r"my answers\.csv is empty\. Expected a filled-in copy"),
+    "a spreadsheet": (lambda w: b"PK\x03\x04\x00\x00", r"line 1: not text but a binary file\. Save it as CSV"),
+    "another encoding": (
+        lambda w: as_csv(filled(w)).replace("green", "grün").encode("latin-1"),
+        r"line 2: not text in UTF-8\. Save it as CSV",
+    ),
+    "an open quote": (lambda w: as_csv(filled(w)).replace("images", '"images', 1), r"line 2: not CSV \("),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_file_that_cannot_be_taken_in_is_refused_whole_with_its_line(workspace: Workspace, name: str):
+    make, message = REFUSALS[name]
+    before = labels(workspace)
+
+    with pytest.raises(BadInput, match=message) as caught:
+        hand_in(workspace, make(workspace))
+
+    assert "my answers.csv" in str(caught.value)
+    assert labels(workspace) == before == []
+
+
+def test_many_faults_are_told_at_once_and_the_rest_counted(workspace: Workspace):
+    with pytest.raises(BadInput) as caught:
+        hand_in(workspace, as_csv(filled(workspace, label="purple")))
+
+    assert str(caught.value).count("'purple' is not a class") == 10
+    assert "and 30 more" in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["changed", "gone"])
+def test_an_image_that_changed_since_the_list_was_written_is_refused(workspace: Workspace, what: str):
+    path = workspace.data(TARGET) / listed(workspace)[6]["path"]
+    path.unlink() if what == "gone" else path.write_bytes(world.picture(0, 119))
+
+    with pytest.raises(BadInput, match=rf"line 8: .*{path.name} changed since the list was written"):
+        hand_in(workspace, as_csv(filled(workspace)))
+    assert (
+        hand_in(workspace, as_csv(filled(workspace, count=6))).new == 6
+    )  # what was not labelled is not asked
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(BadInput, match=r"cannot be read: .* Expected a filled-in copy of to_label\.csv"):
+            read_filled(path)
+
+
+def another_selection(workspace: Workspace, root: Path, says: tuple[int, ...]) -> Workspace:
+    """A workspace over the same images in which a candidate that says something else was selected."""
+    candidates = {"source_only-0": world.BASELINE, "mcc-0": world.Says(test=says)}
+    return judged(root, World(candidates).without_labels())
+
+
+def test_a_list_of_another_selection_is_refused_where_nothing_of_it_is_of_use(
+    workspace: Workspace, tmp_path: Path
+):
+    reds = tuple(
+        0 if number < 2 else 1 for number in world.TRUTH
+    )  # greens are blue as before, reds are green
+    now = another_selection(workspace, tmp_path / "now", reds)
+
+    with pytest.raises(
+        BadInput,
+        match=r"my answers\.csv, line 2: the list was written for another selection; .* on none of its 40 labelled",
+    ):
+        hand_in(now, as_csv(filled(workspace)))
+
+
+def test_a_list_of_another_selection_is_kept_with_a_warning_where_some_of_it_is(
+    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    where = world.to_label(workspace)[2]["path"]
+    agreeing = int(where[-7:-4])
+    says = tuple(0 if i == agreeing else number for i, number in enumerate(world.TRUTH))
+    now = another_selection(workspace, tmp_path / "now", says)
+
+    with caplog.at_level(logging.WARNING):
+        taken = hand_in(now, as_csv(filled(workspace)))
+
+    assert taken.new == 40
+    assert "my answers.csv, line 4: 1 of 40 rows were written for another selection" in caplog.text
+    verdict = world.judge(now)
+    assert verdict["evidence"]["disagreements"] == {"labelled": 39, "total": 39, "images": 120, "looks": 1}
+
+
+def test_candidates_that_changed_since_the_selection_ask_for_a_run(workspace: Workspace):
+    recorded = workspace.stage("adapt", TARGET) / "candidates.json"
+    write_text(recorded, recorded.read_text().replace(world.sha("mcc-0"), world.sha("mcc-0 anew")))
+
+    with pytest.raises(
+        BadInput, match=r"the candidates of cam7 have changed since mcc-0 was selected\. Run `acclimate run"
+    ):
+        hand_in(workspace, as_csv(filled(workspace)))
+
+
+def test_answers_about_hold_out_images_are_left_out_with_a_warning(
+    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    first = int(listed(workspace)[0]["path"][-7:-4])
+    some = tuple("green" if i == first else None for i in range(120))
+    now = judged(tmp_path / "now", World(labels=some))
+
+    with caplog.at_level(logging.WARNING):
+        taken = hand_in(now, as_csv(filled(workspace)))
+
+    assert taken.new == 39
+    assert "1 rows, from line 2 on, are about images of the labelled hold-out" in caplog.text
+    assert GREENS[0] not in {image for _, image, _ in labels(now)}
+
+
+# --- nothing is lost ---------------------------------------------------------------------------
+
+
+def test_a_list_filled_in_place_and_not_handed_in_is_copied_aside_once(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+):
+    create_answers(workspace, TARGET)
+    path = workspace.stage("gate", TARGET) / "to_label.csv"
+    unsent = workspace.root / "answers" / "unsent"
+    keep_unsent(workspace, TARGET)
+    assert not unsent.exists()
+    path.write_text(as_csv(filled(workspace, label=" Unsure")))
+    content = path.read_bytes()
+
+    with caplog.at_level(logging.WARNING):
+        keep_unsent(workspace, TARGET)
+        keep_unsent(workspace, TARGET)
+
+    (copy,) = unsent.iterdir()
+    assert copy.read_bytes() == content
+    assert caplog.text.count("was changed and not handed in") == 1
+    assert f"acclimate label cam7 {copy}" in caplog.text
+    take_in_answers(workspace, TARGET, copy, read_filled(copy))
+    copy.unlink()
+    keep_unsent(workspace, TARGET)
+    assert list(unsent.iterdir()) == []
+
+
+def test_a_list_that_was_spoilt_in_place_is_copied_aside(workspace: Workspace):
+    path = workspace.stage("gate", TARGET) / "to_label.csv"
+    path.write_text("my notes")
+
+    keep_unsent(workspace, TARGET)
+
+    assert [copy.read_text() for copy in (workspace.root / "answers" / "unsent").iterdir()] == ["my notes"]
+
+
+def test_making_the_file_of_answers_leaves_the_answers_there_are(workspace: Workspace):
+    create_answers(workspace, TARGET)
+    assert labels(workspace) == []
+    hand_in(workspace, as_csv(filled(workspace)))
+    create_answers(workspace, TARGET)
+
+    assert len(labels(workspace)) == 40
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_answers_that_cannot_be_written_leave_the_old_ones(workspace: Workspace):
+    hand_in(workspace, as_csv(filled(workspace, count=2)))
+    folder = workspace.answers(TARGET).parent
+    folder.chmod(0o500)
+    with pytest.raises(Exception, match="cannot write"):
+        hand_in(workspace, as_csv(filled(workspace)))
+    folder.chmod(0o700)
+
+    assert len(labels(workspace)) == 2
+
+
+# --- the whole way -----------------------------------------------------------------------------
+
+
+def test_answers_reach_nothing_but_the_gate():
+    from tests.test_architecture import PIPELINE
+
+    readers = {
+        stage for stage, definition in PIPELINE.items() if "answers/${item.target}.csv" in definition["deps"]
+    }
+    importers = {stage for stage, definition in PIPELINE.items() if "tasks/answers.py" in definition["deps"]}
+
+    assert readers == importers == {"gate"}
+
+
+def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(workspace_copy: Workspace):
+    """From a provisional verdict to a proven one: only the gate and what reads it run again."""
+    name = "new-camera"
+    shutil.rmtree(workspace_copy.data(name) / "holdout")
+    content = yaml.safe_load(workspace_copy.params.read_text())
+    content["gate"]["min_holdout"] = 10
+    content["adapt"]["adabn"] = False  # with the target's statistics this pair's source-only is not beaten
+    write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
+    run = json.loads(acclimate("run", "--no-prefect", "-w", workspace_copy.root, "--json").stdout)
+    assert run["targets"][name]["verdict"]["verdict"] == "provisional"
+    listed = workspace_copy.stage("gate", name) / "to_label.csv"
+    selection = (workspace_copy.stage("gate", name) / "selection.json").read_bytes()
+    rows = list(csv.DictReader(io.StringIO(listed.read_text())))
+    assert len(rows) >= 5
+    listed.write_text(as_csv([row | {"label": row["selected"]} for row in rows], delimiter=";"))
+
+    done = json.loads(acclimate("label", name, listed, "-w", workspace_copy.root, "--json").stdout)
+
+    ran = {stage["name"] for stage in done["stages"] if stage["status"] != "unchanged"}
+    assert ran == {"gate", "report"}
+    row = done["targets"][name]
+    assert row["verdict"]["verdict"] == "promote"
+    assert row["evidence"]["kind"] == "disagreements"
+    assert row["evidence"]["better"] == len(rows)
+    assert (workspace_copy.stage("gate", name) / "selection.json").read_bytes() == selection
+    assert len(workspace_copy.answers(name).read_text().splitlines()) == len(rows) + 1
+    assert not (workspace_copy.root / "answers" / "unsent").exists()
+    lock = workspace_copy.dvc_lock.read_text()
+    assert f"answers/{name}.csv" in lock
+    dvc(workspace_copy, "repro")
+    assert workspace_copy.dvc_lock.read_text() == lock
+    assert json.loads(dvc(workspace_copy, "status", "--json")) == {}
+    assert read_json(workspace_copy.stage("gate", name) / "verdict.json")["verdict"] == "promote"
+
+    refused = acclimate("label", name, workspace_copy.params, "-w", workspace_copy.root, check=False)
+    assert refused.returncode == 2
+    assert "params.yaml, line 1: expected the columns path" in refused.stderr
