@@ -46,7 +46,7 @@ def unlike_any_class(target_NC: np.ndarray, source_NC: np.ndarray) -> list[str]:
         f"{share:.0%} of the target's select images look like no class: their highest probability is below"
         f" {threshold:.2f}, as of {UNSURE_PERCENTILE}% of the source's validation images (more than"
         f" {MAX_UNSURE_SHARE:.0%} is reported). Look through the target for things of none of the classes, and take"
-        " them out or add a class to the source"
+        " them out or add a class to the source; if there are none, the difference of the domains is not bridged"
     ]
 
 
