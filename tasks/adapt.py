@@ -36,6 +36,9 @@ from tasks.losses.terms import build_terms
 from tasks.models.alignment import Maps, fold, linear_coral, subspace_alignment
 from tasks.models.classifier import Classifier, load_checkpoint, predict, save_checkpoint
 from tasks.provenance import code_digest
+from tasks.selection.choose import PREFERRED_PRESET, Scored, choose
+from tasks.selection.pool import SOURCE_ONLY, Pool, candidate_of, read_outputs
+from tasks.selection.scores import selection_scores
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -89,12 +92,17 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         [sha256_of_file(inputs.start), code_digest("tasks.adapt")],
     )
     seen = cache(partial(_aligned, inputs))
-    candidates = []
-    for plan in plans(params, inputs.target.route):
+
+    def finish(plan: Plan) -> dict[str, Any]:
         finished = scratch / inputs_key / plan.name
         if not (finished / "candidate.json").exists():
             _train_candidate(finished, plan, inputs=inputs, seen=seen(plan.preset))
-        candidates.append(_publish_candidate(finished, folder / plan.name))
+        return _publish_candidate(finished, folder / plan.name)
+
+    candidates = [finish(plan) for plan in shallow_plans(params)]
+    if inputs.target.route == "deeper" and not source_free:
+        pool = Pool(folder, tuple(inputs.classes), tuple(candidate_of(row) for row in candidates))
+        candidates += [finish(plan) for plan in deeper_plans(params, pool)]
     write_json(
         folder / "candidates.json",
         {
@@ -115,13 +123,49 @@ def is_source_free(params: Params) -> bool:
     return bool(adapted) and all(params.adapt.presets[name].source_free for name in adapted)
 
 
-def plans(params: Params, route: str) -> list[Plan]:
-    """The candidates to train, source-only of each depth before the others."""
-    shallow = [Plan(preset, seed, False) for preset in params.adapt.pool for seed in params.adapt.seeds]
-    if route != "deeper" or is_source_free(params) or not params.adapt.deeper.candidates:
-        return shallow
-    presets = dict.fromkeys(["source_only", *params.adapt.deeper.candidates])
-    return shallow + [Plan(preset, seed, True) for preset in presets for seed in params.adapt.seeds]
+def shallow_plans(params: Params) -> list[Plan]:
+    """The candidates to train on what is read first: frozen features, or pixels; source-only before the others."""
+    return [Plan(preset, seed, False) for preset in params.adapt.pool for seed in params.adapt.seeds]
+
+
+def deeper_plans(params: Params, shallow: Pool) -> list[Plan]:
+    """The candidates of route deeper, source-only first; none where params.yaml names none.
+
+    Args:
+        params: Under ``deeper.candidates: auto`` the preset of ``shallow`` that is chosen without labels is
+            trained again, or ``mcc`` where source-only is: deeper layers may do what the head could not.
+        shallow: What is finished on frozen features.
+    """
+    presets = params.adapt.deeper.candidates
+    if presets == "auto":
+        able = [
+            candidate
+            for candidate in shallow.candidates
+            if not (
+                params.adapt.presets[candidate.preset].source_free
+                or params.adapt.presets[candidate.preset].align
+            )
+        ]
+        first = _put_first(replace(shallow, candidates=tuple(able)), seed=params.finetune.seed)
+        presets = [PREFERRED_PRESET if first == SOURCE_ONLY else first]
+        log.info("adapt: %s goes deeper", presets[0])
+    names = dict.fromkeys([SOURCE_ONLY, *presets]) if presets else ()
+    return [Plan(preset, seed, True) for preset in names for seed in params.adapt.seeds]
+
+
+def _put_first(pool: Pool, *, seed: int) -> str:
+    """The preset that selection would choose if there were no vetoes; they come with the gate."""
+    outputs = read_outputs(pool, "select")
+    if not outputs:
+        return SOURCE_ONLY
+    ensemble_MNC = np.stack([one.probabilities_NC for one in outputs.values()])
+    scored = [
+        Scored(candidate, selection_scores(one.probabilities_NC, one.features_ND, ensemble_MNC, seed=seed))
+        for candidate in pool.candidates
+        if (one := outputs.get(candidate.name))
+    ]
+    chosen = choose(scored).name
+    return next(candidate.preset for candidate in pool.candidates if candidate.name == chosen)
 
 
 def _check_route(params: Params, target: Features) -> None:
@@ -277,7 +321,7 @@ def _recipe(params: Params, plan: Plan, *, route: str) -> Recipe:
         # Live statistics of a few dozen images in pretrained blocks cost twenty points where it was measured.
         batch_norm="frozen" if plan.deeper else finetune.batch_norm,
         augment=finetune.augment,
-        steps=adapt.steps,
+        steps=adapt.deeper.steps if plan.deeper else adapt.steps,
         batch_size=adapt.batch_size,
         learning_rate=adapt.learning_rate,
         backbone_learning_rate_ratio=ratio,

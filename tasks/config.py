@@ -318,10 +318,18 @@ AUTO_CANDIDATES = (
 class DeeperParams(Section):
     """Candidates that are trained once more on route deeper, beside those on frozen features."""
 
-    candidates: tuple[str, ...]
-    """Presets; source_only is trained with them, as their baseline."""
+    candidates: Literal["auto"] | tuple[str, ...]
+    """Presets, trained with a source_only of that depth as their baseline; ``auto``: the one that label-free scores
+    put first among those on frozen features."""
+    steps: Count
+    """As ``adapt.steps``, of route deeper."""
     backbone_learning_rate_ratio: NonNegative
     """The trained blocks' learning rate as a share of the head's."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The presets that are named; none under ``auto``."""
+        return () if self.candidates == "auto" else self.candidates
 
 
 class AdaptParams(Section):
@@ -367,7 +375,7 @@ class AdaptParams(Section):
 
     @model_validator(mode="after")
     def _candidates_are_presets(self) -> "AdaptParams":
-        for field, names in (("candidates", self.pool), ("deeper.candidates", self.deeper.candidates)):
+        for field, names in (("candidates", self.pool), ("deeper.candidates", self.deeper.named)):
             unknown = [name for name in names if name not in self.presets]
             if unknown:
                 raise ValueError(f"{field} {unknown} are not among the presets {sorted(self.presets)}")
@@ -378,12 +386,12 @@ class AdaptParams(Section):
         baseline = self.presets["source_only"]
         if baseline.losses or baseline.views or baseline.align:
             raise ValueError("the preset source_only must be empty: it is the baseline without a target loss")
-        source_free = [name for name in self.deeper.candidates if self.presets[name].source_free]
+        source_free = [name for name in self.deeper.named if self.presets[name].source_free]
         if source_free:
             raise ValueError(
                 f"deeper.candidates {source_free} are source_free, which route deeper cannot train"
             )
-        aligned = [name for name in self.deeper.candidates if self.presets[name].align]
+        aligned = [name for name in self.deeper.named if self.presets[name].align]
         if aligned:
             raise ValueError(
                 f"deeper.candidates {aligned} align frozen features, which route deeper trains: name them in candidates"
@@ -583,7 +591,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _views_are_kept(self) -> "Params":
-        for name in self.adapt.pool:
+        for name in (*self.adapt.pool, *self.adapt.deeper.named):
             missing = [view for view in self.adapt.presets[name].views if view not in self.features.views]
             if missing:
                 raise ValueError(

@@ -8,7 +8,7 @@ Shape suffixes: N = images of a split, C = classes, D = bottleneck width.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -74,19 +74,21 @@ def read_pool(folder: Path) -> Pool:
         BadInput: candidates.json is missing.
     """
     recorded = read_json(folder / "candidates.json")
-    candidates = tuple(
-        Candidate(
-            name=row["name"],
-            preset=row["preset"],
-            seed=row["seed"],
-            checkpoint_sha256=row["checkpoint_sha256"],
-            trained=row["status"] == "trained",
-            route=row["route"],
-            warnings=tuple(row["warnings"]),
-        )
-        for row in recorded["candidates"]
-    )
+    candidates = tuple(candidate_of(row) for row in recorded["candidates"])
     return Pool(folder, tuple(recorded["classes"]), candidates)
+
+
+def candidate_of(row: Mapping[str, Any]) -> Candidate:
+    """The candidate that a line of candidates.json describes."""
+    return Candidate(
+        name=row["name"],
+        preset=row["preset"],
+        seed=row["seed"],
+        checkpoint_sha256=row["checkpoint_sha256"],
+        trained=row["status"] == "trained",
+        route=row["route"],
+        warnings=tuple(row["warnings"]),
+    )
 
 
 def read_outputs(pool: Pool, split: Split) -> Mapping[str, Outputs]:

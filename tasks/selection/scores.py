@@ -22,6 +22,26 @@ the target is said not to have must not put every prediction infinitely far away
 RESTARTS = 3
 """Of k-means; the best is kept."""
 
+DECIMALS = 6
+"""Of the scores: they are ranked as they are written, so that selection.json replays its own decision."""
+
+
+def selection_scores(
+    probabilities_NC: np.ndarray,
+    features_ND: np.ndarray,
+    ensemble_MNC: np.ndarray,
+    *,
+    prior_C: np.ndarray | None = None,
+    seed: int,
+) -> dict[str, float]:
+    """The three scores of one candidate by the names in ``SCORES``; arguments as of the three functions."""
+    scores = {
+        "v_measure": v_measure(probabilities_NC, features_ND, seed=seed),
+        "infomax": infomax(probabilities_NC, prior_C),
+        "ensemble_agreement": ensemble_agreement(probabilities_NC, ensemble_MNC),
+    }
+    return {name: round(value, DECIMALS) for name, value in scores.items()}
+
 
 def v_measure(probabilities_NC: np.ndarray, features_ND: np.ndarray, *, seed: int) -> float:
     """V-measure between the predicted classes and k-means clusters of the features, in ``[0, 1]``.

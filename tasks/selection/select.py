@@ -16,11 +16,8 @@ from tasks.selection.concerns import missing_classes, rewritten, unlike_any_clas
 from tasks.selection.diagnostics import diagnose
 from tasks.selection.label_shift import TargetPrior, estimate, given_prior
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, source_only_of
-from tasks.selection.scores import accuracy, ensemble_agreement, infomax, v_measure
+from tasks.selection.scores import DECIMALS, accuracy, selection_scores
 from tasks.selection.vetoes import broken, collapsed
-
-DECIMALS = 6
-"""Of the scores and diagnostics: scores are ranked as they are written, so that selection.json replays its own decision."""
 
 
 @dataclass(frozen=True)
@@ -177,11 +174,9 @@ def _score(
     ensemble_MNC = np.stack([outputs.probabilities_NC for outputs in running])
 
     def scores(outputs: Outputs) -> dict[str, float]:
-        return {
-            "v_measure": round(v_measure(outputs.probabilities_NC, outputs.features_ND, seed=seed), DECIMALS),
-            "infomax": round(infomax(outputs.probabilities_NC, prior_C), DECIMALS),
-            "ensemble_agreement": round(ensemble_agreement(outputs.probabilities_NC, ensemble_MNC), DECIMALS),
-        }
+        return selection_scores(
+            outputs.probabilities_NC, outputs.features_ND, ensemble_MNC, prior_C=prior_C, seed=seed
+        )
 
     return [
         Scored(
