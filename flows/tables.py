@@ -98,7 +98,7 @@ def audit_tables(result: dict[str, Any]) -> str:
         "",
         markdown([_promise(row) for row in result["promises"]]),
         "",
-        markdown([_confusion(row) for row in result["confusion"]]),
+        markdown([_confusion(row) for row in result["confusion"] if row["trials"]]),
         "",
         markdown([_kind(row) for row in result["kinds"]]),
     ]
@@ -112,10 +112,10 @@ def audit_tables(result: dict[str, Any]) -> str:
 
 def _promise(row: dict[str, Any]) -> dict[str, str]:
     return _setting(row) | {
-        "worse by > 2 points, let through": _of(row["worse"]),
-        "by all test images": _of(row["worse_by_all"]),
-        "better by >= 5 points, let through": _of(row["clearly_better"]),
-        "by all test images ": _of(row["clearly_better_by_all"]),
+        "worse by > 2 points: let through": _of(row["worse"]),
+        "worse by all test images": _of(row["worse_by_all"]),
+        "better by >= 5 points: let through": _of(row["clearly_better"]),
+        "better by all test images": _of(row["clearly_better_by_all"]),
     }
 
 
@@ -137,9 +137,9 @@ def _kind(row: dict[str, Any]) -> dict[str, str]:
         "mean true gain, points": f"{100 * row['mean_gain']:+.1f}",
         "truly worse": str(row["truly_worse"]),
         "promoted with labels": _of(row["with_labels"]),
-        "of the worse": _of(row["with_labels"]["worse"]),
+        "worse ones promoted": _of(row["with_labels"]["worse"]),
         "provisional without": _of(row["without_labels"]),
-        "of the worse ": _of(row["without_labels"]["worse"]),
+        "worse ones provisional": _of(row["without_labels"]["worse"]),
     }
 
 
@@ -149,5 +149,5 @@ def _setting(row: dict[str, Any]) -> dict[str, str]:
 
 def _of(count: dict[str, Any]) -> str:
     if not count["of"]:
-        return "none of 0"
+        return "-"
     return f"{count['let_through']} of {count['of']} ({100 * count['let_through'] / count['of']:.1f} %)"
