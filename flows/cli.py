@@ -258,6 +258,24 @@ def emit(
     print(emit_batch(workspace, target, folder, api=api))
 
 
+@app.command("gate-audit")
+def gate_audit(
+    workspaces: Annotated[list[Path], typer.Argument(help="Finished workspaces whose targets are labelled.")],
+    holdout: Annotated[int, typer.Option(min=1, help="Labelled images of each drawn hold-out.")] = 200,
+    draws: Annotated[int, typer.Option(min=1, help="Hold-outs drawn a target.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the draws.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Measure how often the gate is wrong: replay it over recorded and deliberately bad candidates."""
+    from flows.gate_audit import audit
+    from flows.tables import audit_tables
+    from tasks.audit import Draws
+
+    _log_to_stderr()
+    result = audit(workspaces, Draws(holdout, draws, seed))
+    print(_as_json(result) if json else audit_tables(result))
+
+
 def _workspace(root: Path) -> Any:
     from tasks.workspace import Workspace
 
@@ -268,13 +286,17 @@ def _print_result(result: dict[str, Any], *, json: bool) -> None:
     from flows.tables import result_table, stage_table
 
     if json:
-        import json as json_module
-
-        print(json_module.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        print(_as_json(result))
         return
     print(stage_table(result))
     print()
     print(result_table(result))
+
+
+def _as_json(result: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _print_lines(rows: list[dict[str, Any]], *, json: bool) -> None:

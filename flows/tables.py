@@ -78,3 +78,88 @@ def aligned(rows: list[dict[str, str]]) -> list[str]:
     lines.append("  ".join("-" * widths[key] for key in headings))
     lines.extend("  ".join(row[key].ljust(widths[key]) for key in headings).rstrip() for row in rows)
     return lines
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """Rows as a markdown table under their keys."""
+    headings = list(rows[0])
+    lines = [headings, ["---"] * len(headings), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TRUTHS = {
+    "worse": "worse by more than 2 points",
+    "alike": "within 2 points",
+    "better": "better by more than 2 points",
+}
+
+
+def audit_tables(result: dict[str, Any]) -> str:
+    """The result of `acclimate gate-audit` as markdown."""
+    draws, tasks = result["draws"], result["tasks"]
+    rests = [task["truth_images"] for task in tasks]
+    num_candidates = sum(len(task["candidates"]) for task in tasks)
+    lines = [
+        f"{num_candidates} candidates of {len(tasks)} targets; with labels, {draws['count']} hold-outs of"
+        f" {draws['holdout']} images each, drawn with seed {draws['seed']}.",
+        "Truth is accuracy minus that of the source-only of the same seed and route: with labels on the labelled test"
+        f" images outside the drawn hold-out ({min(rests)} to {max(rests)}), without labels on all of them. Draws of"
+        " one candidate overlap: they are no independent trials.",
+        "One by one, labels judge every candidate as if selection had chosen it and vetoed nothing; without labels it"
+        " must pass the vetoes and beat source-only on two of three scores.",
+        "",
+        markdown([_promise(row) for row in result["promises"]]),
+        "",
+        markdown([_confusion(row) for row in result["confusion"] if row["trials"]]),
+        "",
+        markdown([_kind(row) for row in result["kinds"]]),
+    ]
+    unusable = [f"{task['target']}: {name}" for task in tasks for name in task["unusable"]]
+    if unusable:
+        lines += ["", f"Without usable outputs, so never judged: {', '.join(unusable)}"]
+    if result["left_out"]:
+        lines += ["", f"Left out: {'; '.join(result['left_out'])}"]
+    return "\n".join(lines)
+
+
+def _promise(row: dict[str, Any]) -> dict[str, str]:
+    return _setting(row) | {
+        "worse by > 2 points: let through": _of(row["worse"]),
+        "worse by all test images": _of(row["worse_by_all"]),
+        "better by >= 5 points: let through": _of(row["clearly_better"]),
+        "better by all test images": _of(row["clearly_better_by_all"]),
+    }
+
+
+def _confusion(row: dict[str, Any]) -> dict[str, str]:
+    return _setting(row) | {
+        "truly": TRUTHS[row["truth"]],
+        "trials": str(row["trials"]),
+        "promoted": str(row["let_through"]) if row["labels"] else "-",
+        "provisional": "-" if row["labels"] else str(row["let_through"]),
+        "held": str(row["hold"]),
+        "rejected": str(row["reject"]),
+    }
+
+
+def _kind(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "candidates one by one": row["kind"],
+        "number": str(row["candidates"]),
+        "mean true gain, points": f"{100 * row['mean_gain']:+.1f}",
+        "truly worse": str(row["truly_worse"]),
+        "promoted with labels": _of(row["with_labels"]),
+        "worse ones promoted": _of(row["with_labels"]["worse"]),
+        "provisional without": _of(row["without_labels"]),
+        "worse ones provisional": _of(row["without_labels"]["worse"]),
+    }
+
+
+def _setting(row: dict[str, Any]) -> dict[str, str]:
+    return {"how": row["way"], "pool": row["pool"], "labels": "yes" if row["labels"] else "no"}
+
+
+def _of(count: dict[str, Any]) -> str:
+    if not count["of"]:
+        return "-"
+    return f"{count['let_through']} of {count['of']} ({100 * count['let_through'] / count['of']:.1f} %)"

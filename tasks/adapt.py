@@ -73,14 +73,7 @@ class Inputs:
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
     """Train every candidate of ``target`` and record what each says about the unlabelled splits."""
-    source_free = is_source_free(params)
-    inputs = Inputs(
-        params,
-        None if source_free else read_features(workspace.stage("features", "source")),
-        read_features(workspace.stage("features", target)),
-        workspace.stage("finetune") / "model.safetensors",
-        read_json(workspace.stage("finetune") / "training.json")["classes"],
-    )
+    inputs = read_inputs(workspace, params, target)
     _check_route(params, inputs.target)
     folder, scratch = workspace.stage("adapt", target), workspace.scratch("adapt", target)
     inputs_key = digest_of(
@@ -115,6 +108,17 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         },
     )
     clear(scratch)
+
+
+def read_inputs(workspace: Workspace, params: Params, target: str) -> Inputs:
+    """What the stages before left for ``target``; without the source where every candidate does without."""
+    return Inputs(
+        params,
+        None if is_source_free(params) else read_features(workspace.stage("features", "source")),
+        read_features(workspace.stage("features", target)),
+        workspace.stage("finetune") / "model.safetensors",
+        read_json(workspace.stage("finetune") / "training.json")["classes"],
+    )
 
 
 def is_source_free(params: Params) -> bool:
@@ -187,15 +191,8 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
         seen: As it is trained: the same, or with features mapped.
     """
     params, preset = inputs.params, inputs.params.adapt.presets[plan.preset]
-    recipe = _recipe(params, plan, route=inputs.target.route)
-    make_deterministic(plan.seed)
-    model = build_classifier(params, seen.target, num_classes=len(inputs.classes), deeper=plan.deeper)
-    started = (
-        preset.source_free or inputs.source is None or (params.adapt.start == "finetuned" and not plan.deeper)
-    )
-    if started:
-        load_checkpoint(inputs.start, model)
-    model.to(training_device())
+    recipe = recipe_of(params, plan, route=inputs.target.route)
+    model, started = first_model(plan, seen, source_free=preset.source_free)
     status, curve = "trained", []
     if preset.losses or inputs.source is not None:
         try:
@@ -220,7 +217,7 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
             "test": (shipped, inputs.target),
             "validation": (model, seen.source),
         }
-        write_bytes(folder / "outputs.safetensors", save(_outputs(spoken, kind=_kind(plan))))
+        write_bytes(folder / "outputs.safetensors", save(outputs_of(spoken, kind=_kind(plan))))
     write_json(
         folder / "candidate.json",
         {
@@ -276,6 +273,19 @@ def _propose_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: I
     return proposal
 
 
+def first_model(plan: Plan, inputs: Inputs, *, source_free: bool) -> tuple[Classifier, bool]:
+    """The model before the first step, seeded, on the training device, and whether it is finetune's."""
+    params = inputs.params
+    make_deterministic(plan.seed)
+    model = build_classifier(params, inputs.target, num_classes=len(inputs.classes), deeper=plan.deeper)
+    finetuned = (
+        source_free or inputs.source is None or (params.adapt.start == "finetuned" and not plan.deeper)
+    )
+    if finetuned:
+        load_checkpoint(inputs.start, model)
+    return model.to(training_device()), finetuned
+
+
 def _train(
     model: Classifier,
     recipe: Recipe,
@@ -312,7 +322,8 @@ def _train(
     )
 
 
-def _recipe(params: Params, plan: Plan, *, route: str) -> Recipe:
+def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:
+    """The budget and hyper-parameters that every candidate of one depth and seed shares."""
     adapt, finetune = params.adapt, params.finetune
     ratio = adapt.deeper.backbone_learning_rate_ratio if plan.deeper else adapt.backbone_learning_rate_ratio
     return Recipe(
@@ -360,7 +371,7 @@ def _alignment_warnings(preset: Preset) -> list[str]:
     ]
 
 
-def _outputs(spoken: dict[str, tuple[Classifier, Features | None]], *, kind: str) -> dict[str, np.ndarray]:
+def outputs_of(spoken: dict[str, tuple[Classifier, Features | None]], *, kind: str) -> dict[str, np.ndarray]:
     """Probabilities, bottleneck features and hashes of the splits that judge a candidate.
 
     Args:

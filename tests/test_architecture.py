@@ -81,7 +81,7 @@ def test_imports_point_down():
         ("prefect", ("flows",)),
         ("great_expectations", ("tasks.validate",)),
         ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.devices", "tasks.features", "tasks.finetune",
-                   "tasks.adapt", "tasks.export")),
+                   "tasks.adapt", "tasks.audit_candidates", "tasks.export")),
         ("dvc", ()),
     ],
 )  # fmt: skip
@@ -114,6 +114,8 @@ def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[s
         ),
         ("deploy.server.app", {"torch", "prefect", "great_expectations", "pandas", "sklearn", "matplotlib"}),
         ("tasks.gate", {"torch", "prefect", "great_expectations"}),
+        ("tasks.audit", {"torch", "prefect", "great_expectations"}),
+        ("flows.gate_audit", {"torch", "prefect", "great_expectations"}),
         ("tasks.probe", {"torch", "prefect", "great_expectations"}),
         ("tasks.report", {"torch", "prefect", "great_expectations"}),
     ],

@@ -1,0 +1,182 @@
+"""`acclimate gate-audit` on a small finished workspace: the files it leaves, and what it says."""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from flows.gate_audit import audit
+from flows.tables import audit_tables
+from tasks import adapt
+from tasks.audit import BAD_KINDS, Draws
+from tasks.config import load_params
+from tasks.errors import BadInput
+from tasks.files import read_json, sha256_of_file
+from tasks.workspace import Workspace
+from tests.tiny import Finished, acclimate
+
+TARGET = "new-camera"
+DRAWS = Draws(holdout=20, count=3, seed=0)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path): sha256_of_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def forget_labels(workspace: Workspace) -> None:
+    path = workspace.stage("manifest", TARGET) / "manifest.parquet"
+    table = parquet.read_table(path)
+    column = table.schema.get_field_index("label")
+    path.unlink()
+    nothing = pa.array([None] * len(table), type=table.schema.field("label").type)
+    parquet.write_table(table.set_column(column, "label", nothing), path)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A copy of the finished workspace after `acclimate gate-audit --json`."""
+
+    workspace: Workspace
+    results_before: dict[str, str]
+    answer: dict[str, Any]
+    log: str
+
+    @property
+    def scratch(self) -> Path:
+        return self.workspace.scratch("gate-audit", TARGET)
+
+
+@pytest.fixture(scope="module")
+def audited(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Audited:
+    workspace = Workspace(tmp_path_factory.mktemp("audited") / "a copy")
+    shutil.copytree(finished.workspace.root, workspace.root, symlinks=True)
+    before = contents(workspace.root / "results")
+    done = acclimate("gate-audit", workspace.root, "--holdout", "20", "--draws", "3", "--json")
+    return Audited(workspace, before, json.loads(done.stdout), done.stderr)
+
+
+def test_an_audit_leaves_results_alone_and_bad_candidates_in_scratch(audited: Audited):
+    assert contents(audited.workspace.root / "results") == audited.results_before
+    (models,) = {path.parent.parent for path in audited.scratch.rglob("candidate.json")}
+    assert {path.name for path in models.iterdir()} == {f"{kind}-0" for kind in BAD_KINDS}
+    pool = read_json(audited.scratch / "pool" / "candidates.json")["candidates"]
+    assert [row["name"] for row in pool] == ["source_only-0", "mcc-0", *(f"{kind}-0" for kind in BAD_KINDS)]
+    assert not list(audited.scratch.rglob("unfinished*"))
+
+
+def test_another_audit_says_the_same_and_trains_nothing(audited: Audited, caplog: pytest.LogCaptureFixture):
+    made = contents(audited.scratch)
+
+    with caplog.at_level(logging.INFO):
+        again = audit([audited.workspace.root], DRAWS)
+
+    assert again == audited.answer
+    assert contents(audited.scratch) == made
+    assert "bad_collapsed-0 trained after 60 steps" in audited.log
+    assert "3 hold-outs of 20 images" in caplog.text
+    assert "trained after" not in caplog.text
+
+
+def test_what_an_interrupted_audit_had_trained_is_not_trained_again(
+    audited: Audited, caplog: pytest.LogCaptureFixture
+):
+    made = contents(audited.scratch)
+    (unmarked,) = audited.scratch.glob("*/bad_collapsed-0/candidate.json")
+    unmarked.unlink()
+
+    with caplog.at_level(logging.INFO):
+        audit([audited.workspace.root], DRAWS)
+
+    assert [message for message in caplog.messages if "trained after" in message] == [
+        "gate-audit: bad_collapsed-0 trained after 60 steps"
+    ]
+    assert contents(audited.scratch) == made
+
+
+def test_bad_candidates_are_bad_in_the_way_their_names_say(audited: Audited):
+    said = {
+        path.parent.name: load_file(path)["test.probabilities"]
+        for path in (audited.scratch / "pool").glob("*/outputs.safetensors")
+    }
+    assert np.array_equal(said["bad_class_order-0"][:, [1, 2, 0]], said["mcc-0"])
+    assert said["bad_collapsed-0"].max(1).mean() > 0.9
+    assert len(set(said["bad_collapsed-0"].argmax(1))) == 1
+
+    (task,) = audited.answer["tasks"]
+    assert (task["labelled"], task["truth_images"], task["unusable"]) == (36, 16, [])
+    assert all(sum(row["with_labels"].values()) == 3 for row in task["candidates"])
+    gains = {row["kind"]: row["gain"] for row in task["candidates"]}
+    for kind in ("bad_class_order", "bad_collapsed", "bad_sign_flipped"):
+        assert gains[kind] < gains["mcc"] - 0.1
+
+
+def test_the_tables_say_what_the_truth_was_counted_on(audited: Audited):
+    text = audit_tables(audited.answer)
+
+    assert "7 candidates of 1 targets; with labels, 3 hold-outs of 20 images each, drawn with seed 0" in text
+    assert "outside the drawn hold-out (16 to 16)" in text
+    assert "| bad_class_order | 1 |" in text
+    tables = [block.splitlines() for block in text.split("\n\n")[1:]]
+    assert len(tables) == 3
+    for table in tables:
+        assert len({line.count("|") for line in table}) == 1
+
+
+def test_too_few_images_for_the_truth_are_warned_of(audited: Audited, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        audit([audited.workspace.root], Draws(holdout=10, count=1, seed=0))
+
+    assert "counted on 26 images outside the hold-out, fewer than 200" in caplog.text
+    assert "--holdout 10 is less than gate.min_holdout 20" in caplog.text
+
+
+def test_a_source_free_workspace_is_audited_without_its_source(workspace_copy: Workspace):
+    values = yaml.safe_load(workspace_copy.params.read_text())
+    values["adapt"]["candidates"] = ["source_only", "shot"]
+    workspace_copy.params.write_text(yaml.safe_dump(values))
+    shutil.rmtree(workspace_copy.stage("adapt", TARGET))
+    adapt.run(workspace_copy, load_params(workspace_copy.params), TARGET)
+    shutil.rmtree(workspace_copy.stage("features", "source"))
+
+    (task,) = audit([workspace_copy.root], DRAWS)["tasks"]
+
+    assert [row["kind"] for row in task["candidates"]] == [
+        "shot",
+        "bad_label_shifted",
+        "bad_class_order",
+        "bad_collapsed",
+    ]
+
+
+def test_a_hold_out_of_all_labels_is_refused_before_anything_is_trained(workspace_copy: Workspace):
+    with pytest.raises(
+        BadInput, match=r"36 labelled test images: a hold-out of 200 leaves none .*Lower --holdout"
+    ):
+        audit([workspace_copy.root], Draws(holdout=200, count=1, seed=0))
+
+    assert not workspace_copy.scratch("gate-audit").exists()
+
+
+def test_a_workspace_without_labels_is_told_how_to_get_some(workspace_copy: Workspace):
+    forget_labels(workspace_copy)
+
+    with pytest.raises(
+        BadInput, match=r"no target of .* has labelled test images \(new-camera\).*--holdout DIR"
+    ):
+        audit([workspace_copy.root], DRAWS)
+
+
+def test_a_workspace_without_results_is_told_what_to_run(workspace_copy: Workspace):
+    shutil.rmtree(workspace_copy.stage("adapt", TARGET))
+
+    with pytest.raises(BadInput, match=r"candidates.json does not exist.*acclimate run"):
+        audit([workspace_copy.root], DRAWS)
