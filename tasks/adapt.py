@@ -93,7 +93,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         return _publish_candidate(finished, folder / plan.name)
 
     candidates = [finish(plan) for plan in shallow_plans(params)]
-    if inputs.target.route == "deeper" and not source_free:
+    if inputs.target.route == "deeper" and inputs.source is not None:
         pool = Pool(folder, tuple(inputs.classes), tuple(candidate_of(row) for row in candidates))
         candidates += [finish(plan) for plan in deeper_plans(params, pool)]
     write_json(

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.config import GateParams
-from tasks.gate import DECIMALS, Holdout, decide
+from tasks.gate import DECIMALS, Answered, Holdout, decide
 from tasks.selection.choose import choose
 from tasks.selection.judge import Verdict
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, source_only_of
@@ -56,6 +56,8 @@ CLEAR_GAIN = 0.05
 
 TINY = 1e-9
 """Gains are differences of shares: 0.05 must not become 0.0499999."""
+
+NO_ANSWERS = Answered((), ())
 
 Way = Literal["as chosen", "one by one"]
 Truth = Literal["worse", "alike", "better"]
@@ -135,7 +137,8 @@ def replay(
     trials = []
     for draw, unseen_N, drawn in [_unlabelled(holdout), *_drawn(holdout, draws)]:
         for case in cases:
-            verdict = decide(case.without_labels if draw is None else case.with_labels, drawn, None, params)
+            selection = case.without_labels if draw is None else case.with_labels
+            verdict = decide(selection, drawn, NO_ANSWERS, None, params)
             gain_N = right[case.candidate.name].astype(int) - right[case.source_only.name].astype(int)
             trials.append(
                 Trial(
