@@ -279,6 +279,7 @@ def _recipe(params: Params, plan: Plan, *, route: str) -> Recipe:
         augment=finetune.augment,
         steps=adapt.steps,
         batch_size=adapt.batch_size,
+        source_sampling=adapt.source_sampling,
         learning_rate=adapt.learning_rate,
         backbone_learning_rate_ratio=ratio,
         weight_decay=adapt.weight_decay,

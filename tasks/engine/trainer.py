@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.domains.streams import Stream
+from tasks.domains.streams import BalancedStream, Stream
 from tasks.engine.augment import AUGMENTATIONS, strengthen
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
@@ -41,6 +41,7 @@ class Recipe:
     augment: Literal["none", "flip_crop", "affine"]
     steps: int
     batch_size: int
+    source_sampling: Literal["natural", "balanced"]
     learning_rate: float
     backbone_learning_rate_ratio: float
     weight_decay: float
@@ -146,9 +147,15 @@ def _resume_training(model: Classifier, recipe: Recipe, *, source_free: bool) ->
     model.head.requires_grad_(not source_free)
 
 
-def _streams(recipe: Recipe, source: LabelledRows | None, target: Rows | None) -> dict[str, Stream]:
-    streams = {}
-    if source is not None:
+def _streams(
+    recipe: Recipe, source: LabelledRows | None, target: Rows | None
+) -> dict[str, Stream | BalancedStream]:
+    streams: dict[str, Stream | BalancedStream] = {}
+    if source is not None and recipe.source_sampling == "balanced":
+        streams["source"] = BalancedStream(
+            source.labels_N.numpy(), batch_size=recipe.batch_size, seed=recipe.seed
+        )
+    elif source is not None:
         streams["source"] = Stream(len(source.labels_N), batch_size=recipe.batch_size, seed=recipe.seed)
     if target is not None:
         streams["target"] = Stream(len(target), batch_size=recipe.batch_size, seed=recipe.seed + 1)

@@ -19,8 +19,8 @@ from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import all_rows
 
 RECIPE = Recipe(
-    scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, learning_rate=0.05,
-    backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
+    scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, source_sampling="natural",
+    learning_rate=0.05, backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
 )  # fmt: skip
 WIDTH, BOTTLENECK, CLASSES = 6, 8, 3
 
@@ -162,6 +162,30 @@ def test_a_resumed_run_draws_the_same_augmentation_as_an_undisturbed_one(tmp_pat
     train(resumed, recipe, source=source, target=None, checkpoints=checkpoints)
 
     assert bytes_of(resumed) == bytes_of(undisturbed)
+
+
+def imbalanced() -> LabelledRows:
+    """48 rows of class 0 and 3 of each other one."""
+    everything = rows(0, shift=0.0, count=144)
+    kept = (everything.labels_N == 0) | (torch.arange(144) < 9)
+    return LabelledRows(all_rows(everything.rows.variants[0][kept]), everything.labels_N[kept])
+
+
+def test_balanced_sampling_gives_rare_classes_their_share_of_every_candidate():
+    source, target = imbalanced(), rows(2, shift=0.0)
+    shares = {}
+    for sampling in ("natural", "balanced"):
+        for names in ((), ("mcc",)):
+            model = fresh()
+            recipe = replace(RECIPE, source_sampling=sampling, steps=15)
+            curve = train(model, recipe, source=source, target=target.rows, terms=terms(*names))
+            predicted = torch.softmax(predict(model, target.rows).logits_NC, dim=1).mean(0)
+            shares[sampling, names] = float(predicted[0])
+            shares[sampling, names, "first loss"] = curve[0]["source_loss"]
+
+    for names in ((), ("mcc",)):
+        assert abs(shares["balanced", names] - 1 / 3) < 0.1 < shares["natural", names] - 1 / 3
+    assert shares["balanced", (), "first loss"] == shares["balanced", ("mcc",), "first loss"]
 
 
 def test_a_damaged_checkpoint_starts_over_instead_of_failing(tmp_path: Path):
