@@ -345,6 +345,8 @@ class AdaptParams(Section):
     """Images a step from the source, and as many from the target."""
     source_sampling: Literal["natural", "balanced"]
     """As in ``finetune``, for every candidate."""
+    labelled_batch_size: Annotated[int, Field(ge=1, le=16)]
+    """Labelled target images a step for every candidate, source-only included, of a target that has such images."""
     learning_rate: Positive
     """As in ``finetune``."""
     backbone_learning_rate_ratio: NonNegative
