@@ -79,6 +79,10 @@ def try_pair(
     holdout: Annotated[
         Path | None, typer.Option(help="Labelled target images, HOLDOUT/<class>/*, for the verdict alone.")
     ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(help="A few labelled target images, LABELLED/<class>/*, that training sees."),
+    ] = None,
     workspace: Annotated[
         Path | None,
         typer.Option("--workspace", "-w", help="Where to make the workspace. [default: ./acclimate-TARGET]"),
@@ -93,7 +97,7 @@ def try_pair(
 
     _log_to_stderr()
     result = try_folders(
-        source_dir, target_dir, holdout=holdout, workspace=workspace, overrides=settings or []
+        source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=settings or []
     )  # fmt: skip
     _print_result(result, json=json)
 

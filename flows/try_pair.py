@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,13 @@ TEMPLATE = Path(__file__).resolve().parent.parent / "tasks" / "templates" / "par
 
 
 def try_folders(
-    source: Path, target: Path, *, holdout: Path | None, workspace: Path | None, overrides: Sequence[str]
+    source: Path,
+    target: Path,
+    *,
+    holdout: Path | None,
+    labelled: Path | None,
+    workspace: Path | None,
+    overrides: Sequence[str],
 ) -> dict[str, Any]:
     """Make (or bring up to date) a workspace from two folders, run every stage, return result.json.
 
@@ -29,6 +35,7 @@ def try_folders(
         source: Class folders with images.
         target: Images, flat or in class folders; such labels serve the hold-out alone.
         holdout: Class folders with labelled images of the target, for the verdict alone.
+        labelled: Class folders with a few labelled images of the target, for training.
         workspace: Where; ``acclimate-<target>`` in the current folder by default.
         overrides: ``key=value`` settings of params.yaml.
 
@@ -36,7 +43,12 @@ def try_folders(
         BadInput: A folder or a setting cannot be used; nothing is left behind that a rerun minds.
         Fault: A stage broke.
     """
-    for folder, role in ((source, "SOURCE_DIR"), (target, "TARGET_DIR"), (holdout, "--holdout")):
+    for folder, role in (
+        (source, "SOURCE_DIR"),
+        (target, "TARGET_DIR"),
+        (holdout, "--holdout"),
+        (labelled, "--labelled"),
+    ):
         if folder is not None and not folder.is_dir():
             kind = "is not a folder" if folder.exists() else "does not exist"
             raise BadInput(f"{role} {folder} {kind}; expected a folder of images")
@@ -48,20 +60,22 @@ def try_folders(
     place = create_workspace(workspace or Path(f"acclimate-{name}"), params=params)
     purpose = f"try {source.name} {target.name}"
     with hold(place, purpose=purpose) as lock_fd:
-        _take_in(place, name, source=source, target=target, holdout=holdout)
+        _take_in(
+            place, name, source=source, areas={"images": target, "holdout": holdout, "labelled": labelled}
+        )
         try:
             return run_held(place, lock_fd, purpose=purpose)
         finally:
             record(place, message=purpose)
 
 
-def _take_in(workspace: Workspace, name: str, *, source: Path, target: Path, holdout: Path | None) -> None:
+def _take_in(workspace: Workspace, name: str, *, source: Path, areas: Mapping[str, Path | None]) -> None:
     """Copy the folders as they are now; earlier copies are replaced whole."""
     log.info("copying images into %s", workspace.root)
     for stale in (workspace.data("source"), workspace.data(name)):
         shutil.rmtree(stale, ignore_errors=True)  # copies of the user's folders, and in DVC's cache as well
     note_refused(workspace.data("source"), import_images(source, workspace.data("source")))
-    for origin, inside in ((target, "images"), (holdout, "holdout")):
+    for inside, origin in areas.items():
         if origin is not None:
             refused = import_images(origin, workspace.data(name) / inside)
             note_refused(workspace.data(name), refused, inside=inside)

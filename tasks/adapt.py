@@ -10,8 +10,11 @@ folded into it, and its outputs on the target are those of the plain features. I
 validation split are those of the network as it was trained, behind the source's map: they say whether the
 two domains met in one space, not what the exported model says of source images.
 
-Never reads a label of the target: there is none in its inputs. Where all candidates but source-only are
-source-free, nothing of the source is opened either: source-only is then the model of stage finetune.
+Of the target's labels only those of its split ``labelled`` are in the inputs. Every candidate, source-only
+included, is trained on these few images alike: they are evidence that a team has, whatever the method, and
+a candidate that alone had them would win by them. Where all candidates but source-only are source-free,
+nothing of the source is opened: source-only is then the model of stage finetune, trained further only on
+the labelled target images, if there are any. The head of a source-free candidate stays frozen with them too.
 """
 
 import logging
@@ -42,6 +45,9 @@ from tasks.selection.scores import selection_scores
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+LABELLED = "labelled"
+"""Split of the target's images that are trained on with their labels."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
     recipe = recipe_of(params, plan, route=inputs.target.route)
     model, started = first_model(plan, seen, source_free=preset.source_free)
     status, curve = "trained", []
-    if preset.losses or inputs.source is not None:
+    if preset.losses or inputs.source is not None or _has_labelled(inputs):
         try:
             curve = _train(model, recipe, plan, preset, seen, from_scratch=not started, folder=folder)
         except Diverged as error:
@@ -298,9 +304,9 @@ def _train(
 ) -> list[dict[str, Any]]:
     kind = _kind(plan)
     target = inputs.target.rows("adapt", kind=kind)
-    labelled = held_out = None
+    source = held_out = None
     if inputs.source is not None and not preset.source_free:
-        labelled = labelled_split(inputs.source, "train", inputs.classes, kind=kind, views=preset.views)
+        source = labelled_split(inputs.source, "train", inputs.classes, kind=kind, views=preset.views)
         held_out = HeldOut(
             inputs.source.rows("validation", kind=kind), inputs.target.rows("select", kind=kind)
         )
@@ -314,12 +320,19 @@ def _train(
     return train(
         model,
         recipe,
-        source=labelled,
+        source=source,
         target=target,
+        labelled=labelled_split(inputs.target, LABELLED, inputs.classes, kind=kind)
+        if _has_labelled(inputs)
+        else None,
         terms=terms,
         held_out=held_out if held_out and len(held_out.source) and len(held_out.target) else None,
         checkpoints=Checkpoints(folder / "unfinished.safetensors"),
     )
+
+
+def _has_labelled(inputs: Inputs) -> bool:
+    return bool((inputs.target.index["split"] == LABELLED).any())
 
 
 def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:
@@ -334,6 +347,8 @@ def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:
         augment=finetune.augment,
         steps=adapt.deeper.steps if plan.deeper else adapt.steps,
         batch_size=adapt.batch_size,
+        source_sampling=adapt.source_sampling,
+        labelled_batch_size=adapt.labelled_batch_size,
         learning_rate=adapt.learning_rate,
         backbone_learning_rate_ratio=ratio,
         weight_decay=adapt.weight_decay,

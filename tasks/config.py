@@ -127,6 +127,8 @@ class FinetuneParams(Section):
     """Optimiser steps; 0 starts adaptation from the pretrained backbone and a fresh head."""
     batch_size: Annotated[int, Field(ge=2)]
     """Source images a step."""
+    source_sampling: Literal["natural", "balanced"]
+    """``natural``: every image equally often. ``balanced``: every class equally often, whatever its size."""
     learning_rate: Positive
     """Of bottleneck and head at the first step; decays by (1 + 10 p)^-0.75 over progress p."""
     backbone_learning_rate_ratio: NonNegative
@@ -349,6 +351,10 @@ class AdaptParams(Section):
     """Optimiser steps of every candidate, source-only included."""
     batch_size: Annotated[int, Field(ge=2)]
     """Images a step from the source, and as many from the target."""
+    source_sampling: Literal["natural", "balanced"]
+    """As in ``finetune``, for every candidate."""
+    labelled_batch_size: Annotated[int, Field(ge=1, le=16)]
+    """Labelled target images a step for every candidate, source-only included, of a target that has such images."""
     learning_rate: Positive
     """As in ``finetune``."""
     backbone_learning_rate_ratio: NonNegative

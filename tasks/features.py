@@ -1,7 +1,7 @@
 """Stage `features`: what training reads, computed once an image.
 
 In:  data/<domain>, results/manifest/<domain>.
-Out: index.parquet with sha256, split and, for the source alone, label; info.json; and one row an image of
+Out: index.parquet with sha256, split and label; info.json; and one row an image of
 
      inputs.npy       float32 features of the frozen backbone (routes ``cached`` and ``deeper``), or uint8
                       pixels resized to the square (route ``end_to_end``)
@@ -13,7 +13,8 @@ Out: index.parquet with sha256, split and, for the source alone, label; info.jso
      <file>.mirror.npy is the same of mirrored images, <file>.<view>.npy of the source redrawn; both of all
      images of inputs.npy and activations.npy.
 
-No label of a target leaves the manifest here: what adapts cannot read what it must not know.
+Of a target only the labels of its split ``labelled`` leave the manifest here: what adapts cannot read
+what it must not know.
 
 Shape suffixes: N = images, S = side in px, 3 = colour channels, D = feature width.
 """
@@ -43,8 +44,11 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 
 BATCH = 64
-TRAINED_SPLITS = ("train", "adapt")
+TRAINED_SPLITS = ("train", "adapt", "labelled")
 """Of the source and of a target; the images of all other splits judge."""
+
+LABELLED_SPLITS = ("train", "validation", "labelled")
+"""Of the source and of a target, whose hold-out is not among them."""
 
 LARGEST_DEEPER_PX = 160
 """Larger images make the deeper route on a CPU a matter of an hour instead of minutes."""
@@ -86,9 +90,10 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
                         )
                     append[name](array)
 
-    index = rows[["sha256", "split"]].assign(label=rows["label"] if domain == "source" else None)
+    has_label_N = rows["split"].isin(LABELLED_SPLITS).to_numpy()
+    labels = rows["label"].where(has_label_N).astype("str") if has_label_N.any() else None
     with atomic_file(folder / "index.parquet") as file:
-        index.astype({"label": "str"} if domain == "source" else {}).to_parquet(file, index=False)
+        rows[["sha256", "split"]].assign(label=labels).to_parquet(file, index=False)
     write_json(
         folder / "info.json",
         {

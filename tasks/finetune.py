@@ -93,7 +93,9 @@ def run(workspace: Workspace, params: Params) -> None:
     """Train the source-only starting point."""
     source = read_features(workspace.stage("features", "source"))
     classes = sorted(source.index["label"].unique())
-    recipe = replace(Recipe(**params.finetune.model_dump()), scope=scope_of(params, source.route))
+    recipe = replace(
+        Recipe(**params.finetune.model_dump(), labelled_batch_size=0), scope=scope_of(params, source.route)
+    )
     make_deterministic(recipe.seed)
     model = build_classifier(params, source, num_classes=len(classes)).to(training_device())
 

@@ -88,6 +88,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             **chosen,
             **verdict,
             "labels_digest": holdout.labels_digest,
+            "labelled_target_images": sum(1 for _ in _rows(workspace, target, split="labelled")),
             "data_digest": _data_digest(workspace, target),
         },
     )

@@ -5,8 +5,9 @@ Out: manifest.parquet, sorted by (sha256, path); manifest.json, the counts and d
 
 Every file is in the manifest: usable (``ok``) or left out (``quarantined``) with the reason.
 The split of an image follows from its content alone, so that neither a new name nor a new
-neighbour moves it. A label of a target is written for its test split only: nothing that trains
-or selects can read one.
+neighbour moves it. Of a target, labels are written for its test split, which nothing that trains or
+selects can read, and for its split ``labelled``: the images of labelled/, which are given to training
+with their labels, whatever their content hash. No image is in both.
 """
 
 import hashlib
@@ -45,9 +46,13 @@ DUPLICATE = "duplicate of "
 
 SOURCE_SPLITS = ("train", "validation")
 TARGET_SPLITS = ("adapt", "select", "test")
+LABELLED = "labelled"
+"""Split of a target's images that training sees with their labels; most targets have none."""
 
-Area = Literal["source", "images", "holdout", "arrived"]
-TARGET_AREAS: dict[str, Area] = {"images": "images", "holdout": "holdout", "arrived": "arrived"}
+Area = Literal["source", "images", "holdout", "labelled", "arrived"]
+TARGET_AREAS: dict[str, Area] = {
+    "images": "images", "holdout": "holdout", "labelled": "labelled", "arrived": "arrived"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Row:
     note: str | None = None
     """What was converted or decided, joined by ``"; "``."""
     label: str | None = None
-    """Of the source and of a target's test split; elsewhere None, whatever folder the file is in."""
+    """Of the source and of a target's splits ``test`` and ``labelled``; elsewhere None, whatever folder the file is in."""
     split: str | None = None
     sha256: str | None = None
     """None where the file was not read."""
@@ -151,14 +156,14 @@ def place_in_source(file: FoundFile) -> Place:
 
 
 def place_in_target(file: FoundFile) -> Place:
-    """``images/[<class>/]``, ``holdout/<class>/`` or ``arrived/``, whatever folders follow."""
+    """``images/[<class>/]``, ``holdout/<class>/``, ``labelled/<class>/`` or ``arrived/``, whatever folders follow."""
     first, *rest = PurePosixPath(file.path).parts
     area = TARGET_AREAS.get(first) if rest else None
     class_folder = None if area == "arrived" else _class_folder(rest)
     reason = file.reason
     if area is None:
-        reason = reason or "outside images/, holdout/ and arrived/"
-    elif area == "holdout" and class_folder is None:
+        reason = reason or "outside images/, holdout/, labelled/ and arrived/"
+    elif area in ("holdout", "labelled") and class_folder is None:
         reason = reason or "outside any class folder"
     return Place(file.path, reason, area, class_folder)
 
@@ -177,7 +182,8 @@ def has_holdout(places: Iterable[Place]) -> bool:
 def classes_seen(places: Sequence[Place]) -> list[str] | None:
     """The class folders that hold files, sorted, or None for a target that is flat.
 
-    With a ``holdout/`` the folders in ``images/`` are no classes: nothing reads a label there.
+    With a ``holdout/`` the folders in ``images/`` are no classes: nothing reads a label there. Those in
+    ``labelled/`` need not be all classes, and are compared with the source's by the stage ``validate``.
     """
     areas = {"source", "holdout"} if has_holdout(places) else {"source", "images"}
     return (
@@ -252,10 +258,10 @@ def assign_source(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
 
 
 def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitParams) -> list[Row]:
-    """Usable rows with their split; a label only in ``test``.
+    """Usable rows with their split; a label only in ``test`` and ``labelled``.
 
     A target with a ``holdout/`` of its own spends all other images on adaptation and selection, in
-    the proportion that ``split`` gives the two.
+    the proportion that ``split`` gives the two. What is in ``labelled/`` is in no other split.
 
     Raises:
         BadInput: ``split`` gives nothing to either.
@@ -274,8 +280,8 @@ def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
             return row
         u = position(row.sha256)
         name = "adapt" if u < adapt else "select" if u < adapt + select else "test"
-        name = "test" if place.area == "holdout" else name
-        return replace(row, split=name, label=place.class_folder if name == "test" else None)
+        name = {"holdout": "test", "labelled": LABELLED}.get(place.area or "", name)
+        return replace(row, split=name, label=place.class_folder if name in ("test", LABELLED) else None)
 
     return [assigned(row, place) for row, place in zip(rows, places, strict=True)]
 
@@ -303,12 +309,19 @@ def quarantine_contradictions(rows: Sequence[Row]) -> list[Row]:
 
 
 def quarantine_copies(rows: Sequence[Row]) -> list[Row]:
-    """``rows`` with one usable copy of each image: the hold-out's if there is one, else the first by path.
+    """``rows`` with one usable copy of each image: the hold-out's if there is one, else that with a label for
+    training, else the first by path.
 
-    The hold-out goes first, because a batch of arrived images must not take an image out of it.
+    The hold-out goes first, because neither a batch of arrived images nor a label given to training may
+    take an image out of it.
     """
+
+    def claim(row: Row) -> tuple[int, str]:
+        is_holdout = row.split == "test" and row.label is not None
+        return 0 if is_holdout else 1 if row.split == LABELLED else 2, row.path
+
     copies: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (not row.path.startswith("holdout/"), row.path)):
+    for row in sorted(rows, key=claim):
         if row.sha256 and row.status == "ok":
             copies[row.sha256].append(row)
 
@@ -399,17 +412,21 @@ def summarise(rows: Sequence[Row], classes: list[str] | None, domain: str) -> di
     """The content of manifest.json.
 
     ``data_digest`` covers what training and selection can see: for the source hash, split and
-    label, for a target hash and split. A target's labels are under ``labels_digest`` alone.
+    label, for a target hash and split, and the label of what is in ``labelled``. ``labels`` and
+    ``labels_digest`` of a target speak of its hold-out alone.
     """
     usable = [row for row in rows if row.status == "ok"]
     splits = Counter(row.split for row in usable)
-    labelled = [row for row in usable if row.label is not None]
+    labelled = [row for row in usable if row.label is not None and row.split != LABELLED]
     labels = Counter(row.label for row in labelled)
     is_source = domain == "source"
+    names = SOURCE_SPLITS if is_source else (*TARGET_SPLITS, *([LABELLED] if splits[LABELLED] else []))
     left_out = sorted((row.path, row.reason) for row in rows if row.status != "ok")
     notes = Counter(note for row in usable if row.note for note in row.note.split("; "))
     seen = [
-        f"{row.sha256} {row.split} {row.label}" if is_source else f"{row.sha256} {row.split}"
+        f"{row.sha256} {row.split} {row.label}"
+        if is_source or row.split == LABELLED
+        else f"{row.sha256} {row.split}"
         for row in usable
     ]
     return {
@@ -420,7 +437,7 @@ def summarise(rows: Sequence[Row], classes: list[str] | None, domain: str) -> di
         "quarantined": [{"path": path, "reason": reason} for path, reason in left_out],
         "notes": dict(sorted(notes.items())),
         "classes": classes,
-        "splits": {name: splits[name] for name in (SOURCE_SPLITS if is_source else TARGET_SPLITS)},
+        "splits": {name: splits[name] for name in names},
         "labels": {name: labels[name] for name in sorted(filter(None, labels))},
         "data_digest": sha256_of_lines(seen),
         "labels_digest": None

@@ -352,6 +352,12 @@ def _happened(evidence: Evidence) -> tuple[str, ...]:
         f" {count(num_adapted, 'candidate')} also saw"
         f" {count(target['splits'].get('adapt', 0), 'unlabelled image')} of {evidence.target}."
     ]
+    num_labelled = target["splits"].get("labelled", 0)
+    if num_labelled:
+        told.append(
+            f"All candidates, source-only included, were also trained on"
+            f" {count(num_labelled, 'labelled image')} of {evidence.target}."
+        )
     num_diverged = sum(row["status"] == "diverged" for row in rows)
     if num_diverged:
         told.append(f"{count(num_diverged, 'candidate')} diverged in training and took no further part.")
@@ -378,7 +384,7 @@ def _proven(evidence: Evidence) -> tuple[str, ...]:
     verdict = evidence.verdict
     if not evidence.num_labels:
         return (
-            f"Nothing, so far: {evidence.target} has no labelled images, and scores without labels can err.",
+            f"Nothing, so far: {evidence.target} has no labelled hold-out, and scores without labels can err.",
         )
     if evidence.chose_source_only:
         return (f"Source-only is right on {percent(verdict['source_only']['accuracy'])} of the hold-out.",)
@@ -921,7 +927,7 @@ def domain_view(domain: Domain) -> dict[str, Any]:
         "ok": summary["ok"],
         "num_classes": len(summary["classes"]) if summary["classes"] else None,
         "splits": summary["splits"],
-        "num_labels": sum(summary["labels"].values()),
+        "num_labels": sum(summary["labels"].values()) + summary["splits"].get("labelled", 0),
         "formats": _tally(columns["format"][i] for i in usable),
         "modes": _tally(columns["mode"][i] for i in usable),
         "sizes": _sizes(widths, heights),

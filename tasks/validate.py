@@ -16,9 +16,10 @@ a small table first, one row a file, class or domain, and then judged in the sam
     suite pair
       labels           a class folder of either: found, `in both` or `only in ...`; empty for a flat target
       content          a usable file of either: num_splits its image is in, shared_with, where else it is
-      holdout          a labelled target image: bits_from_source, of 64, to the closest source image that
-                       is not the same file
+      holdout          an image of the hold-out: bits_from_labelled, of 64, to the closest image of the source
+                       or of the target's split ``labelled`` that is not the same file
       holdout_classes  a class of a labelled target: num_images in its hold-out
+      labelled_classes a class in the target's split ``labelled``: found, `in source` or `not in source`
 
 Every table also has ``path``, which names the offender. Great Expectations is imported by this
 module alone.
@@ -43,7 +44,7 @@ from tasks.config import Params, Section, ValidateParams
 from tasks.domains.images import HIDDEN
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json, write_json
-from tasks.manifest import DUPLICATE, SOURCE_SPLITS, TARGET_SPLITS, Row
+from tasks.manifest import DUPLICATE, LABELLED, SOURCE_SPLITS, TARGET_SPLITS, Row
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -235,6 +236,7 @@ def pair_tables(source: Manifest, target: Manifest) -> dict[str, Table]:
         "content": _content(source, target),
         "holdout": _holdout(source, target),
         "holdout_classes": _holdout_classes(target),
+        "labelled_classes": _labelled_classes(source, target),
     }
 
 
@@ -252,12 +254,12 @@ def _content(source: Manifest, target: Manifest) -> Table:
     for manifest, row in files:
         splits[manifest.domain, row.sha256].add(row.split)
     shared = {row.sha256 for row in source.usable} & {row.sha256 for row in target.usable}
-    labelled = {row.sha256 for row in _labelled(target)}
+    holdout = {row.sha256 for row in _in_holdout(target)}
 
     def shared_with(row: Row) -> str:
         if row.sha256 not in shared:
             return "nothing"
-        return "hold-out" if row.sha256 in labelled else "unlabelled target"
+        return "hold-out" if row.sha256 in holdout else "other target images"
 
     return {
         "path": [manifest.path(row) for manifest, row in files],
@@ -266,19 +268,30 @@ def _content(source: Manifest, target: Manifest) -> Table:
     }
 
 
-def _labelled(target: Manifest) -> list[Row]:
-    return [row for row in target.usable if row.label is not None]
+def _in_holdout(target: Manifest) -> list[Row]:
+    return [row for row in target.usable if row.label is not None and row.split != LABELLED]
 
 
 def _holdout(source: Manifest, target: Manifest) -> Table:
-    holdout = _labelled(target)
+    holdout = _in_holdout(target)
     same_file = {row.sha256 for row in holdout}  # reported by `content`
-    candidates = [row for row in source.usable if row.sha256 not in same_file]
-    bits_N, closest_N = closest_hashes(_hashes(holdout), _hashes(candidates))
+    candidates = [(source, row) for row in source.usable if row.sha256 not in same_file]
+    candidates += [(target, row) for row in target.usable if row.split == LABELLED]
+    bits_N, closest_N = closest_hashes(_hashes(holdout), _hashes(row for _, row in candidates))
+    places = [manifest.path(row) for manifest, row in candidates]
     return {
         "path": [target.path(row) for row in holdout],
-        "bits_from_source": bits_N.tolist(),
-        "beside": [source.path(candidates[index]) if index >= 0 else None for index in closest_N],
+        "bits_from_labelled": bits_N.tolist(),
+        "beside": [places[index] if index >= 0 else None for index in closest_N],
+    }
+
+
+def _labelled_classes(source: Manifest, target: Manifest) -> Table:
+    known = set(source.classes or ())
+    names = sorted({row.label or "" for row in target.usable if row.split == LABELLED})
+    return {
+        "path": [f"data/{target.domain}/labelled/{name}" for name in names],
+        "found": ["in source" if name in known else "not in source" for name in names],
     }
 
 
@@ -309,7 +322,7 @@ def closest_hashes(hashes_N: np.ndarray, others_M: np.ndarray) -> tuple[np.ndarr
 
 def _holdout_classes(target: Manifest) -> Table:
     names = target.classes or []
-    counts = Counter(row.label for row in _labelled(target))
+    counts = Counter(row.label for row in _in_holdout(target))
     return {"path": names, "num_images": [counts[name] for name in names]}
 
 

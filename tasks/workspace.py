@@ -6,6 +6,7 @@ Every path that dvc.yaml names is built here, once; a test compares the two. Dom
     data/source/<class>/...              labelled images
     data/<target>/images/...             flat, or in class folders (labels then serve the hold-out only)
     data/<target>/holdout/<class>/...    optional, labelled; spent on the verdict, never trained on
+    data/<target>/labelled/<class>/...   optional, a few images that training sees with their labels
     data/<target>/arrived/<batch>/...    unlabelled batches taken in by the arrival flow
     data/<domain>/refused.jsonl          what the importer could not copy, one {"path", "reason"} a line
     answers/<target>.csv                 labels of disagreements, handed in with `acclimate label`; the gate alone reads them

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from tasks import adapt, features, finetune
+from tasks import adapt, features, finetune, manifest
 from tasks.config import Params, apply_overrides, check_params, load_params
 from tasks.errors import BadInput
 from tasks.export import load_selected
@@ -16,7 +16,7 @@ from tasks.models.alignment import linear_coral
 from tasks.models.classifier import Outputs, predict
 from tasks.models.rows import all_rows
 from tasks.workspace import Workspace
-from tests.tiny import Finished
+from tests.tiny import CLASSES, Finished, write_pictures
 
 TARGET = "new-camera"
 
@@ -183,3 +183,78 @@ def test_every_candidate_and_source_only_too_is_offered_the_targets_statistics(w
     for row, plain in zip(offered, read_json(folder / "candidates.json")["candidates"], strict=True):
         assert (plain["adabn"], plain["adabn_scores"]) == ("off", {"before": None, "after": None})
         assert (plain["checkpoint_sha256"] == row["checkpoint_sha256"]) == (row["adabn"] == "not kept")
+
+
+# --- a few labelled target images ---------------------------------------------------------------
+
+
+def add_labelled(workspace: Workspace) -> None:
+    """Three pictures a class that training sees with their labels."""
+    place = workspace.data(TARGET) / "labelled"
+    write_pictures(place, count=3, first_seed=7000, shifted=True, labelled=True)
+
+
+def train_again(workspace: Workspace, params: Params) -> dict[str, str]:
+    """The digest of every candidate of a target whose images changed."""
+    manifest.run(workspace, params, TARGET)
+    features.run(workspace, params, TARGET)
+    adapt.run(workspace, params, TARGET)
+    rows = read_json(workspace.stage("adapt", TARGET) / "candidates.json")["candidates"]
+    return {row["name"]: row["checkpoint_sha256"] for row in rows}
+
+
+def test_every_candidate_is_trained_on_the_labelled_images_and_knows_no_other_label(
+    workspace_copy: Workspace,
+):
+    params = load_params(workspace_copy.params)
+    add_labelled(workspace_copy)
+    train_again(workspace_copy, params)
+
+    index = pd.read_parquet(workspace_copy.stage("features", TARGET) / "index.parquet")
+    known = index[index["label"].notna()]
+    assert set(known["split"]) == {"labelled"}
+    assert known["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 3)
+    first = [
+        read_json(workspace_copy.stage("adapt", TARGET) / name / "training.json")["curve"][0]["labelled_loss"]
+        for name in ("source_only-0", "mcc-0")
+    ]
+    assert first[0] == first[1]  # the same rows in the same order: a fair baseline
+
+
+def test_labels_planted_beside_labelled_images_change_no_model_and_their_own_labels_do(
+    workspace_copy: Workspace,
+):
+    """Rule 1: a label is trained on where it was given for training, and nowhere else."""
+    params = load_params(workspace_copy.params)
+    add_labelled(workspace_copy)
+    before = train_again(workspace_copy, params)
+    images = workspace_copy.data(TARGET) / "images"
+    for number, picture in enumerate(sorted(images.iterdir())):
+        place = images / CLASSES[number % 3]
+        place.mkdir(exist_ok=True)
+        picture.rename(place / picture.name)
+
+    planted = train_again(workspace_copy, params)
+    labelled = workspace_copy.data(TARGET) / "labelled"
+    next((labelled / CLASSES[0]).iterdir()).rename(labelled / CLASSES[1] / "moved.png")
+    relabelled = train_again(workspace_copy, params)
+
+    assert planted == before
+    assert all(relabelled[name] != digest for name, digest in before.items())
+
+
+def test_source_free_candidates_and_their_baseline_use_labelled_images_under_a_frozen_head(
+    workspace_copy: Workspace,
+):
+    params = load_params(workspace_copy.params)
+    params = params.model_copy(
+        update={"adapt": params.adapt.model_copy(update={"candidates": ("source_only", "shot"), "steps": 20})}
+    )
+    start = load_file(workspace_copy.stage("finetune") / "model.safetensors")
+    add_labelled(workspace_copy)
+    train_again(workspace_copy, params)
+
+    for name in ("source_only-0", "shot-0"):
+        model = load_file(workspace_copy.stage("adapt", TARGET) / name / "model.safetensors")
+        assert (model["head.weight"] == start["head.weight"]).all()
+        assert (model["bottleneck.0.weight"] != start["bottleneck.0.weight"]).any()

@@ -449,7 +449,7 @@ def test_without_labels_the_verdict_is_at_most_provisional_and_no_accuracy_is_ma
     assert verdict["evidence"] is verdict["confusion"] is None
     assert verdict["per_class"] == []
     assert [row["holdout_accuracy"] for row in verdict["candidates"]] == [None, None]
-    assert verdict["reasons"][0] == "no labelled images: scores without labels choose, they do not prove"
+    assert verdict["reasons"][0] == "no labelled hold-out: scores without labels choose, they do not prove"
     assert "mcc-0 beats source_only-0 on 3 of 3 label-free scores" in verdict["reasons"][2]
 
 

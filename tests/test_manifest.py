@@ -412,6 +412,115 @@ def test_an_arrived_copy_does_not_take_an_image_out_of_the_holdout(workspace, pa
         assert rows[path]["reason"] == "duplicate of holdout/cat/x.png"
 
 
+# --- a few labelled target images --------------------------------------------------------------
+
+
+def write_labelled_target(workspace: Workspace) -> Path:
+    folder = workspace.data("optdigits")
+    for index in range(40):
+        write(folder / "images" / f"{index}.png", image_bytes(index))
+    for index in range(8):
+        write(
+            folder / "labelled" / ("cat" if index % 2 else "dog") / f"{index}.png", image_bytes(100 + index)
+        )
+    return folder
+
+
+def test_labelled_images_keep_their_label_in_a_split_of_their_own_whatever_their_content(workspace, params):
+    folder = write_labelled_target(workspace)
+    write(folder / "labelled" / "loose.png", image_bytes(200))
+    manifest.run(workspace, params, "optdigits")
+
+    rows = rows_of(workspace, "optdigits")
+
+    assert rows["labelled/loose.png"]["reason"] == "outside any class folder"
+    labelled = {
+        path: row for path, row in rows.items() if row["status"] == "ok" and path.startswith("labelled/")
+    }
+    assert len(labelled) == 8
+    for path, row in labelled.items():
+        assert (row["split"], row["label"]) == ("labelled", path.split("/")[1])
+    assert {expected_split(row, 0.5, 0.25) for row in labelled.values()} > {"adapt"}
+    for path, row in rows.items():
+        if path.startswith("images/"):
+            assert (row["split"], row["label"]) == (expected_split(row, 0.5, 0.25), None)
+    summary = summary_of(workspace, "optdigits")
+    assert summary["splits"]["labelled"] == 8
+    assert (summary["classes"], summary["labels"]) == (None, {})
+
+
+def test_a_target_without_labelled_images_has_no_such_split(workspace, params):
+    write(workspace.data("optdigits") / "images" / "1.png", image_bytes(1))
+    manifest.run(workspace, params, "optdigits")
+
+    assert list(summary_of(workspace, "optdigits")["splits"]) == ["adapt", "select", "test"]
+
+
+def test_the_data_digest_knows_the_labels_that_training_sees_and_the_labels_digest_does_not(
+    workspace, params
+):
+    folder = write_labelled_target(workspace)
+    write(folder / "holdout" / "cat" / "a.png", image_bytes(300))
+    digests = []
+    for name in ("cat", "van"):
+        (folder / "labelled" / "cat").rename(folder / "labelled" / name)
+        manifest.run(workspace, params, "optdigits")
+        summary = summary_of(workspace, "optdigits")
+        digests.append((summary["data_digest"], summary["labels_digest"]))
+
+    assert digests[0][0] != digests[1][0]
+    assert digests[0][1] == digests[1][1]
+
+
+@pytest.mark.parametrize(
+    ("other", "kept"),
+    [
+        ("holdout/cat/x.png", "holdout/cat/x.png"),  # a label seen in training is never in the hold-out
+        ("images/x.png", "labelled/cat/copy.png"),
+        ("arrived/b1/x.png", "labelled/cat/copy.png"),
+        ("labelled/cat/a.png", "labelled/cat/a.png"),
+    ],
+)
+def test_of_a_labelled_image_and_its_copy_one_is_used(workspace, params, other, kept):
+    folder = write_labelled_target(workspace)
+    for path in ("labelled/cat/copy.png", other):
+        write(folder / path, image_bytes(500))
+    manifest.run(workspace, params, "optdigits")
+
+    rows = rows_of(workspace, "optdigits")
+
+    left_out = {"labelled/cat/copy.png", other} - {kept}
+    assert rows[kept]["split"] == ("test" if kept.startswith("holdout") else "labelled")
+    assert [rows[path]["reason"] for path in left_out] == [f"duplicate of {kept}"]
+
+
+def test_without_a_holdout_folder_the_test_split_keeps_its_labelled_images(workspace, params):
+    folder = workspace.data("optdigits")
+    for index in range(20):
+        write(folder / "images" / "cat" / f"{index}.png", image_bytes(index))
+        write(folder / "labelled" / "cat" / f"{index}.png", image_bytes(index))
+    manifest.run(workspace, params, "optdigits")
+
+    rows = rows_of(workspace, "optdigits")
+
+    used = {(path.split("/")[0], row["split"]) for path, row in rows.items() if row["status"] == "ok"}
+    assert used == {("images", "test"), ("labelled", "labelled")}
+    assert summary_of(workspace, "optdigits")["ok"] == 20
+
+
+@pytest.mark.parametrize("other", ["labelled/dog/x.png", "holdout/dog/x.png"])
+def test_a_labelled_image_under_two_labels_is_used_nowhere(workspace, params, other):
+    folder = write_labelled_target(workspace)
+    for path in ("labelled/cat/copy.png", other, "images/copy.png"):
+        write(folder / path, image_bytes(500))
+    manifest.run(workspace, params, "optdigits")
+
+    rows = rows_of(workspace, "optdigits")
+
+    for path in ("labelled/cat/copy.png", other, "images/copy.png"):
+        assert (rows[path]["reason"], rows[path]["split"]) == ("same image under labels cat, dog", None)
+
+
 # --- nothing is lost ---------------------------------------------------------------------------
 
 
@@ -463,7 +572,7 @@ def _png(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_files_of_a_target_outside_its_three_folders_are_listed(workspace, params):
+def test_files_of_a_target_outside_its_folders_are_listed(workspace, params):
     folder = workspace.data("optdigits")
     write(folder / "images" / "a.png", image_bytes(1))
     write(folder / "loose.png", image_bytes(2))
@@ -473,8 +582,8 @@ def test_files_of_a_target_outside_its_three_folders_are_listed(workspace, param
 
     assert summary_of(workspace, "optdigits")["quarantined"] == [
         {"path": "holdout/c.png", "reason": "outside any class folder"},
-        {"path": "loose.png", "reason": "outside images/, holdout/ and arrived/"},
-        {"path": "other/b.png", "reason": "outside images/, holdout/ and arrived/"},
+        {"path": "loose.png", "reason": "outside images/, holdout/, labelled/ and arrived/"},
+        {"path": "other/b.png", "reason": "outside images/, holdout/, labelled/ and arrived/"},
     ]
 
 

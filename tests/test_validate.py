@@ -212,9 +212,10 @@ def test_an_image_of_the_source_in_the_target_is_critical_in_the_holdout_only(
     result = verdict(workspace, params, source, [*target_rows(), copy])
 
     message = only(result["reasons" if severity == "critical" else "warnings"])
-    where = {"critical": "in the hold-out of site", "warning": "among the unlabelled images of site"}[
-        severity
-    ]
+    where = {
+        "critical": "in the hold-out of site",
+        "warning": "among the images of site outside its hold-out",
+    }[severity]
     assert message.startswith(f"pair: the same image in the source and {where}: ")
     assert f"data/site/{copy.path}, data/source/{source[0].path}" in message
     assert (result["passed"], len(result["reasons"]) + len(result["warnings"])) == (severity == "warning", 1)
@@ -299,7 +300,9 @@ def test_a_look_alike_of_a_source_image_in_the_holdout_is_a_warning(workspace, p
 
         assert result["passed"]
         path = f"data/site/{target[holdout].path}"
-        expected = f"look like a copy of a source image: {path} like data/source/cat/3.jpg"
+        expected = (
+            f"look like a copy of a labelled image that training sees: {path} like data/source/cat/3.jpg"
+        )
         assert [expected in warning for warning in result["warnings"]] == ([True] if warned else [])
         check = next(check for check in result["checks"] if check["table"] == "holdout")
         assert check["paths"] == ([path] if warned else [])
@@ -310,6 +313,35 @@ def test_look_alikes_among_the_unlabelled_images_are_nobodys_business(workspace,
     target = [row if row.split == "test" else replace(row, phash=source[0].phash) for row in target_rows()]
 
     assert verdict(workspace, params, source, target)["warnings"] == []
+
+
+def test_a_look_alike_of_a_labelled_target_image_in_the_holdout_is_a_warning(workspace, params):
+    target = target_rows()
+    holdout = next(row for row in target if row.split == "test")
+    labelled = usable("labelled/cat/a.jpg", "labelled", "cat", phash=holdout.phash)
+    result = verdict(workspace, params, source_rows(), [*target, labelled])
+
+    assert result["passed"]
+    assert f": data/site/{holdout.path} like data/site/labelled/cat/a.jpg" in only(result["warnings"])
+
+
+def test_labelled_target_images_need_not_show_every_class_and_are_no_holdout(workspace, params):
+    labelled = [usable(f"labelled/cat/{index}.jpg", "labelled", "cat") for index in range(3)]
+    result = verdict(workspace, params, source_rows(), [*target_rows(None), *labelled], classes=None)
+
+    assert (result["passed"], result["warnings"]) == (True, [])
+    holdout = [check for check in result["checks"] if check["table"] == "holdout"]
+    assert all(check["passed"] for check in holdout)
+
+
+def test_labelled_target_images_of_a_class_that_the_source_lacks_are_critical(workspace, params):
+    labelled = [usable(f"labelled/{name}/a.jpg", "labelled", name) for name in ("cat", "van", "bus")]
+    result = verdict(workspace, params, source_rows(), [*target_rows(None), *labelled], classes=None)
+
+    assert result["reasons"] == [
+        "pair: labelled images of site of classes that the source does not have: data/site/labelled/bus,"
+        " data/site/labelled/van. Rename these folders to classes of the source, or remove them."
+    ]
 
 
 def test_a_class_that_the_hash_left_out_of_the_holdout_is_a_warning(workspace, params):

@@ -3,7 +3,11 @@
 Source-only is the same loop with no losses: same steps, same source batches, same augmentation,
 and the same BatchNorm treatment, because the target batch goes through the network either way.
 
-Shape suffixes: B = source rows of a batch, as many target rows follow; N = rows of a domain.
+A few labelled rows of the target, where there are any, are a third stream of the same loop for every
+candidate, source-only included: what is compared must differ in the target losses alone.
+
+Shape suffixes: B = source rows of a batch, as many target rows follow; L = labelled target rows of a batch;
+N = rows of a domain; C = classes.
 """
 
 import logging
@@ -17,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.domains.streams import Stream
+from tasks.domains.streams import BalancedStream, Stream
 from tasks.engine.augment import AUGMENTATIONS, strengthen
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
@@ -41,6 +45,8 @@ class Recipe:
     augment: Literal["none", "flip_crop", "affine"]
     steps: int
     batch_size: int
+    source_sampling: Literal["natural", "balanced"]
+    labelled_batch_size: int
     learning_rate: float
     backbone_learning_rate_ratio: float
     weight_decay: float
@@ -74,6 +80,7 @@ def train(
     *,
     source: LabelledRows | None,
     target: Rows | None,
+    labelled: LabelledRows | None = None,
     terms: Sequence[WeightedTerm] = (),
     held_out: HeldOut | None = None,
     checkpoints: Checkpoints | None = None,
@@ -85,6 +92,7 @@ def train(
         recipe: The hyper-parameters.
         source: Labelled rows of the source; ``None`` for source-free adaptation, which keeps the head.
         target: Unlabelled rows of the target, ``None`` to train on the source alone.
+        labelled: A few labelled rows of the target, to which cross-entropy is applied as to the source's.
         terms: Target losses, each with its weight; needs ``target``.
         held_out: Where discriminators are asked for their accuracy, ten times a run.
         checkpoints: Where a killed run resumes from; ``None`` for runs too short to matter.
@@ -94,8 +102,8 @@ def train(
     """
     if terms and target is None:
         raise ValueError("target losses need target rows")
-    if source is None and not terms:
-        raise ValueError("without a source and without target losses there is nothing to train on")
+    if source is None and labelled is None and not terms:
+        raise ValueError("without labelled rows and without target losses there is nothing to train on")
     device = next(model.parameters()).device
     everything = nn.ModuleDict({"model": model, "terms": nn.ModuleList(term for _, term in terms)}).to(device)
     _resume_training(model, recipe, source_free=source is None)
@@ -103,7 +111,7 @@ def train(
     first_step, curve = (
         checkpoints.restore(module=everything, optimiser=optimiser) if checkpoints else (0, [])
     )
-    streams = _streams(recipe, source, target)
+    streams = _streams(recipe, source, target, labelled)
     for step in range(first_step, recipe.steps):
         progress = step / recipe.steps
         torch.manual_seed(_step_seed(recipe.seed, step))
@@ -113,16 +121,18 @@ def train(
             _resume_training(model, recipe, source_free=source is None)
 
         rows = {domain: stream.batch(step) for domain, stream in streams.items()}
-        batch = _forward(model, recipe, source, target, rows, terms, progress)
+        batch, labelled_logits_LC = _forward(
+            model, recipe, source, target, labelled, rows=rows, terms=terms, progress=progress
+        )
         source_loss = torch.zeros((), device=device)
         if source is not None:
-            source_loss = functional.cross_entropy(
-                batch.source_logits_BC,
-                source.labels_N[torch.from_numpy(rows["source"])].to(device),
-                label_smoothing=recipe.label_smoothing,
-            )
+            source_loss = _cross_entropy(batch.source_logits_BC, source, rows["source"], recipe)
         values = [term(batch) for _, term in terms]
         loss = source_loss + sum(weight * value for (weight, _), value in zip(terms, values, strict=True))
+        labelled_loss = None
+        if labelled is not None:
+            labelled_loss = _cross_entropy(labelled_logits_LC, labelled, rows["labelled"], recipe)
+            loss = loss + labelled_loss
         if not math.isfinite(loss.item()):
             raise Diverged(f"the loss became {loss.item()} at step {step} of {recipe.steps}")
         optimiser.zero_grad(set_to_none=True)
@@ -130,7 +140,7 @@ def train(
         optimiser.step()
 
         if step % max(1, recipe.steps // CURVE_POINTS) == 0 or step == recipe.steps - 1:
-            curve.append(_curve_row(step, loss, source_loss, terms, values))
+            curve.append(_curve_row(step, loss, source_loss, labelled_loss, terms=terms, values=values))
         if held_out and (step + 1) % max(1, recipe.steps // 10) == 0:
             curve[-1].update(_ask_discriminators(model, terms, held_out))
             _resume_training(model, recipe, source_free=source is None)
@@ -146,12 +156,22 @@ def _resume_training(model: Classifier, recipe: Recipe, *, source_free: bool) ->
     model.head.requires_grad_(not source_free)
 
 
-def _streams(recipe: Recipe, source: LabelledRows | None, target: Rows | None) -> dict[str, Stream]:
-    streams = {}
-    if source is not None:
+def _streams(
+    recipe: Recipe, source: LabelledRows | None, target: Rows | None, labelled: LabelledRows | None
+) -> dict[str, Stream | BalancedStream]:
+    streams: dict[str, Stream | BalancedStream] = {}
+    if source is not None and recipe.source_sampling == "balanced":
+        streams["source"] = BalancedStream(
+            source.labels_N.numpy(), batch_size=recipe.batch_size, seed=recipe.seed
+        )
+    elif source is not None:
         streams["source"] = Stream(len(source.labels_N), batch_size=recipe.batch_size, seed=recipe.seed)
     if target is not None:
         streams["target"] = Stream(len(target), batch_size=recipe.batch_size, seed=recipe.seed + 1)
+    if labelled is not None:
+        # No image twice in a batch: its noise would weigh double in the BatchNorm statistics.
+        size = min(recipe.labelled_batch_size, len(labelled.labels_N))
+        streams["labelled"] = Stream(len(labelled.labels_N), batch_size=size, seed=recipe.seed + 2)
     return streams
 
 
@@ -160,11 +180,16 @@ def _forward(
     recipe: Recipe,
     source: LabelledRows | None,
     target: Rows | None,
+    labelled: LabelledRows | None,
+    *,
     rows: dict[str, np.ndarray],
     terms: Sequence[WeightedTerm],
     progress: float,
-) -> JointBatch:
-    """One joint pass of all rows of a step, cut back into domains."""
+) -> tuple[JointBatch, Tensor]:
+    """One joint pass of all rows of a step, cut back into domains; logits ``(L, C)`` of labelled target rows.
+
+    Target losses are not given the labelled rows: they are what a preset says they are, with labels or without.
+    """
     augment = AUGMENTATIONS[recipe.augment]
     device = next(model.parameters()).device
     parts = [] if source is None else [augment(source.rows.gather(rows["source"]))]
@@ -174,17 +199,26 @@ def _forward(
         parts.append(augment(target.gather(rows["target"])))
         if any(isinstance(term, OwnLabels) and term.wants_strong_view for _, term in terms):
             parts.append(strengthen(augment(target.gather(rows["target"]))))
+    num_labelled = len(rows["labelled"]) if labelled is not None else 0
+    if labelled is not None:
+        parts.append(augment(labelled.rows.gather(rows["labelled"])))
     features, logits = model(torch.cat(parts).to(device))
-    both = num_source + num_target
-    return JointBatch(
+    both, unlabelled = num_source + num_target, len(logits) - num_labelled
+    batch = JointBatch(
         source_features_BD=features[:num_source],
         target_features_BD=features[num_source:both],
         source_logits_BC=logits[:num_source],
         target_logits_BC=logits[num_source:both],
         progress=progress,
         target_rows_B=torch.from_numpy(rows["target"]).to(device) if target is not None else None,
-        target_strong_logits_BC=logits[both:] if len(logits) > both else None,
+        target_strong_logits_BC=logits[both:unlabelled] if unlabelled > both else None,
     )
+    return batch, logits[unlabelled:]
+
+
+def _cross_entropy(logits_BC: Tensor, labelled: LabelledRows, rows_B: np.ndarray, recipe: Recipe) -> Tensor:
+    labels_B = labelled.labels_N[torch.from_numpy(rows_B)].to(logits_BC.device)
+    return functional.cross_entropy(logits_BC, labels_B, label_smoothing=recipe.label_smoothing)
 
 
 def _refresh_own_labels(
@@ -247,13 +281,21 @@ def _step_seed(seed: int, step: int) -> int:
 
 
 def _curve_row(
-    step: int, loss: Tensor, source_loss: Tensor, terms: Sequence[WeightedTerm], values: Sequence[Tensor]
+    step: int,
+    loss: Tensor,
+    source_loss: Tensor,
+    labelled_loss: Tensor | None,
+    *,
+    terms: Sequence[WeightedTerm],
+    values: Sequence[Tensor],
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "step": step,
         "loss": round(loss.item(), 6),
         "source_loss": round(source_loss.item(), 6),
     }
+    if labelled_loss is not None:
+        row["labelled_loss"] = round(labelled_loss.item(), 6)
     for (_, term), value in zip(terms, values, strict=True):
         row[term.name] = round(value.item(), 6)
         row.update({key: round(number, 6) for key, number in term.diagnostics().items()})

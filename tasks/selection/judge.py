@@ -276,7 +276,7 @@ def _in_service(
 
 
 def _label_free(chosen: Chosen) -> tuple[str, ...]:
-    return ("no labelled images: scores without labels choose, they do not prove", *chosen.reasons)
+    return ("no labelled hold-out: scores without labels choose, they do not prove", *chosen.reasons)
 
 
 def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.domains.streams import Stream
+from tasks.domains.streams import BalancedStream, Stream
 
 
 @settings(max_examples=50, deadline=None)
@@ -44,3 +44,58 @@ def test_epochs_and_seeds_differ_in_order():
 def test_a_domain_without_rows_is_refused():
     with pytest.raises(ValueError, match="at least one row"):
         Stream(0, batch_size=4, seed=0)
+
+
+CLASS_SIZES = st.lists(st.integers(1, 15), min_size=1, max_size=5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(sizes=CLASS_SIZES, batch_size=st.integers(1, 20), seed=st.integers(0, 5))
+def test_a_balanced_stream_gives_every_class_equally_often_whatever_its_size(
+    sizes: list[int], batch_size: int, seed: int
+):
+    labels_N = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    stream = BalancedStream(labels_N, batch_size=batch_size, seed=seed)
+    epoch = len(sizes) * max(sizes)
+    steps = -(-epoch // batch_size)
+
+    rows = np.concatenate([stream.batch(step) for step in range(steps)])[:epoch]
+
+    assert np.bincount(labels_N[rows]).tolist() == [max(sizes)] * len(sizes)
+    counts = np.bincount(rows, minlength=len(labels_N))
+    for number, size in enumerate(sizes):  # no row is starved: the rows of a class differ by one at most
+        mine = counts[labels_N == number]
+        assert mine.min() == max(sizes) // size
+        assert mine.max() <= mine.min() + 1
+
+
+def test_a_balanced_batch_holds_as_many_of_every_class_as_it_can():
+    labels_N = np.array([0] * 97 + [1] * 2 + [2] * 1)
+    stream = BalancedStream(labels_N, batch_size=8, seed=0)
+
+    for step in range(30):
+        counts = np.bincount(labels_N[stream.batch(step)], minlength=3)
+        assert counts.sum() == 8
+        assert counts.max() - counts.min() <= 2  # whole rounds, and parts of one at either end
+
+
+def test_a_step_of_a_balanced_stream_is_the_same_in_whatever_order_steps_are_asked_for():
+    labels_N = np.arange(23) % 3 // 2
+
+    forward = [BalancedStream(labels_N, batch_size=3, seed=1).batch(step).tolist() for step in range(40)]
+    stream = BalancedStream(labels_N, batch_size=3, seed=1)
+
+    assert [stream.batch(step).tolist() for step in reversed(range(40))] == forward[::-1]
+
+
+def test_a_class_without_rows_is_passed_over_and_seeds_differ():
+    labels_N = np.array([4] * 6 + [1] * 3)
+    streams = [BalancedStream(labels_N, batch_size=12, seed=seed) for seed in (0, 1)]
+
+    assert np.bincount(labels_N[streams[0].batch(0)]).tolist() == [0, 6, 0, 0, 6]
+    assert streams[0].batch(0).tolist() != streams[1].batch(0).tolist()
+
+
+def test_a_balanced_domain_without_rows_is_refused():
+    with pytest.raises(ValueError, match="at least one row"):
+        BalancedStream(np.array([], dtype=np.int64), batch_size=4, seed=0)

@@ -17,8 +17,8 @@ from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import Rows, all_rows
 
 RECIPE = Recipe(
-    scope="head", last_k=1, batch_norm="live", augment="none", steps=150, batch_size=32, learning_rate=0.05,
-    backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
+    scope="head", last_k=1, batch_norm="live", augment="none", steps=150, batch_size=32, source_sampling="natural",
+    labelled_batch_size=16, learning_rate=0.05, backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
 )  # fmt: skip
 WIDTH, CLASSES = 6, 3
 

@@ -9,18 +9,21 @@ import torch
 from safetensors.torch import save
 
 from tasks.config import DannTerm, MccTerm, MmdTerm, ModelParams
+from tasks.domains.streams import Stream
 from tasks.engine.augment import AUGMENTATIONS, affine, flip_crop
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
-from tasks.losses.terms import build_terms
+from tasks.losses.batch import JointBatch
+from tasks.losses.mcc import MinimumClassConfusion
+from tasks.losses.terms import WeightedTerm, build_terms
 from tasks.models.backbones import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import all_rows
 
 RECIPE = Recipe(
-    scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, learning_rate=0.05,
-    backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
+    scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, source_sampling="natural",
+    labelled_batch_size=16,    learning_rate=0.05, backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
 )  # fmt: skip
 WIDTH, BOTTLENECK, CLASSES = 6, 8, 3
 
@@ -162,6 +165,106 @@ def test_a_resumed_run_draws_the_same_augmentation_as_an_undisturbed_one(tmp_pat
     train(resumed, recipe, source=source, target=None, checkpoints=checkpoints)
 
     assert bytes_of(resumed) == bytes_of(undisturbed)
+
+
+def imbalanced() -> LabelledRows:
+    """48 rows of class 0 and 3 of each other one."""
+    everything = rows(0, shift=0.0, count=144)
+    kept = (everything.labels_N == 0) | (torch.arange(144) < 9)
+    return LabelledRows(all_rows(everything.rows.variants[0][kept]), everything.labels_N[kept])
+
+
+def test_balanced_sampling_gives_rare_classes_their_share_of_every_candidate():
+    source, target = imbalanced(), rows(2, shift=0.0)
+    shares = {}
+    for sampling in ("natural", "balanced"):
+        for names in ((), ("mcc",)):
+            model = fresh()
+            recipe = replace(RECIPE, source_sampling=sampling, steps=15)
+            curve = train(model, recipe, source=source, target=target.rows, terms=terms(*names))
+            predicted = torch.softmax(predict(model, target.rows).logits_NC, dim=1).mean(0)
+            shares[sampling, names] = float(predicted[0])
+            shares[sampling, names, "first loss"] = curve[0]["source_loss"]
+
+    for names in ((), ("mcc",)):
+        assert abs(shares["balanced", names] - 1 / 3) < 0.1 < shares["natural", names] - 1 / 3
+    assert shares["balanced", (), "first loss"] == shares["balanced", ("mcc",), "first loss"]
+
+
+def turned(seed: int, *, count: int) -> LabelledRows:
+    """Another domain: the clusters of :func:`rows` turned by 100 degrees, so that each lies nearest to another class."""
+    domain = rows(seed, shift=0.0, count=count)
+    (inputs,) = domain.rows.variants
+    angle = math.radians(100)
+    turn = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    return LabelledRows(all_rows(torch.cat([inputs[:, :2] @ turn, inputs[:, 2:]], dim=1)), domain.labels_N)
+
+
+@pytest.mark.parametrize("names", [(), ("mcc",)])
+def test_three_labels_a_class_help_where_the_shift_defeats_the_source(names: tuple[str, ...]):
+    source, target, labelled = rows(0, shift=0.0), turned(2, count=90), turned(5, count=9)
+    accuracies = []
+    for few in (None, labelled):
+        model = fresh()
+        train(model, RECIPE, source=source, target=target.rows, labelled=few, terms=terms(*names))
+        right = predict(model, target.rows).logits_NC.argmax(1) == target.labels_N
+        accuracies.append(float(right.float().mean()))
+
+    assert accuracies[0] < 0.3
+    assert accuracies[1] > accuracies[0] + 0.3
+
+
+def test_labelled_target_rows_cost_smoothed_cross_entropy_and_no_target_loss_sees_them():
+    source, target, labelled = rows(0, shift=0.0), rows(2, shift=1.0).rows, turned(5, count=9)
+    model = fresh()
+    seen: list[int] = []
+
+    class Watching(MinimumClassConfusion):
+        def forward(self, batch: JointBatch) -> torch.Tensor:
+            seen.append(len(batch.target_logits_BC))
+            assert batch.target_strong_logits_BC is None
+            return super().forward(batch)
+
+    term = WeightedTerm(1.0, Watching(num_classes=CLASSES, temperature=2.5))
+    logits = []
+    hook = model.register_forward_hook(
+        lambda module, inputs, outputs: logits.append(outputs.logits_NC.detach())
+    )
+    curve = train(
+        model, replace(RECIPE, steps=1), source=source, target=target, labelled=labelled, terms=[term]
+    )
+    hook.remove()
+
+    (logits_NC,) = logits  # one joint forward: 16 of the source, 16 of the target, all nine labelled
+    order = Stream(9, batch_size=9, seed=RECIPE.seed + 2).batch(0)
+    log_p = torch.log_softmax(logits_NC[32:], dim=1)
+    own = log_p[torch.arange(9), labelled.labels_N[order]]
+    expected = -((1 - RECIPE.label_smoothing) * own + RECIPE.label_smoothing * log_p.mean(1)).mean()
+    assert len(logits_NC) == 16 + 16 + 9
+    assert seen == [16]
+    assert curve[0]["labelled_loss"] == pytest.approx(float(expected), abs=1e-5)
+    assert curve[0]["loss"] == pytest.approx(
+        curve[0]["source_loss"] + curve[0]["labelled_loss"] + curve[0]["mcc"], abs=1e-5
+    )
+
+
+def test_no_more_labelled_rows_a_step_than_the_recipe_says():
+    model, sizes = fresh(), []
+    model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    recipe = replace(RECIPE, steps=3, labelled_batch_size=4)
+    train(model, recipe, source=rows(0, shift=0.0), target=None, labelled=turned(5, count=9))
+
+    assert sizes == [20, 20, 20]
+
+
+def test_without_a_source_labelled_rows_move_the_features_and_not_the_head():
+    model = fresh()
+    head, bottleneck = model.head.weight.clone(), model.bottleneck[0].weight.clone()
+
+    train(model, RECIPE, source=None, target=rows(2, shift=1.0).rows, labelled=turned(5, count=9))
+
+    assert torch.equal(model.head.weight, head)
+    assert not torch.equal(model.bottleneck[0].weight, bottleneck)
 
 
 def test_a_damaged_checkpoint_starts_over_instead_of_failing(tmp_path: Path):

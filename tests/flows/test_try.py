@@ -48,6 +48,9 @@ def test_the_workspace_is_complete_and_recorded_in_git(finished: Finished):
     [
         pytest.param(["missing", "target"], "SOURCE_DIR missing does not exist", id="missing-folder"),
         pytest.param(["source", "file.txt"], "TARGET_DIR file.txt is not a folder", id="file"),
+        pytest.param(
+            ["source", "target", "--labelled", "missing"], "--labelled missing does not exist", id="labelled"
+        ),
         pytest.param(["source", "empty"], "holds no files", id="empty"),
         pytest.param(
             ["source", "target", "--set", "adapt.stepz=3"], "adapt.stepz: unknown key", id="unknown-setting"
@@ -135,3 +138,27 @@ def test_json_output_is_the_only_thing_on_stdout_and_a_second_try_changes_nothin
 
     result = json.loads(done.stdout)
     assert {stage["status"] for stage in result["stages"]} == {"unchanged"}
+
+
+def test_labelled_target_images_are_trained_on_and_the_verdict_and_the_report_say_how_many(
+    pair: Pair, finished: Finished, workspace_copy: Workspace, tmp_path: Path
+):
+    write_pictures(tmp_path / "few", count=3, first_seed=7000, shifted=True, labelled=True)
+
+    done = acclimate(
+        "try", pair.source, pair.target, "--holdout", pair.holdout, "--labelled", tmp_path / "few",
+        "-w", workspace_copy.root, "--json", *settings("adapt.steps=20"),
+    )  # fmt: skip
+
+    result = json.loads(done.stdout)
+    (before,), (after,) = finished.result["digests"].values(), result["digests"].values()
+    assert after["source_data"] == before["source_data"]
+    assert after["target_data"] != before["target_data"]
+    verdict = json.loads((workspace_copy.stage("gate", "new-camera") / "verdict.json").read_text())
+    assert verdict["labelled_target_images"] == 9
+    assert verdict["selected"]["n"] == 36
+    said = "All candidates, source-only included, were also trained on 9 labelled images of new-camera."
+    for file in ("report.html", "MODEL_CARD.md"):
+        assert said in (workspace_copy.stage("report", "new-camera") / file).read_text()
+    trained = {stage["name"] for stage in result["stages"] if stage["status"] == "ran"}
+    assert "finetune" not in trained
