@@ -42,9 +42,9 @@ def cdan_by_hand(
         losses, weights = [], []
         for f, z in zip(rows, outputs, strict=True):
             p = softmax_by_hand(z)
-            joint = [[p[c] * f[d] for d in range(len(f))] for c in range(len(p))]
-            flat = torch.tensor([sum(joint, [])], dtype=torch.float64)
-            losses.append(math.log(1 + math.exp(-sign * term.discriminator(flat).item())))
+            joint = [p[c] * f[d] for c in range(len(p)) for d in range(len(f))]
+            logit = term.discriminator(torch.tensor([joint], dtype=torch.float64)).item()
+            losses.append(math.log(1 + math.exp(-sign * logit)))
             entropy = -sum(share * math.log(share) for share in p)
             weights.append(1 + math.exp(-entropy) if term.entropy_weighting else 1.0)
         halves.append(sum(w * x for w, x in zip(weights, losses, strict=True)) / sum(weights))
