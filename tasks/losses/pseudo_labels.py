@@ -66,15 +66,16 @@ class _OwnLabels(nn.Module):
 
     labels_N: Tensor
     kept_N: Tensor
+    changed: Tensor
 
     def __init__(self, *, num_rows: int) -> None:
         super().__init__()
         self.register_buffer("labels_N", torch.full((num_rows,), -1))
         self.register_buffer("kept_N", torch.zeros(num_rows, dtype=torch.bool))
-        self._changed = 1.0
+        self.register_buffer("changed", torch.tensor(1.0, dtype=torch.float64))
 
     def assign(self, labels_N: Tensor, kept_N: Tensor) -> None:
-        self._changed = float((labels_N != self.labels_N.cpu()).double().mean())
+        self.changed.fill_((labels_N != self.labels_N.cpu()).double().mean())
         self.labels_N.copy_(labels_N)
         self.kept_N.copy_(kept_N)
 
@@ -94,7 +95,7 @@ class _OwnLabels(nn.Module):
 
     def diagnostics(self) -> dict[str, float]:
         """Share of rows believed, and of labels that the last refresh changed."""
-        return {"kept": float(self.kept_N.double().mean()), "changed": self._changed}
+        return {"kept": float(self.kept_N.double().mean()), "changed": float(self.changed)}
 
 
 class SelfTraining(nn.Module):

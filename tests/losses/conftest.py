@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.losses.batch import JointBatch
+from tasks.losses.terms import OwnLabels
 
 Toy = Callable[..., "Outcome"]
 
@@ -23,30 +24,48 @@ class Outcome:
     """Encoder weight on axis 1 (which shifts) over its weight on axis 0 (which does not)."""
 
 
-def toy_domain(shift: float, generator: torch.Generator, rows: int = 96) -> tuple[Tensor, Tensor]:
-    """Points and classes: axis 0 tells the classes apart weakly, axis 1 strongly but moves by ``shift``."""
-    labels = torch.arange(rows) % 2
+TOY_ROWS = 96
+
+
+def toy_domain(shift: float, spread: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Points and classes: axis 0 tells the classes apart weakly, axis 1 strongly but moves by ``shift``.
+
+    ``spread`` is the standard deviation of the noise on axis 1; that on axis 0 is 0.3.
+    """
+    labels = torch.arange(TOY_ROWS) % 2
     sign = 2.0 * labels - 1
-    noise = 0.3 * torch.randn(rows, 2, generator=generator)
+    noise = torch.tensor([0.3, spread]) * torch.randn(TOY_ROWS, 2, generator=generator)
     return torch.stack([sign, 2 * sign + shift], dim=1) + noise, labels
 
 
 @pytest.fixture
 def train_toy() -> Toy:
-    """Trains a linear encoder and head on source labels plus ``multiplier`` times a target loss."""
+    """Trains a linear encoder and head on source labels plus ``multiplier`` times a target loss.
+
+    A batch is a whole domain, so that labels of the target's own are refreshed in every step.
+    """
 
     def train(
-        term: nn.Module, *, shift: float, multiplier: float = 1.0, seed: int = 0, steps: int = 300
+        term: nn.Module,
+        *,
+        shift: float,
+        spread: float = 0.3,
+        multiplier: float = 1.0,
+        seed: int = 0,
+        steps: int = 300,
     ) -> Outcome:
         generator = torch.Generator().manual_seed(seed)
-        source, labels = toy_domain(0.0, generator)
-        target, _ = toy_domain(shift, generator)
+        source, labels = toy_domain(0.0, 0.3, generator)
+        target, _ = toy_domain(shift, spread, generator)
         torch.manual_seed(seed)
         encoder, head = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
         parameters = [*encoder.parameters(), *head.parameters(), *term.parameters()]
         optimiser = torch.optim.SGD(parameters, lr=0.1)
         for step in range(steps):
             batch = _forward(encoder, head, source, target, progress=step / steps)
+            if isinstance(term, OwnLabels):
+                own_features, own_logits = batch.target_features_BD.detach(), batch.target_logits_BC.detach()
+                term.refresh(own_features, own_logits.softmax(1), batch.progress)
             loss = functional.cross_entropy(batch.source_logits_BC, labels) + multiplier * term(batch)
             optimiser.zero_grad()
             loss.backward()
@@ -69,7 +88,9 @@ def _forward(
     features = encoder(torch.cat([source, target]))
     logits = head(features)
     n = len(source)
-    return JointBatch(features[:n], features[n:], logits[:n], logits[n:], progress)
+    return JointBatch(
+        features[:n], features[n:], logits[:n], logits[n:], progress, target_rows_B=torch.arange(len(target))
+    )
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
