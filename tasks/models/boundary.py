@@ -116,8 +116,9 @@ def _check_chain(front: Front, tail: Tail, *, size_px: int, name: str) -> None:
             actual = tail.eval()(activations)
         if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-4):
             fault = "its parts do not follow each other in a chain there"
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        fault = str(error).splitlines()[0]
+    # What a forward pass raises that finds an identity where it reads attributes of a part, or unpacks its answer.
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        fault = (str(error) or type(error).__name__).splitlines()[0]
     if fault:
         raise BadInput(
             f"params.yaml: {name} cannot be cut for features.route deeper ({fault}):"
