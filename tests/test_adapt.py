@@ -1,10 +1,12 @@
 """The stage `adapt`, by the files it leaves: one budget for all, resumable candidates, no labels in sight."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from tasks import adapt, features, finetune, manifest
 from tasks.config import Params, apply_overrides, check_params, load_params
@@ -15,8 +17,9 @@ from tasks.files import read_json, sha256_of_file
 from tasks.models.alignment import linear_coral
 from tasks.models.classifier import Outputs, predict
 from tasks.models.rows import all_rows
+from tasks.selection.pool import Candidate, Pool
 from tasks.workspace import Workspace
-from tests.tiny import CLASSES, Finished, write_pictures
+from tests.tiny import CHECKOUT, CLASSES, Finished, write_pictures
 
 TARGET = "new-camera"
 
@@ -258,3 +261,65 @@ def test_source_free_candidates_and_their_baseline_use_labelled_images_under_a_f
         model = load_file(workspace_copy.stage("adapt", TARGET) / name / "model.safetensors")
         assert (model["head.weight"] == start["head.weight"]).all()
         assert (model["bottleneck.0.weight"] != start["bottleneck.0.weight"]).any()
+
+
+# --- what goes deeper --------------------------------------------------------------------------
+
+
+def recorded(folder: Path, candidates: dict[str, float]) -> Pool:
+    """Candidates on frozen features; the number is the share of images named after their cluster."""
+    draw = np.random.default_rng(0)
+    clusters_N = np.arange(60) % 3
+    features_ND = np.eye(3)[clusters_N] + 0.05 * draw.normal(size=(60, 3))
+    rows = []
+    for name, share in candidates.items():
+        said_N = np.where(np.arange(60) < share * 60, clusters_N, draw.integers(0, 3, 60))
+        (folder / name).mkdir(parents=True)
+        save_file(
+            {
+                "select.probabilities": (0.1 + 0.7 * np.eye(3)[said_N]).astype(np.float32),
+                "select.features": features_ND.astype(np.float32),
+                "select.sha256": np.arange(60, dtype=np.uint8)[:, None].repeat(32, axis=1),
+            },
+            folder / name / "outputs.safetensors",
+        )
+        preset, _, seed = name.rpartition("-")
+        rows.append(Candidate(name, preset, int(seed), "", True))
+    return Pool(folder, ("a", "b", "c"), tuple(rows))
+
+
+@pytest.fixture
+def photographs() -> Params:
+    return load_params(CHECKOUT / "tasks" / "templates" / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"source_only": 0.3, "mcc": 0.6, "cdan_mcc": 1.0}, "cdan_mcc"),
+        ({"source_only": 1.0, "mcc": 0.3, "cdan_mcc": 0.3}, "mcc"),
+        ({"source_only": 0.3, "cdan_mcc": 0.6, "shot": 1.0}, "cdan_mcc"),
+    ],
+    ids=["what label-free scores put first", "mcc where that is source-only", "never a source-free preset"],
+)
+def test_under_auto_one_preset_goes_deeper(tmp_path: Path, photographs: Params, shares: dict, expected: str):
+    pool = recorded(
+        tmp_path, {f"{name}-{seed}": share for name, share in shares.items() for seed in (0, 1, 2)}
+    )
+
+    planned = [plan.name for plan in adapt.deeper_plans(photographs, pool)]
+
+    assert planned == [f"{name}@deeper-{seed}" for name in ("source_only", expected) for seed in (0, 1, 2)]
+
+
+def test_named_presets_go_deeper_with_a_source_only_of_that_depth_and_none_where_none_is_named(
+    tmp_path: Path, photographs: Params
+):
+    pool = recorded(tmp_path, {"source_only-0": 0.5})
+    named, none = (
+        changed(photographs, f"adapt.deeper.candidates={names}", "adapt.seeds=[4]")
+        for names in ("[mcc]", "[]")
+    )
+
+    assert [plan.name for plan in adapt.deeper_plans(named, pool)] == ["source_only@deeper-4", "mcc@deeper-4"]
+    assert adapt.deeper_plans(none, pool) == []
