@@ -64,7 +64,7 @@ RULES = {
     "min_class_recall": "recall of every class with enough images at least {}",
     "min_accuracy": "hold-out accuracy at least {}",
 }
-NOT_A_LOSS = {"step", "loss", "source_loss", "discriminator_accuracy"}
+NOT_A_LOSS = {"step", "loss", "source_loss", "discriminator_accuracy", "kept", "changed"}
 
 # Control and format characters, line and paragraph separators, surrogates of undecodable file
 # names, tags: none can be seen, some reorder the text around them, some cannot be written as UTF-8.
@@ -574,6 +574,8 @@ def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> di
         "min_holdout": gate.min_holdout,
         "candidates": candidate_rows(evidence),
         "selection_reasons": evidence.selection["reasons"],
+        "route": evidence.trained["route"],
+        "route_reason": evidence.trained["route_reason"],
         "score_names": SCORES,
         "diagnostic_names": DIAGNOSTICS,
         "target_prior": verdict.get("target_prior"),
@@ -723,12 +725,17 @@ def candidate_rows(evidence: Evidence) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: math.inf if row["rank_sum"] is None else row["rank_sum"])
 
 
+def _method(candidate: str) -> str:
+    """Its preset, and its route where that is the deeper one: the name without the seed."""
+    return candidate.rpartition("-")[0]
+
+
 def _accuracies(evidence: Evidence) -> dict[str, list[tuple[str, float]]]:
-    by_preset: dict[str, list[tuple[str, float]]] = {}
+    by_method: dict[str, list[tuple[str, float]]] = {}
     for row in evidence.verdict["candidates"]:
         if row["holdout_accuracy"] is not None:
-            by_preset.setdefault(row["preset"], []).append((row["name"], row["holdout_accuracy"]))
-    return by_preset
+            by_method.setdefault(_method(row["name"]), []).append((row["name"], row["holdout_accuracy"]))
+    return by_method
 
 
 def seed_spread(evidence: Evidence) -> list[dict[str, Any]]:
@@ -832,7 +839,7 @@ def method_curves(evidence: Evidence) -> list[dict[str, Any]]:
     """The training curves of every preset: source loss, target losses, discriminator; one dash a seed."""
     presets: dict[str, list[str]] = {}
     for row in evidence.trained["candidates"]:
-        presets.setdefault(row["preset"], []).append(row["name"])
+        presets.setdefault(_method(row["name"]), []).append(row["name"])
     source = {preset: [_curve(evidence.curves[name], "source_loss", name=name, dash=i)
                        for i, name in enumerate(names)] for preset, names in presets.items()}  # fmt: skip
     # One scale for all source losses, so that they can be compared by eye.

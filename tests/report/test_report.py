@@ -339,6 +339,17 @@ def test_a_diverged_candidate_is_listed_last_and_told_in_the_story(pages):
     assert "1 candidate diverged" in page.by_id["verdict"]
 
 
+def test_the_route_and_the_reason_for_it_are_told(pages):
+    for _, page, _ in pages.values():
+        assert page.by_id["route"] == "cached (auto: 320 px is above 160 px, too much for blocks on a CPU)"
+
+
+def test_a_preset_on_two_routes_is_two_methods():
+    names = ["mcc-0", "mcc-1", "mcc@deeper-0", "source_only@deeper-12"]
+
+    assert [report._method(name) for name in names] == ["mcc", "mcc", "mcc@deeper", "source_only@deeper"]
+
+
 def test_the_candidates_that_kept_the_targets_statistics_are_marked(pages):
     _, page, _ = pages[PROVISIONAL.target]
     marked = [row[0] for row in page.tables["candidates-table"] if "target's BatchNorm" in row[0]]

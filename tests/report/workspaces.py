@@ -320,7 +320,14 @@ def _write_training(workspace: Workspace, case: Case, draw: np.random.Generator)
             save_file(_outputs(case, preset, accuracy, draw), adapt / name / "outputs.safetensors")
     write_json(
         adapt / "candidates.json",
-        {"schema_version": 1, "target": case.target, "classes": list(case.classes), "candidates": candidates},
+        {
+            "schema_version": 2,
+            "target": case.target,
+            "classes": list(case.classes),
+            "route": "cached",
+            "route_reason": "auto: 320 px is above 160 px, too much for blocks on a CPU",
+            "candidates": candidates,
+        },
     )
 
 
