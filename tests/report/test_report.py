@@ -155,10 +155,74 @@ def test_the_next_step_is_a_command_to_copy(pages, case, commands, never):
 def test_without_labels_the_next_step_says_what_to_label_and_where(pages):
     _, page, _ = pages[PROVISIONAL.target]
     steps = page.by_id["next"]
-    assert "Label the first 50 unlabelled of the 87 images of" in steps
-    assert "results/gate/depot-north/to_label.csv" in steps
+    assert "Label the first 50 unlabelled of the 87 images of results/gate/depot-north/to_label.csv" in steps
+    assert "acclimate label depot-north results/gate/depot-north/to_label.csv" in steps
+    assert "Label at least 50 images of depot-north, drawn at random." in steps
     assert "data/depot-north/holdout/<class>/" in steps
     assert len(page.tables["label-table"]) == 1 + 87
+
+
+ANSWERED = {
+    "kind": "disagreements", "gain": 0.058, "interval": [0.021, 0.094], "confidence": 0.95, "mcnemar_p": 0.0012,
+    "mcnemar_p_worse": 0.9997, "better": 41, "worse": 17, "smallest_detectable_gain": 0.044,
+    "disagreements": {"labelled": 60, "total": 87, "images": 300, "looks": 1},
+}  # fmt: skip
+
+
+def answered(workspace: Workspace, word: str, **changes: Any) -> None:
+    """What the gate writes when labels of disagreements are the evidence."""
+    edit(
+        workspace.stage("gate", PROVISIONAL.target) / "verdict.json",
+        verdict=word,
+        evidence=ANSWERED | changes,
+        answers_digest="ab" * 32,
+    )
+
+
+def test_labels_of_disagreements_prove_a_gain_and_no_accuracy(build: Build, params: Params):
+    workspace = build(PROVISIONAL)
+    answered(workspace, "promote")
+
+    html, card = written(workspace, params, PROVISIONAL)
+
+    page = Page(html)
+    assert page.misnested == []
+    assert (
+        "mcc-1 is better than source-only on 60 labelled images of depot-north on which the two disagree."
+        in page.text
+    )
+    assert "disagree on 87 of 300 test images" in page.text
+    assert "Accuracy changed by +5.8\u00a0points" in html
+    assert "how high it is was not measured" in page.text
+    assert "that takes a hold-out" in page.text
+    rows = {row[0]: row[1:] for row in page.tables["result-table"]}
+    assert rows["Accuracy"] == ["not measured"] * 3
+    assert next(cells for title, cells in rows.items() if title.startswith("Disagreements"))[1] == "87 of 300"
+    assert next(cells for title, cells in rows.items() if title.startswith("Gain over"))[1] == "+5.8"
+    assert "no label of depot-north" not in page.text
+    assert "ab" * 32 in html
+    assert "disagree on 87 of 300 images of depot-north" in card
+    assert "nothing below is measured on labels" not in card
+    assert "not measured" in card
+
+
+def test_a_hold_on_few_answers_asks_for_the_next_rows_of_the_list(build: Build, params: Params):
+    workspace = build(PROVISIONAL)
+    few = {"labelled": 12, "total": 87, "images": 300, "looks": 1}
+    answered(workspace, "hold", better=8, worse=4, disagreements=few)
+    listed = workspace.stage("gate", PROVISIONAL.target) / "to_label.csv"
+    header, *rows = listed.read_text().splitlines()
+    listed.write_text(
+        "\n".join([header, *(f"{row}backpack" if i < 12 else row for i, row in enumerate(rows))]) + "\n"
+    )
+
+    page = Page(written(workspace, params, PROVISIONAL)[0])
+
+    assert (
+        "12 labelled images of depot-north on which the two disagree do not prove mcc-1 better than source-only."
+        in page.text
+    )
+    assert "Label the first 50 unlabelled of the 87 images of" in page.by_id["next"]
 
 
 def test_an_undecided_gain_is_told_how_many_labels_would_decide_it(build: Build, params: Params):

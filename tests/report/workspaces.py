@@ -431,10 +431,10 @@ def _write_gate(
         paths[0] = case.quarantined[0][0]
     with (folder / "to_label.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "sha256", "source_only", "selected"])
+        writer.writerow(["path", "sha256", "source_only", "selected", "label"])
         for i, path in enumerate(paths):
             writer.writerow(
-                [path, sha(path), case.classes[i % num_classes], case.classes[(i + 1) % num_classes]]
+                [path, sha(path), case.classes[i % num_classes], case.classes[(i + 1) % num_classes], ""]
             )
 
 
@@ -484,7 +484,7 @@ def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> dict[str, 
         return sum(math.comb(changed, k) for k in range(wins, changed + 1)) / 2**changed
 
     error = float((after.astype(float) - before.astype(float)).std() / math.sqrt(len(before)))
-    return {"gain": gain, "interval": [gain - 1.96 * error, gain + 1.96 * error], "confidence": 0.95,
+    return {"kind": "hold-out", "disagreements": None, "gain": gain, "interval": [gain - 1.96 * error, gain + 1.96 * error], "confidence": 0.95,
             "mcnemar_p": tail(better), "mcnemar_p_worse": tail(worse), "better": better, "worse": worse, "smallest_detectable_gain": 2.5 * error}  # fmt: skip
 
 
