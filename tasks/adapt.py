@@ -233,7 +233,7 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
             "route": "deeper" if plan.deeper else inputs.target.route.replace("deeper", "cached"),
             "checkpoint_sha256": sha256_of_file(folder / "model.safetensors"),
             "status": status,
-            "warnings": [*_discriminator_warnings(curve), *_alignment_warnings(preset)],
+            "warnings": [*discriminator_warnings(curve), *_alignment_warnings(preset)],
             **proposal.record(),
         },
     )
@@ -361,11 +361,14 @@ def _kind(plan: Plan) -> str:
     return "activations" if plan.deeper else "inputs"
 
 
-def _discriminator_warnings(curve: list[dict[str, Any]]) -> list[str]:
-    """What the held-out accuracy of each discriminator says about the run, if anything."""
-    warnings = []
-    for key in sorted({key for row in curve for key in row if key.endswith("_held_out_accuracy")}):
-        values, loss = [row[key] for row in curve if key in row], key.split("_")[0]
+def discriminator_warnings(curve: list[dict[str, Any]]) -> list[str]:
+    """One line for each discriminator that stayed dead or won, by its held-out accuracies in the curve.
+
+    Dead is within .02 of one half whenever it was asked; won is above .98 when it was asked last.
+    """
+    warnings, suffix = [], "_held_out_accuracy"
+    for key in sorted({key for row in curve for key in row if key.endswith(suffix)}):
+        values, loss = [row[key] for row in curve if key in row], key.removesuffix(suffix)
         if all(abs(value - 0.5) < 0.02 for value in values):
             warnings.append(
                 f"{loss}: the discriminator never told the domains apart (accuracy {values[-1]:.2f}): it is dead"

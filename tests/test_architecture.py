@@ -1,6 +1,7 @@
 """The house as drawn: imports point down, and dvc.yaml, the code, the flows and params.yaml agree."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -236,9 +237,19 @@ def test_no_pickle_crosses_a_boundary():
     assert len(calls("torch.load")) + len(calls("np.load")) >= 2
 
 
-def test_every_command_is_explained_and_those_of_the_readme_exist():
-    import re
+def test_no_arithmetic_is_done_for_nothing():
+    """A line that begins with the operator of the one before is a statement of its own, and ruff lets it pass."""
+    wasted = [
+        f"{module}:{node.lineno}"
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.BinOp | ast.UnaryOp | ast.Compare)
+    ]
 
+    assert wasted == []
+
+
+def test_every_command_is_explained_and_those_of_the_readme_exist():
     from flows.cli import app
 
     commands = {
@@ -250,3 +261,18 @@ def test_every_command_is_explained_and_those_of_the_readme_exist():
 
     assert [name for name, function in commands.items() if not function.__doc__] == []
     assert {"try", "promote", "serve", "up", "emit"} <= mentioned <= commands.keys()
+
+
+def test_every_error_of_the_folklore_names_a_test_that_exists_or_the_reason_why_it_cannot_occur():
+    rows = re.findall(
+        r"^\| (\d+) \| .+? \| (.+) \|$", (CHECKOUT / "docs" / "folklore.md").read_text(), re.MULTILINE
+    )
+    named = [match for _, answer in rows for match in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", answer)]
+
+    def tests_of(path: str) -> set[str]:
+        tree = ast.parse((CHECKOUT / path).read_text())
+        return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+    assert [int(number) for number, _ in rows] == list(range(1, 21))
+    assert len(named) > 30
+    assert [f"{path}::{test}" for path, test in named if test not in tests_of(path)] == []

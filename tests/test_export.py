@@ -1,5 +1,6 @@
 """The exported file: what was judged, in one file, the same bytes in any folder, nothing of this machine in it."""
 
+import copy
 import json
 import os
 import shutil
@@ -57,6 +58,14 @@ def test_the_exported_model_answers_as_torch_does_at_any_batch_size(
     assert got.logits == pytest.approx(expected.logits_NC.numpy(), abs=1e-4)
     assert got.features == pytest.approx(expected.features_ND.numpy(), abs=1e-4)
     assert got.probabilities == pytest.approx(torch.softmax(expected.logits_NC, 1).numpy(), abs=1e-5)
+
+
+def test_a_model_left_in_training_mode_is_exported_as_it_answers_in_evaluation(
+    network: Classifier, content: bytes
+):
+    left = copy.deepcopy(network).train()
+
+    assert export_onnx(left, size_px=32, opset=18, metadata=METADATA) == content
 
 
 def test_nothing_of_the_machine_is_in_the_file(content: bytes):

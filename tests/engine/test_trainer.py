@@ -4,22 +4,34 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
-from tasks.config import DannTerm, MccTerm, MmdTerm, ModelParams
+from tasks.config import (
+    AddaTerm,
+    CdanTerm,
+    CentroidLabelsTerm,
+    DannTerm,
+    InfomaxTerm,
+    MccTerm,
+    MmdTerm,
+    ModelParams,
+    SelfTrainingTerm,
+)
 from tasks.domains.streams import Stream
 from tasks.engine.augment import AUGMENTATIONS, affine, flip_crop
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
-from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
+from tasks.engine.trainer import Diverged, HeldOut, LabelledRows, Recipe, train
 from tasks.losses.batch import JointBatch
 from tasks.losses.mcc import MinimumClassConfusion
+from tasks.losses.pseudo_labels import CentroidLabels, centroid_labels
 from tasks.losses.terms import WeightedTerm, build_terms
 from tasks.models.backbones import build_backbone
 from tasks.models.classifier import Classifier, predict
-from tasks.models.rows import all_rows
+from tasks.models.rows import Rows, all_rows
 
 RECIPE = Recipe(
     scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, source_sampling="natural",
@@ -44,16 +56,32 @@ def fresh() -> Classifier:
     return Classifier(None, feature_width=WIDTH, bottleneck=BOTTLENECK, num_classes=CLASSES)
 
 
-def terms(*names: str):
+def terms(*names: str, num_rows: int = 90):
     known = {
         "dann": DannTerm(loss="dann", weight=1.0, hidden=8),
         "mmd": MmdTerm(loss="mmd", weight=1.0, num_kernels=5),
         "mcc": MccTerm(loss="mcc", weight=1.0, temperature=2.5),
+        "cdan": CdanTerm(loss="cdan", weight=1.0, hidden=8, entropy_weighting=True),
+        "adda": AddaTerm(loss="adda", weight=1.0, hidden=8),
+        "infomax": InfomaxTerm(loss="infomax", weight=1.0),
+        "self_training": SelfTrainingTerm(loss="self_training", weight=1.0, first_share=0.2, last_share=0.8),
+        "centroid_labels": CentroidLabelsTerm(loss="centroid_labels", weight=1.0),
     }
     torch.manual_seed(4)
     return build_terms(
-        [known[name] for name in names], feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=90
+        [known[name] for name in names], feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=num_rows
     )
+
+
+def pictures(seed: int, count: int = 24) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 16, 16, 3), dtype=torch.uint8, generator=generator)
+
+
+def network() -> Classifier:
+    torch.manual_seed(3)
+    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), size_px=16)
+    return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=CLASSES)
 
 
 def bytes_of(model: Classifier) -> bytes:
@@ -69,6 +97,33 @@ def test_training_on_the_source_learns_it():
     accuracy = (predict(model, held_out.rows).logits_NC.argmax(1) == held_out.labels_N).float().mean()
     assert accuracy > 0.9
     assert curve[-1]["source_loss"] < 0.7 * curve[0]["source_loss"]
+
+
+def test_the_loss_falls_below_what_a_second_softmax_would_leave():
+    # Cross-entropy of a softmax of a softmax over three classes is at least ln(e + 2) - 1 = 0.55.
+    curve = train(fresh(), replace(RECIPE, label_smoothing=0.0), source=rows(0, shift=0.0), target=None)
+
+    assert curve[-1]["source_loss"] < 0.2
+
+
+def test_the_shorter_domain_does_not_cut_the_longer_one_short():
+    seen: dict[str, list[int]] = {"source": [], "target": []}
+
+    class Noting(MinimumClassConfusion):
+        def forward(self, batch: JointBatch) -> torch.Tensor:
+            assert batch.target_rows_B is not None
+            seen["source"].append(len(batch.source_features_BD))
+            seen["target"].extend(batch.target_rows_B.tolist())
+            return super().forward(batch)
+
+    train(
+        fresh(), replace(RECIPE, steps=12), source=rows(0, shift=0.0, count=21), target=rows(2, shift=1.0).rows,
+        terms=[WeightedTerm(1.0, Noting(num_classes=CLASSES, temperature=2.5))],
+    )  # fmt: skip
+
+    assert seen["source"] == [16] * 12
+    assert len(seen["target"]) == 12 * 16
+    assert sorted(seen["target"][:90]) == list(range(90))
 
 
 def test_source_only_takes_no_gradient_from_the_target_but_shares_its_batch_norm():
@@ -115,7 +170,9 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the loop may catch it."""
 
 
-@pytest.mark.parametrize("names", [(), ("dann", "mcc")])
+@pytest.mark.parametrize(
+    "names", [(), ("dann", "mcc"), ("cdan", "self_training"), ("adda", "centroid_labels")]
+)
 def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_one(
     names: tuple[str, ...], tmp_path: Path
 ):
@@ -147,16 +204,9 @@ def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_o
 
 
 def test_a_resumed_run_draws_the_same_augmentation_as_an_undisturbed_one(tmp_path: Path):
-    generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (24, 16, 16, 3), dtype=torch.uint8, generator=generator)
-    source = LabelledRows(all_rows(pictures), torch.arange(24) % CLASSES)
+    source = LabelledRows(all_rows(pictures(0)), torch.arange(24) % CLASSES)
     recipe = replace(RECIPE, augment="affine", steps=6)
     checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=4)
-
-    def network() -> Classifier:
-        torch.manual_seed(3)
-        backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), size_px=16)
-        return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=CLASSES)
 
     undisturbed, resumed = network(), network()
     train(undisturbed, recipe, source=source, target=None, checkpoints=checkpoints)  # leaves step 4 behind
@@ -265,6 +315,169 @@ def test_without_a_source_labelled_rows_move_the_features_and_not_the_head():
 
     assert torch.equal(model.head.weight, head)
     assert not torch.equal(model.bottleneck[0].weight, bottleneck)
+
+
+# --- evaluations during training ---------------------------------------------------------------
+
+
+def labels_of_its_own(model: Classifier, inputs: torch.Tensor) -> list[int]:
+    features, logits = model(inputs)
+    return centroid_labels(features.detach(), logits.detach().softmax(1)).tolist()
+
+
+def test_the_targets_own_labels_come_from_evaluation_mode_without_augmentation():
+    plain, redrawn = pictures(1, 90), 255 - pictures(1, 90)
+    settled, model = network(), network()
+    for untrained in (settled, model):
+        for _ in range(20):
+            untrained(pictures(2, 64))
+        untrained.load_state_dict(settled.state_dict())
+    expected = labels_of_its_own(settled.eval(), plain)
+    torch.manual_seed(0)
+    wrong = [
+        labels_of_its_own(settled.eval(), affine(plain)),
+        labels_of_its_own(settled.eval(), redrawn),
+        labels_of_its_own(settled.train(), plain),
+    ]
+    assert all(labels != expected for labels in wrong)
+    own = CentroidLabels(num_rows=90, warm_up=False)
+
+    train(
+        model,
+        replace(RECIPE, steps=1, augment="affine"),
+        source=LabelledRows(all_rows(pictures(3)), torch.arange(24) % CLASSES),
+        target=Rows((plain, redrawn), np.arange(90)),
+        terms=[WeightedTerm(1.0, own)],
+    )
+
+    assert own.own.labels_N.tolist() == expected
+
+
+def test_the_targets_own_labels_are_given_anew_whenever_the_target_was_seen_once_more():
+    given_at: list[float] = []
+
+    class Noting(CentroidLabels):
+        def refresh(self, features_ND: torch.Tensor, probabilities_NC: torch.Tensor, progress: float) -> None:
+            given_at.append(progress)
+            super().refresh(features_ND, probabilities_NC, progress)
+
+    train(
+        fresh(), RECIPE, source=rows(0, shift=0.0), target=rows(2, shift=1.0).rows,
+        terms=[WeightedTerm(1.0, Noting(num_rows=90, warm_up=True))],
+    )  # fmt: skip
+
+    # 90 rows at 16 a step: every five steps of sixty.
+    assert given_at == [step / 60 for step in range(0, 60, 5)]
+
+
+@pytest.mark.parametrize("scope", ["head", "last_k"])
+def test_frozen_parts_stay_frozen_and_the_others_train_on_after_every_evaluation(scope: str):
+    model = network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    target = all_rows(pictures(1))
+
+    train(
+        model,
+        replace(RECIPE, scope=scope, steps=20),
+        source=LabelledRows(all_rows(pictures(0)), torch.arange(24) % CLASSES),
+        target=target,
+        terms=terms("dann", "centroid_labels", num_rows=24),
+        held_out=HeldOut(all_rows(pictures(2)), all_rows(pictures(3))),
+    )
+
+    after = model.state_dict()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    trained = {name.split(".")[3] for name in changed if name.startswith("backbone")}
+    assert trained == ({"2"} if scope == "last_k" else set())
+    # Every step was one in training mode, though the model was evaluated in between.
+    assert after["bottleneck.1.num_batches_tracked"] == 20
+    if scope == "last_k":
+        assert {after[name].item() for name in changed if "backbone" in name and "tracked" in name} == {20}
+
+
+def test_source_free_training_keeps_the_head_and_needs_no_source():
+    target = rows(2, shift=2.0)
+    model = fresh()
+    train(model, RECIPE, source=rows(0, shift=0.0), target=None)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    curve = train(model, RECIPE, source=None, target=target.rows, terms=terms("infomax", "centroid_labels"))
+
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {"bottleneck.0.weight", "bottleneck.1.weight", "bottleneck.1.running_mean"} <= changed
+    assert not any(name.startswith("head") for name in changed)
+    assert {row["source_loss"] for row in curve} == {0.0}
+    accuracy = (predict(model, target.rows).logits_NC.argmax(1) == target.labels_N).float().mean()
+    assert accuracy > 0.9
+
+
+def test_without_a_source_and_without_target_losses_there_is_nothing_to_train_on():
+    with pytest.raises(ValueError, match="nothing to train on"):
+        train(fresh(), RECIPE, source=None, target=rows(2, shift=1.0).rows)
+
+
+# --- what is told of the discriminators --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dann", "cdan", "adda"])
+def test_a_discriminator_is_asked_ten_times_about_rows_that_no_loss_saw(name: str):
+    model, known = fresh(), terms(name)
+    held_out = HeldOut(rows(5, shift=0.0, count=60).rows, rows(6, shift=1.0, count=6).rows)
+
+    curve = train(
+        model, RECIPE, source=rows(0, shift=0.0), target=rows(2, shift=1.0).rows, terms=known, held_out=held_out
+    )  # fmt: skip
+
+    asked = {
+        row["step"]: row[f"{name}_held_out_accuracy"] for row in curve if f"{name}_held_out_accuracy" in row
+    }
+    assert list(asked) == list(range(5, 60, 6))
+    source, target = predict(model, held_out.source), predict(model, held_out.target)
+    batch = JointBatch(source.features_ND, target.features_ND, source.logits_NC, target.logits_NC, 1.0)
+    assert asked[59] == pytest.approx(known[0].term.held_out_accuracy(batch), abs=1e-6)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_the_accuracy_is_that_on_the_held_out_rows_and_not_on_those_trained_on(exchanged: bool):
+    near, far = rows(5, shift=0.0).rows, rows(6, shift=5.0, count=6).rows
+    off = DannTerm(loss="dann", weight=0.0, hidden=8)
+    torch.manual_seed(4)
+    known = build_terms([off], feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=90)
+
+    curve = train(
+        fresh(),
+        RECIPE,
+        source=rows(0, shift=0.0),
+        target=rows(2, shift=5.0).rows,
+        terms=known,
+        held_out=HeldOut(far, near) if exchanged else HeldOut(near, far),
+    )
+
+    assert curve[-1]["discriminator_accuracy"] > 0.95
+    accuracy = curve[-1]["dann_held_out_accuracy"]
+    assert accuracy < 0.05 if exchanged else accuracy > 0.95
+
+
+def test_asking_the_discriminators_changes_nothing_of_the_model():
+    source, target = rows(0, shift=0.0), rows(2, shift=1.0).rows
+    silent, asked = fresh(), fresh()
+    held_out = HeldOut(rows(5, shift=0.0).rows, rows(6, shift=1.0).rows)
+
+    train(silent, RECIPE, source=source, target=target, terms=terms("dann", "mcc"))
+    train(asked, RECIPE, source=source, target=target, terms=terms("dann", "mcc"), held_out=held_out)
+
+    assert bytes_of(asked) == bytes_of(silent)
+
+
+def test_without_a_discriminator_nothing_is_asked():
+    held_out = HeldOut(rows(5, shift=0.0).rows, rows(6, shift=1.0).rows)
+
+    curve = train(
+        fresh(), RECIPE, source=rows(0, shift=0.0), target=rows(2, shift=1.0).rows, terms=terms("mcc"),
+        held_out=held_out,
+    )  # fmt: skip
+
+    assert not any("accuracy" in key for row in curve for key in row)
 
 
 def test_a_damaged_checkpoint_starts_over_instead_of_failing(tmp_path: Path):

@@ -78,11 +78,12 @@ def test_centroid_labels_go_with_the_order_of_rows_and_the_names_of_classes():
 
 
 def test_a_class_without_any_mass_is_given_to_no_row():
-    p = torch.tensor([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0]], dtype=torch.float64).repeat(10, 1)
+    # The last row points away from the only centroid there is; a centroid of zero would be nearer.
+    features = torch.tensor([[10.0]] * 9 + [[-10.0]])
 
-    labels = centroid_labels(draw(20, 2, 0), p)
+    labels = centroid_labels(features, torch.tensor([[1.0, 0.0]]).repeat(10, 1))
 
-    assert 2 not in labels.tolist()
+    assert labels.tolist() == [0] * 10
 
 
 def test_a_single_row_and_dead_features_get_a_label_and_not_a_fault():

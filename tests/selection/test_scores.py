@@ -190,6 +190,11 @@ def test_accuracy_counts_most_probable_classes(confident):
     assert accuracy(confident([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == 0.75
 
 
+def test_accuracy_is_the_share_of_images_however_uneven_the_classes(confident):
+    # The mean over classes would be one half.
+    assert accuracy(confident([0] * 10), np.array([0] * 9 + [1])) == 0.9
+
+
 @pytest.mark.parametrize("score", [infomax, effective_classes, max_share])
 def test_scores_do_not_depend_on_the_order_of_images_or_classes(score):
     p = random_predictions(40, 4, 3)
