@@ -130,7 +130,9 @@ def demo(
 def stage(
     name: Annotated[
         str,
-        typer.Argument(help="manifest, validate, features, finetune, adapt, gate, export, probe or report."),
+        typer.Argument(
+            help="manifest, validate, features, views, finetune, adapt, gate, export, probe or report."
+        ),
     ],
     domain: Annotated[str | None, typer.Argument(help="The domain or target it runs for.")] = None,
 ) -> None:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Stages that run once a domain, once, and once a target; dvc.yaml has the edges, a test compares.
 DOMAIN_STAGES = ("manifest", "features")
-TARGET_STAGES = ("validate", "adapt", "gate", "export", "probe", "report")
+TARGET_STAGES = ("validate", "views", "adapt", "gate", "export", "probe", "report")
 RETRY_DELAY_S = 3
 
 RunStage = Callable[[str, str | None], StageRun]

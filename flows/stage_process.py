@@ -17,8 +17,19 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 
 # In an order that dvc.yaml allows; a test compares.
-STAGES = ("manifest", "validate", "features", "finetune", "adapt", "gate", "export", "probe", "report")
-TORCH_STAGES = ("features", "finetune", "adapt", "export")
+STAGES = (
+    "manifest",
+    "validate",
+    "features",
+    "views",
+    "finetune",
+    "adapt",
+    "gate",
+    "export",
+    "probe",
+    "report",
+)
+TORCH_STAGES = ("features", "views", "finetune", "adapt", "export")
 
 
 def run_here(name: str, domain: str | None) -> int:

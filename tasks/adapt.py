@@ -1,6 +1,6 @@
 """Stage `adapt`: every candidate of a target, source-only first, under one budget.
 
-In:  results/features/{source,<target>}, results/finetune.
+In:  results/features/{source,<target>}, results/views/<target>, results/finetune.
 Out: candidates.json and, a folder a candidate, model.safetensors, training.json and
      outputs.safetensors (probabilities and bottleneck features on the target's select and test
      splits and the source's validation split).
@@ -120,11 +120,15 @@ def read_inputs(workspace: Workspace, params: Params, target: str) -> Inputs:
     """What the stages before left for ``target``; without the source where every candidate does without."""
     return Inputs(
         params,
-        None if is_source_free(params) else read_features(workspace.stage("features", "source")),
+        None if is_source_free(params) else _read_source(workspace, target),
         read_features(workspace.stage("features", target)),
         workspace.stage("finetune") / "model.safetensors",
         read_json(workspace.stage("finetune") / "training.json")["classes"],
     )
+
+
+def _read_source(workspace: Workspace, target: str) -> Features:
+    return read_features(workspace.stage("features", "source"), in_style=workspace.stage("views", target))
 
 
 def is_source_free(params: Params) -> bool:

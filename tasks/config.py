@@ -108,8 +108,8 @@ class FeaturesParams(Section):
     """Route deeper: blocks of the backbone that are trained, counted from the output."""
     mirror: bool
     """Routes cached and deeper: also keep every image mirrored, and train on either at random."""
-    views: tuple[Literal["edge", "grey", "posterise"], ...]
-    """Ways to redraw the source that presets may ask for."""
+    views: tuple[Literal["edge", "grey", "posterise", "histogram", "fourier"], ...]
+    """Ways to redraw the source that presets may ask for; ``histogram`` and ``fourier`` once a target, in its style."""
 
 
 class FinetuneParams(Section):
@@ -601,7 +601,8 @@ class Params(Section):
             missing = [view for view in self.adapt.presets[name].views if view not in self.features.views]
             if missing:
                 raise ValueError(
-                    f"adapt.presets.{name} asks for the views {missing}, which features.views lacks"
+                    f"adapt.presets.{name} asks for the views {missing}, which features.views"
+                    f" {list(self.features.views)} lacks: add them there, or leave {name} out of the candidates"
                 )
         return self
 

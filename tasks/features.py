@@ -11,7 +11,7 @@ Out: index.parquet with sha256, split and label; info.json; and one row an image
                       exported model repeats its answers
 
      <file>.mirror.npy is the same of mirrored images, <file>.<view>.npy of the source redrawn; both of all
-     images of inputs.npy and activations.npy.
+     images of inputs.npy and activations.npy. The source in the style of a target: stage `views`.
 
 Of a target only the labels of its split ``labelled`` leave the manifest here: what adapts cannot read
 what it must not know.
@@ -21,7 +21,7 @@ Shape suffixes: N = images, S = side in px, 3 = colour channels, D = feature wid
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -55,6 +55,7 @@ LARGEST_DEEPER_PX = 160
 
 Redraw = Callable[[np.ndarray], np.ndarray]
 Append = Callable[[np.ndarray], None]
+AppendSeen = Callable[[str, Mapping[str, np.ndarray]], None]
 
 
 def run(workspace: Workspace, params: Params, domain: str) -> None:
@@ -62,16 +63,15 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     manifest = workspace.stage("manifest", domain)
     rows = usable_rows(manifest / "manifest.parquet")
     paths = [workspace.data(domain) / path for path in rows["path"]]
-    torch.manual_seed(params.finetune.seed)  # decides the weights only under `weights: none`
-    backbone = build_backbone(params.model, size_px=params.images.size_px)
+    backbone = build_frozen(params)
     route = resolve_route(params, backbone)
     folder = workspace.stage("features", domain)
     views = views_of(params, domain, mirror=params.features.mirror and route.name != "end_to_end")
     look = observer(backbone, route)
-    is_trained_N = rows["split"].isin(TRAINED_SPLITS).to_numpy()
-    lengths = {"inputs": len(paths), "activations": is_trained_N.sum(), "judged": (~is_trained_N).sum()}
-    with ExitStack() as files:
-        append: dict[str, Append] = {}
+    is_trained_N = (
+        rows["split"].isin(TRAINED_SPLITS).to_numpy(copy=True)
+    )  # torch warns of arrays it could not write to
+    with seen_files(folder, is_trained_N) as append:
         for start in range(0, len(paths), BATCH):
             pixels_NSS3 = read_pixels(
                 paths[start : start + BATCH],
@@ -79,16 +79,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
                 max_pixels=params.images.max_pixels,
             )
             for view, redraw in views.items():
-                seen = look(redraw(pixels_NSS3), is_trained_N[start : start + BATCH])
-                for kind, array in seen.items():
-                    name = f"{kind}.{view}.npy" if view else f"{kind}.npy"
-                    if kind == "judged" and view:
-                        continue
-                    if name not in append:
-                        append[name] = files.enter_context(
-                            rows_file(folder / name, num_rows=int(lengths[kind]))
-                        )
-                    append[name](array)
+                append(view, look(redraw(pixels_NSS3), is_trained_N[start : start + BATCH]))
 
     has_label_N = rows["split"].isin(LABELLED_SPLITS).to_numpy()
     labels = rows["label"].where(has_label_N).astype("str") if has_label_N.any() else None
@@ -101,12 +92,19 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
             "route": route.name,
             "route_reason": route.reason,
             "views": sorted(name for name in views if name),
+            "size_px": params.images.size_px,
             "rows": len(rows),
             "data_digest": read_json(manifest / "manifest.json")["data_digest"],
             "backbone_sha256": None if route.name == "end_to_end" else parameters_sha256(backbone),
         },
     )
     log.info("features %s: %d images, route %s (%s)", domain, len(rows), route.name, route.reason)
+
+
+def build_frozen(params: Params) -> Backbone:
+    """The backbone as it is before anything is trained."""
+    torch.manual_seed(params.finetune.seed)  # decides the weights only under `weights: none`
+    return build_backbone(params.model, size_px=params.images.size_px)
 
 
 @dataclass(frozen=True)
@@ -125,18 +123,9 @@ def resolve_route(params: Params, backbone: Backbone) -> Route:
     Raises:
         BadInput: The backbone cannot be cut where ``features.trained_blocks`` says.
     """
-
-    def deeper(reason: str) -> Route:
-        front, _ = cut(
-            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
-        )  # fmt: skip
-        return Route("deeper", reason, front)
-
     asked, size_px = params.features.route, params.images.size_px
-    if asked == "deeper":
-        return deeper("as params.yaml says")
     if asked != "auto":
-        return Route(asked, "as params.yaml says", None)
+        return route_named(asked, "as params.yaml says", params, backbone)
     if params.model.weights == "none":
         return Route("end_to_end", "auto: nothing is pretrained, so there is nothing to freeze", None)
     if training_device().type == "cuda" and params.finetune.scope != "head":
@@ -148,11 +137,26 @@ def resolve_route(params: Params, backbone: Backbone) -> Route:
             None,
         )
     try:
-        return deeper(
+        reason = (
             f"auto: {size_px} px on {training_device().type}, so the last blocks can be trained in minutes"
         )
+        return route_named("deeper", reason, params, backbone)
     except BadInput as error:
         return Route("cached", f"auto: {error}", None)
+
+
+def route_named(name: str, reason: str, params: Params, backbone: Backbone) -> Route:
+    """The route ``name``, with its front where it has one.
+
+    Raises:
+        BadInput: The backbone cannot be cut where ``features.trained_blocks`` says.
+    """
+    front = None
+    if name == "deeper":
+        front, _ = cut(
+            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
+        )  # fmt: skip
+    return Route(name, reason, front)
 
 
 def views_of(params: Params, domain: str, *, mirror: bool) -> Mapping[str, Redraw]:
@@ -161,7 +165,7 @@ def views_of(params: Params, domain: str, *, mirror: bool) -> Mapping[str, Redra
     if mirror:
         views["mirror"] = lambda pixels: pixels[:, :, ::-1].copy()
     if domain == "source":
-        views |= {name: SOURCE_VIEWS[name] for name in params.features.views}
+        views |= {name: SOURCE_VIEWS[name] for name in params.features.views if name in SOURCE_VIEWS}
     return views
 
 
@@ -171,7 +175,7 @@ def usable_rows(manifest: Path) -> pd.DataFrame:
     return rows.loc[rows["status"] == "ok"].sort_values(by="sha256", kind="stable").reset_index(drop=True)
 
 
-def read_pixels(paths: list[Path], *, size_px: int, max_pixels: int) -> np.ndarray:
+def read_pixels(paths: Sequence[Path], *, size_px: int, max_pixels: int) -> np.ndarray:
     """Images as uint8 ``(N, S, S, 3)``, in the order of ``paths``."""
     pixels_NSS3 = np.empty((len(paths), size_px, size_px, 3), dtype=np.uint8)
 
@@ -210,6 +214,35 @@ def observer(backbone: Backbone, route: Route) -> Callable[[np.ndarray, np.ndarr
         }
 
     return look
+
+
+@contextmanager
+def seen_files(folder: Path, is_trained_N: np.ndarray) -> Iterator[AppendSeen]:
+    """A function that appends what :func:`observer` kept of a batch to the files of a view of it.
+
+    Args:
+        folder: Where the files appear, when all rows are there.
+        is_trained_N: Which images of the domain training sees.
+    """
+    lengths = {
+        "inputs": len(is_trained_N),
+        "activations": is_trained_N.sum(),
+        "judged": (~is_trained_N).sum(),
+    }
+    files: dict[str, Append] = {}
+    with ExitStack() as opened:
+
+        def append(view: str, seen: Mapping[str, np.ndarray]) -> None:
+            for kind, array in seen.items():
+                if kind == "judged" and view:
+                    continue
+                name = f"{kind}.{view}.npy" if view else f"{kind}.npy"
+                if name not in files:
+                    file = rows_file(folder / name, num_rows=int(lengths[kind]))
+                    files[name] = opened.enter_context(file)
+                files[name](array)
+
+        yield append
 
 
 @contextmanager

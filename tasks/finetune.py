@@ -20,6 +20,7 @@ import torch
 
 from tasks.config import Params
 from tasks.devices import make_deterministic, training_device
+from tasks.domains.views import TARGET_VIEWS
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
 from tasks.errors import BadInput
@@ -45,6 +46,8 @@ class Features:
     info: dict
     affine: Affine | None = None
     """Applied to the frozen features as they are read."""
+    in_style: Path | None = None
+    """Of the source: where stage `views` keeps it in the style of a target; ``None`` where no target is concerned."""
 
     @property
     def route(self) -> str:
@@ -74,13 +77,15 @@ class Features:
                 return Rows((_array(self.folder / "inputs.npy"),), np.flatnonzero(in_split_N))
             return Rows((_array(self.folder / "judged.npy"),), np.flatnonzero(in_split_N[~is_trained_N]))
         mirrored = ["mirror"] if "mirror" in self.info["views"] else []
-        variants = [
-            _array(self.folder / f"{kind}{suffix}.npy")
-            for suffix in ("", *(f".{v}" for v in (*mirrored, *views)))
-        ]
+        files = [self.folder / f"{kind}.npy", *(self._view(kind, view) for view in (*mirrored, *views))]
         return Rows(
-            tuple(variants), np.flatnonzero(in_split_N if kind == "inputs" else in_split_N[is_trained_N])
+            tuple(_array(file) for file in files),
+            np.flatnonzero(in_split_N if kind == "inputs" else in_split_N[is_trained_N]),
         )
+
+    def _view(self, kind: str, view: str) -> Path:
+        folder = self.in_style if self.in_style and view in TARGET_VIEWS else self.folder
+        return folder / f"{kind}.{view}.npy"
 
     def width(self) -> int:
         """Of the frozen features, mapped where there is a map."""
@@ -132,9 +137,10 @@ def run(workspace: Workspace, params: Params) -> None:
     )
 
 
-def read_features(folder: Path) -> Features:
-    """What the stage `features` wrote for a domain."""
-    return Features(folder, pd.read_parquet(folder / "index.parquet"), read_json(folder / "info.json"))
+def read_features(folder: Path, *, in_style: Path | None = None) -> Features:
+    """What the stage `features` wrote for a domain and, of the source, stage `views` for a target."""
+    index, info = pd.read_parquet(folder / "index.parquet"), read_json(folder / "info.json")
+    return Features(folder, index, info, in_style=in_style)
 
 
 def build_classifier(

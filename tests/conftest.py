@@ -17,7 +17,15 @@ import pytest
 from filelock import FileLock
 
 from tasks.workspace import Workspace
-from tests.tiny import Finished, Pair, acclimate, settings, write_pictures
+from tests.tiny import (
+    DEEPER_SETTINGS,
+    Finished,
+    Pair,
+    acclimate,
+    photograph_params,
+    settings,
+    write_pictures,
+)
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +60,26 @@ def finished(pair: Pair, shared_folder: Path) -> Finished:
             )
             answer.write_text(done.stdout)
     return Finished(Workspace(root), json.loads(answer.read_text()))
+
+
+@pytest.fixture(scope="session")
+def deeper(pair: Pair, shared_folder: Path) -> Workspace:
+    """The small pair through stage adapt on route deeper, under DEEPER_SETTINGS; not to be changed, copy it."""
+    from tasks import adapt, features, finetune, manifest, views
+
+    workspace, params = Workspace(shared_folder / "deeper"), photograph_params(*DEEPER_SETTINGS)
+    with FileLock(shared_folder / "deeper.lock"):
+        if not (workspace.stage("adapt", "new-camera") / "candidates.json").exists():
+            shutil.copytree(pair.source, workspace.data("source"))
+            shutil.copytree(pair.target, workspace.data("new-camera") / "images")
+            shutil.copytree(pair.holdout, workspace.data("new-camera") / "holdout")
+            for domain in params.domains:
+                manifest.run(workspace, params, domain)
+                features.run(workspace, params, domain)
+            views.run(workspace, params, "new-camera")
+            finetune.run(workspace, params)
+            adapt.run(workspace, params, "new-camera")
+    return workspace
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
+from tasks.config import Params, apply_overrides, check_params
 from tasks.workspace import Workspace
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -39,6 +41,23 @@ TINY_SETTINGS = (
     "probe.latency_budget_ms=1000.0",
 )
 CLASSES = ("bars", "dots", "plain")
+
+# Route deeper on a pretrained backbone, with views of every kind, in a handful of steps.
+DEEPER_SETTINGS = (
+    "domains=[source, new-camera]",
+    "targets=[new-camera]",
+    "images.size_px=32",
+    "model.bottleneck=16",
+    "features.route=deeper",
+    "features.trained_blocks=3",
+    "features.views=[edge, histogram]",
+    "finetune.steps=4",
+    "adapt.steps=4",
+    "adapt.batch_size=8",
+    "adapt.seeds=[0]",
+    "adapt.candidates=[source_only, mcc, mcc_edge]",
+    "adapt.deeper.candidates=[mcc_histogram]",
+)
 
 
 def draw(kind: str, *, seed: int, shifted: bool) -> Image.Image:
@@ -94,6 +113,12 @@ class Pair:
 def settings(*overrides: str) -> list[str]:
     """TINY_SETTINGS and ``overrides`` as arguments of `acclimate try`."""
     return [argument for setting in (*TINY_SETTINGS, *overrides) for argument in ("--set", setting)]
+
+
+def photograph_params(*overrides: str) -> Params:
+    """What `acclimate try` starts from, with ``overrides``."""
+    content = yaml.safe_load((CHECKOUT / "tasks" / "templates" / "params.yaml").read_text())
+    return check_params(apply_overrides(content, overrides), origin="params.yaml")
 
 
 @dataclass(frozen=True)

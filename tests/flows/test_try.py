@@ -27,8 +27,8 @@ def test_every_stage_reports_status_time_and_memory(finished: Finished):
     stages = finished.result["stages"]
 
     assert [stage["name"] for stage in stages] == [
-        "manifest", "manifest", "validate", "features", "features", "finetune", "adapt", "gate", "export", "probe",
-        "report",
+        "manifest", "manifest", "validate", "features", "features", "views", "finetune", "adapt", "gate", "export",
+        "probe", "report",
     ]  # fmt: skip
     assert {stage["status"] for stage in stages} == {"ran"}
     assert all(stage["seconds"] > 0 and stage["peak_mib"] > 10 for stage in stages)
