@@ -296,7 +296,10 @@ def _objection(
     reasons = "; ".join(gate["reasons"]) or "no reasons given"
     advice = "To promote it anyway: --force with --by and --reason."
     if verdict == "provisional":
-        advice = "Label some of to_label.csv and hand it in with `acclimate label`, or allow provisional verdicts. " + advice
+        advice = (
+            "Label some of to_label.csv and hand it in with `acclimate label`, or allow provisional verdicts. "
+            + advice
+        )
     return f"version {version} of {target} has the verdict {verdict} ({reasons}). {advice}"
 
 
