@@ -70,8 +70,11 @@ def test_a_dead_dvc_that_nobody_has_reaped_keeps_nobody_out(workspace: Workspace
 
 def test_what_a_living_dvc_has_reserved_stays_reserved_until_it_ends(workspace: Workspace):
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", "dvc", "repro"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
+        [sys.executable, "-c", "print('at work', flush=True); input()", "dvc", "repro"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        process.stdout.readline()  # until it speaks, its command line may still be empty
         reserve(workspace, process.pid)
         before = read_reservations(workspace)
 

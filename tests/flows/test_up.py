@@ -41,13 +41,18 @@ def served(workspace_copy: Workspace) -> Iterator[tuple[Workspace, str]]:
         [sys.executable, "-m", "flows.cli", "up", "--port", str(port), "-w", str(workspace_copy.root)],
         cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env=os.environ | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"},
+        # What is started in the background of a shell ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         until(lambda: len(rows(api, "deployments")) == 2, "both deployments are served", process)
         yield workspace_copy, api
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        try:
+            process.wait(timeout=60)
+        finally:
+            process.kill()
 
 
 def rows(api: str, what: str) -> list[dict]:
