@@ -207,3 +207,10 @@ def test_the_smallest_detectable_gain_is_found_four_times_in_five_and_scales_wit
         0.8, abs=0.01
     )
     assert detectable_from_disagreements(3, rate=0.1, discordance=1.0, alpha=0.05) is None
+
+
+def test_the_interval_knows_that_the_rate_of_disagreement_is_itself_an_estimate():
+    """All labelled disagreements are better: what is open is on how many images to come the two differ."""
+    interval = interval_from_disagreements(PairedCounts(50, 0, 0), Drawn(50, 500), **SETTINGS)
+
+    assert interval == pytest.approx(np.array(binom.interval(0.95, 500, 0.1)) / 500, abs=0.004)
