@@ -1,5 +1,6 @@
 """The stage `adapt`, by the files it leaves: one budget for all, resumable candidates, no labels in sight."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,20 @@ from tasks.features import read_pixels, usable_rows
 from tasks.files import read_json, sha256_of_file
 from tasks.finetune import build_classifier, read_features
 from tasks.models.alignment import linear_coral
+from tasks.models.backbones import build_backbone
 from tasks.models.classifier import Outputs, load_checkpoint, predict
 from tasks.models.rows import all_rows
 from tasks.selection.pool import Candidate, Pool
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT, CLASSES, Finished, write_pictures
+from tests.audit import opened_under
+from tests.tiny import (
+    CHECKOUT,
+    CLASSES,
+    DEEPER_SETTINGS,
+    Finished,
+    photograph_params,
+    write_pictures,
+)
 
 TARGET = "new-camera"
 
@@ -353,6 +363,124 @@ def test_named_presets_go_deeper_with_a_source_only_of_that_depth_and_none_where
 
     assert [plan.name for plan in adapt.deeper_plans(named, pool)] == ["source_only@deeper-4", "mcc@deeper-4"]
     assert adapt.deeper_plans(none, pool) == []
+
+
+# --- a deeper route from end to end ------------------------------------------------------------
+
+
+@pytest.fixture
+def deeper_copy(deeper: Workspace, tmp_path: Path) -> Workspace:
+    """What stage adapt reads on route deeper, without its answer."""
+    workspace = Workspace(tmp_path / "deeper")
+    for stage in ("features", "views", "finetune"):
+        shutil.copytree(deeper.stage(stage), workspace.stage(stage))
+    return workspace
+
+
+def test_candidates_of_both_depths_stand_beside_a_baseline_of_their_own_depth(deeper: Workspace):
+    candidates = read_json(deeper.stage("adapt", TARGET) / "candidates.json")
+
+    assert [(row["name"], row["route"]) for row in candidates["candidates"]] == [
+        ("source_only-0", "cached"), ("mcc-0", "cached"), ("mcc_edge-0", "cached"),
+        ("source_only@deeper-0", "deeper"), ("mcc_histogram@deeper-0", "deeper"),
+    ]  # fmt: skip
+    assert (candidates["route"], candidates["route_reason"]) == ("deeper", "as params.yaml says")
+
+
+def test_candidates_of_both_depths_are_asked_about_every_split_that_judges(deeper: Workspace):
+    folder = deeper.stage("adapt", TARGET)
+    indices = {
+        domain: pd.read_parquet(deeper.stage("features", domain) / "index.parquet")
+        for domain in ("source", TARGET)
+    }
+
+    for row in read_json(folder / "candidates.json")["candidates"]:
+        assert row["status"] == "trained"
+        outputs = load_file(folder / row["name"] / "outputs.safetensors")
+        for split, domain in (("select", TARGET), ("test", TARGET), ("validation", "source")):
+            index = indices[domain]
+            hashes = index.loc[index["split"] == split, "sha256"].tolist()
+            assert len(hashes) > 10
+            assert [bytes(digest).hex() for digest in outputs[f"{split}.sha256"]] == hashes
+            assert outputs[f"{split}.features"].shape == (len(hashes), 16)
+
+
+def test_a_deeper_candidate_holds_trained_blocks_and_says_what_its_network_says_of_pixels(deeper: Workspace):
+    params = photograph_params(*DEEPER_SETTINGS)
+    folder, rows = (
+        deeper.stage("adapt", TARGET),
+        usable_rows(deeper.stage("manifest", TARGET) / "manifest.parquet"),
+    )
+    paths = [deeper.data(TARGET) / path for path in rows.loc[rows["split"] == "test", "path"]]
+    pixels = torch.from_numpy(read_pixels(paths, size_px=32, max_pixels=10**6))
+    untrained = build_backbone(params.model, size_px=32).state_dict()
+    said = {}
+
+    for name in ("source_only@deeper-0", "mcc_histogram@deeper-0"):
+        model, _ = load_selected(deeper, params, folder / name)
+        said[name] = load_file(folder / name / "outputs.safetensors")["test.probabilities"]
+        assert said[name] == pytest.approx(predict(model, pixels).logits_NC.softmax(1).numpy(), abs=1e-4)
+        assert model.backbone is not None
+        moved = [
+            key for key, tensor in model.backbone.state_dict().items() if (tensor != untrained[key]).any()
+        ]
+        assert 0 < len(moved) < len(untrained) / 4
+        assert {key.partition(".")[0] for key in moved} == {"trunk"}
+    assert np.abs(said["source_only@deeper-0"] - said["mcc_histogram@deeper-0"]).max() > 1e-4
+
+
+def test_the_source_in_the_style_of_the_target_trains_those_who_ask_for_it_and_no_other(
+    deeper: Workspace, deeper_copy: Workspace
+):
+    for file in deeper_copy.stage("views", TARGET).glob("*.npy"):
+        np.save(file, np.zeros_like(np.load(file, allow_pickle=False)))
+
+    adapt.run(deeper_copy, photograph_params(*DEEPER_SETTINGS), TARGET)
+
+    before, after = (
+        {row["name"]: row["checkpoint_sha256"] for row in read_json(path)["candidates"]}
+        for path in (w.stage("adapt", TARGET) / "candidates.json" for w in (deeper, deeper_copy))
+    )
+    assert {name for name, digest in after.items() if digest != before[name]} == {"mcc_histogram@deeper-0"}
+
+
+# --- without the source ------------------------------------------------------------------------
+
+
+def test_source_free_candidates_are_trained_where_nothing_is_left_of_the_source(deeper_copy: Workspace):
+    shutil.rmtree(deeper_copy.stage("features", "source"))
+    shutil.rmtree(deeper_copy.stage("views"))
+    params = photograph_params(*DEEPER_SETTINGS, "adapt.candidates=[source_only, shot]", "adapt.adabn=false")
+
+    with opened_under(deeper_copy.root) as opened:
+        adapt.run(deeper_copy, params, TARGET)
+
+    # What is opened of a folder that is gone would have been an error; what might be asked for is seen here.
+    kept_from = ("data/", "results/features/source", "results/views", "results/manifest")
+    assert [path for path in opened if path.startswith(kept_from)] == []
+    assert f"results/features/{TARGET}/inputs.npy" in opened
+    folder = deeper_copy.stage("adapt", TARGET)
+    rows = {row["name"]: row for row in read_json(folder / "candidates.json")["candidates"]}
+    assert rows.keys() == {"source_only-0", "shot-0"}
+    finetuned = deeper_copy.stage("finetune") / "model.safetensors"
+    assert rows["source_only-0"]["checkpoint_sha256"] == sha256_of_file(finetuned)
+    assert rows["shot-0"]["checkpoint_sha256"] != sha256_of_file(finetuned)
+    for name in rows:
+        outputs = load_file(folder / name / "outputs.safetensors")
+        assert {key.partition(".")[0] for key in outputs} == {"select", "test"}
+
+
+def test_a_pool_is_source_free_where_every_candidate_but_the_baseline_is(photographs: Params):
+    pools = {
+        "[source_only, shot]": True,
+        "[shot, source_only]": True,
+        "[source_only, shot, mcc]": False,
+        "[source_only]": False,
+        "auto": False,
+    }
+
+    for names, expected in pools.items():
+        assert adapt.is_source_free(changed(photographs, f"adapt.candidates={names}")) is expected, names
 
 
 def asked(*accuracies: float, name: str = "dann") -> list[dict]:

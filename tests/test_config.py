@@ -49,6 +49,8 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
         (["domains=[source, Cam 7]", "targets=[Cam 7]"], "must be lower-case letters, digits and dashes"),
         (["features.route=cached"], "features.route cached freezes the backbone, but finetune.scope is full"),
         (["adapt.presets.mcc=[{loss: mccc, weight: 1.0}]"], "adapt.presets.mcc.losses.0"),
+        (["adapt.presets.mcc={losses: [{loss: bnm, weight: 1.0}], views: [fourier]}"],
+         "adapt.presets.mcc asks for the views ['fourier'], which features.views [] lacks: add them there"),
         (["adapt.learning_rate=.inf"], "adapt.learning_rate"),
         (["adapt.presets.dann=[{loss: mmd, weight: 1.0, num_kernels: 5}, {loss: mmd, weight: 1.0, num_kernels: 5}]"],
          "adapt.presets.dann: names a loss twice"),

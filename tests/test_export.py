@@ -12,18 +12,20 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from tasks import export
 from tasks.config import ModelParams, load_params
 from tasks.errors import Fault
-from tasks.export import export_onnx
+from tasks.export import export_onnx, load_selected
+from tasks.features import read_pixels, usable_rows
 from tasks.files import read_json, write_json
 from tasks.models.backbones import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.models.onnx_session import open_session
 from tasks.models.onnx_session import predict as predict_onnx
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT, Finished
+from tests.tiny import CHECKOUT, DEEPER_SETTINGS, Finished, photograph_params
 
 METADATA = {
     "acclimate_version": "0", "target": "t", "classes": '["a", "b", "c"]', "candidate": "mcc-0",
@@ -141,3 +143,61 @@ def test_a_model_that_differs_from_torch_by_more_than_the_tolerance_is_not_expor
         export.run(workspace_copy, strict, "new-camera")
 
     assert (workspace_copy.stage("export", "new-camera") / "model.onnx").read_bytes() == before
+
+
+# --- candidates of route deeper ----------------------------------------------------------------
+
+
+@pytest.fixture
+def deeper_selected(deeper: Workspace, tmp_path: Path) -> Workspace:
+    """Route deeper, with a candidate of that depth selected."""
+    workspace = Workspace(tmp_path / "deeper")
+    shutil.copytree(deeper.root, workspace.root)
+    candidates = read_json(workspace.stage("adapt", "new-camera") / "candidates.json")["candidates"]
+    (row,) = (row for row in candidates if row["name"] == "mcc_histogram@deeper-0")
+    write_json(
+        workspace.stage("gate", "new-camera") / "selection.json",
+        {"candidate": row["name"], "checkpoint_sha256": row["checkpoint_sha256"]},
+    )
+    return workspace
+
+
+def test_a_deeper_candidate_is_exported_whole_and_answers_real_pixels_as_it_was_judged(
+    deeper_selected: Workspace,
+):
+    """Pretrained weights, trained blocks, bottleneck and head: joined again from two files of different origin."""
+    params = photograph_params(*DEEPER_SETTINGS)
+
+    export.run(deeper_selected, params, "new-camera")
+
+    record = read_json(deeper_selected.stage("export", "new-camera") / "export.json")
+    assert record["candidate"] == "mcc_histogram@deeper-0"
+    assert record["parity"]["max_probability_difference"] <= 1e-4
+    assert record["metric"]["torch"] == record["metric"]["onnx"]
+    rows = usable_rows(deeper_selected.stage("manifest", "new-camera") / "manifest.parquet")
+    paths = [deeper_selected.data("new-camera") / path for path in rows.loc[rows["split"] == "test", "path"]]
+    pixels = read_pixels(paths, size_px=32, max_pixels=10**6)
+    folder = deeper_selected.stage("adapt", "new-camera") / "mcc_histogram@deeper-0"
+    judged = load_file(folder / "outputs.safetensors")
+    network, _ = load_selected(deeper_selected, params, folder)
+    served = predict_onnx(
+        open_session(deeper_selected.stage("export", "new-camera") / "model.onnx", device="cpu"), pixels
+    )
+    assert len(paths) > 20
+    assert served.probabilities == pytest.approx(judged["test.probabilities"], abs=1e-4)
+    assert served.features == pytest.approx(judged["test.features"], abs=1e-3)
+    assert served.logits == pytest.approx(
+        predict(network, torch.from_numpy(pixels)).logits_NC.numpy(), abs=1e-3
+    )
+
+
+def test_a_deeper_candidate_is_not_joined_with_a_backbone_it_was_not_trained_behind(
+    deeper_selected: Workspace,
+):
+    info = deeper_selected.stage("features", "source") / "info.json"
+    write_json(info, read_json(info) | {"backbone_sha256": "f" * 64})
+
+    with pytest.raises(Fault, match=r"the weights of efficientnet-lite0 changed .* expected f{64}"):
+        export.run(deeper_selected, photograph_params(*DEEPER_SETTINGS), "new-camera")
+
+    assert not deeper_selected.stage("export", "new-camera").exists()
