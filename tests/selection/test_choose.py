@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,14 +10,15 @@ from tasks.selection.pool import Candidate
 from tasks.selection.scores import SCORES
 
 
+def named(name: str, route: str = "cached") -> Candidate:
+    preset, _, seed = name.rpartition("-")
+    return Candidate(name, preset.removesuffix("@deeper"), int(seed), f"checkpoint of {name}", True, route)
+
+
 def scored(
     name: str, v: float, im: float, ens: float, vetoes: tuple[str, ...] = (), route: str = "cached"
 ) -> Scored:
-    preset, _, seed = name.rpartition("-")
-    candidate = Candidate(
-        name, preset.removesuffix("@deeper"), int(seed), f"checkpoint of {name}", True, route
-    )
-    return Scored(candidate, dict(zip(SCORES, (v, im, ens), strict=True)), vetoes)
+    return Scored(named(name, route), dict(zip(SCORES, (v, im, ens), strict=True)), vetoes)
 
 
 BASELINE = scored("source_only-0", 0.5, 0.5, 0.5)
@@ -122,11 +125,39 @@ def test_two_thirds_of_the_seeds_must_beat_source_only_and_a_vetoed_seed_has_bea
     two = choose([*baselines, scored("mcc-0", *good), scored("mcc-1", *good), gone])
     one = choose([*baselines, scored("mcc-0", *good), scored("mcc-1", *bad), gone])
 
+    only_left = choose([*baselines, scored("mcc-0", *good), replace(gone, candidate=named("mcc-1")), gone])
+
     assert two.name == "mcc-0"
-    assert one.name == "source_only-0"
+    assert one.name == only_left.name == "source_only-0"
     assert one.reasons[2] == (
         "it must beat source-only on 2 scores in two thirds of its 3 seeds, not 1, so source_only-0 is selected"
     )
+
+
+def test_of_the_method_the_best_ranked_seed_that_beat_its_own_source_only_is_selected():
+    pool = [
+        scored("source_only-0", 0.95, 0.95, 0.1),
+        *(scored(f"source_only-{seed}", 0.2, 0.2, 0.2) for seed in (1, 2)),
+        scored("mcc-0", 0.9, 0.9, 0.9),
+        scored("mcc-1", 0.8, 0.8, 0.8),
+        scored("mcc-2", 0.7, 0.7, 0.7),
+    ]
+    choice = choose(pool)
+
+    assert min(choice.rank_sums, key=lambda name: choice.rank_sums[name]) == "mcc-0"
+    assert choice.name == "mcc-1"
+
+
+def test_a_method_is_not_held_back_by_its_other_route():
+    pool = [
+        scored("source_only-0", 0.5, 0.5, 0.5),
+        scored("source_only@deeper-0", 0.5, 0.5, 0.5, route="deeper"),
+        scored("mcc-0", 0.1, 0.1, 0.1),
+        scored("mcc@deeper-0", 0.9, 0.9, 0.9, route="deeper"),
+        scored("cdan-0", 0.8, 0.8, 0.8),
+    ]
+
+    assert choose(pool).name == "mcc@deeper-0"
 
 
 def test_the_same_preset_on_two_routes_is_two_methods():
