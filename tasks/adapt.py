@@ -33,6 +33,7 @@ from tasks.engine.adabn import Proposal, propose_target_statistics
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.trainer import Diverged, HeldOut, Recipe, train
 from tasks.errors import BadInput
+from tasks.features import LABELLED
 from tasks.files import read_json, sha256_of_file, write_bytes, write_json
 from tasks.finetune import Features, build_classifier, digest_of, labelled_split, read_features, scope_of
 from tasks.losses.terms import build_terms
@@ -45,9 +46,6 @@ from tasks.selection.scores import selection_scores
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-LABELLED = "labelled"
-"""Split of the target's images that are trained on with their labels."""
 
 
 @dataclass(frozen=True)

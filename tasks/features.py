@@ -44,10 +44,13 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 
 BATCH = 64
-TRAINED_SPLITS = ("train", "adapt", "labelled")
+LABELLED = "labelled"
+"""The split of the few target images whose labels training may read."""
+
+TRAINED_SPLITS = ("train", "adapt", LABELLED)
 """Of the source and of a target; the images of all other splits judge."""
 
-LABELLED_SPLITS = ("train", "validation", "labelled")
+LABELLED_SPLITS = ("train", "validation", LABELLED)
 """Of the source and of a target, whose hold-out is not among them."""
 
 LARGEST_DEEPER_PX = 160
