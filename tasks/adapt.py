@@ -327,6 +327,7 @@ def _train(
         labelled=labelled_split(inputs.target, LABELLED, inputs.classes, kind=kind)
         if _has_labelled(inputs)
         else None,
+        turned=inputs.target.turned(kind=kind) if preset.rotates else None,
         terms=terms,
         held_out=held_out if held_out and len(held_out.source) and len(held_out.target) else None,
         checkpoints=Checkpoints(folder / "unfinished.safetensors"),

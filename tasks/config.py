@@ -43,6 +43,8 @@ class ImagesParams(Section):
     """Side of the square every image is resized to, in pixels (bilinear with antialiasing, aspect not kept)."""
     max_pixels: Count
     """Images with more pixels than this are quarantined unread: a small file can claim 10^10 of them."""
+    orientation_matters: bool
+    """Whether turning an image can change its class, as of digits, letters and arrows: rotation prediction is then refused."""
 
 
 class SplitParams(Section):
@@ -110,6 +112,9 @@ class FeaturesParams(Section):
     """Routes cached and deeper: also keep every image mirrored, and train on either at random."""
     views: tuple[Literal["edge", "grey", "posterise", "histogram", "fourier"], ...]
     """Ways to redraw the source that presets may ask for; ``histogram`` and ``fourier`` once a target, in its style."""
+    rotations: bool
+    """Routes cached and deeper: also keep the images that a target adapts to turned by 90, 180 and 270 degrees, for
+    presets with the loss ``rotation``."""
 
 
 class FinetuneParams(Section):
@@ -249,9 +254,17 @@ class CentroidLabelsTerm(Section):
     """Multiplier of the loss."""
 
 
+class RotationTerm(Section):
+    """By how many quarter turns a target image was turned, told from its features and those of the upright one."""
+
+    loss: Literal["rotation"]
+    weight: NonNegative
+    """Multiplier of the loss; 0.3 to 0.6 beside others."""
+
+
 LossTerm = Annotated[
     DannTerm | CdanTerm | AddaTerm | MmdTerm | JanTerm | CoralTerm | MccTerm | InfomaxTerm | BnmTerm
-    | SelfTrainingTerm | CentroidLabelsTerm,
+    | SelfTrainingTerm | CentroidLabelsTerm | RotationTerm,
     Field(discriminator="loss"),
 ]  # fmt: skip
 
@@ -290,6 +303,11 @@ class Preset(Section):
     """Start from the model of stage finetune, keep its head, and never see the source again."""
     align: Alignment | None = None
     """A closed-form map of frozen features, one a domain, before bottleneck and head are trained on them."""
+
+    @property
+    def rotates(self) -> bool:
+        """Whether it is trained on turned target images."""
+        return any(term.loss == "rotation" for term in self.losses)
 
     @model_validator(mode="before")
     @classmethod
@@ -604,6 +622,22 @@ class Params(Section):
                     f"adapt.presets.{name} asks for the views {missing}, which features.views"
                     f" {list(self.features.views)} lacks: add them there, or leave {name} out of the candidates"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _images_may_be_turned(self) -> "Params":
+        names = dict.fromkeys((*self.adapt.pool, *self.adapt.deeper.named))
+        rotating = [name for name in names if self.adapt.presets[name].rotates]
+        if rotating and self.images.orientation_matters:
+            raise ValueError(
+                f"adapt.candidates {rotating} learn how far an image was turned, but images.orientation_matters is true:"
+                " where orientation is the label (a turned 6 is a 9) that teaches what the classes must not be told by."
+                " Leave them out, or set images.orientation_matters to false if a turned image keeps its class"
+            )
+        if rotating and self.features.route != "end_to_end" and not self.features.rotations:
+            raise ValueError(
+                f"adapt.candidates {rotating} ask for turned images, which features.rotations does not keep: set it to true"
+            )
         return self
 
 

@@ -12,6 +12,8 @@ Out: index.parquet with sha256, split and label; info.json; and one row an image
 
      <file>.mirror.npy is the same of mirrored images, <file>.<view>.npy of the source redrawn; both of all
      images of inputs.npy and activations.npy. The source in the style of a target: stage `views`.
+     <file>.rot90.npy, .rot180 and .rot270 are of turned images, of a target's adapt split alone, where
+     ``features.rotations`` asks for them.
 
 Of a target only the labels of its split ``labelled`` leave the manifest here: what adapts cannot read
 what it must not know.
@@ -34,7 +36,7 @@ import torch
 from tasks.config import Params
 from tasks.devices import training_device
 from tasks.domains.images import load_square
-from tasks.domains.views import SOURCE_VIEWS
+from tasks.domains.views import SOURCE_VIEWS, TURNS
 from tasks.errors import BadInput
 from tasks.files import atomic_file, read_json, write_json
 from tasks.models.backbones import Backbone, build_backbone
@@ -74,15 +76,20 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     is_trained_N = (
         rows["split"].isin(TRAINED_SPLITS).to_numpy(copy=True)
     )  # torch warns of arrays it could not write to
-    with seen_files(folder, is_trained_N) as append:
+    is_adapted_N = (rows["split"] == "adapt").to_numpy(copy=True)
+    turns = TURNS if params.features.rotations and domain != "source" and route.name != "end_to_end" else {}
+    all_adapted_N = np.ones(is_adapted_N.sum(), dtype=bool)
+    with seen_files(folder, is_trained_N) as append, seen_files(folder, all_adapted_N) as append_turned:
         for start in range(0, len(paths), BATCH):
+            batch = slice(start, start + BATCH)
             pixels_NSS3 = read_pixels(
-                paths[start : start + BATCH],
-                size_px=params.images.size_px,
-                max_pixels=params.images.max_pixels,
+                paths[batch], size_px=params.images.size_px, max_pixels=params.images.max_pixels
             )
             for view, redraw in views.items():
-                append(view, look(redraw(pixels_NSS3), is_trained_N[start : start + BATCH]))
+                append(view, look(redraw(pixels_NSS3), is_trained_N[batch]))
+            adapted_NSS3 = pixels_NSS3[is_adapted_N[batch]]
+            for name, turn in turns.items() if len(adapted_NSS3) else ():
+                append_turned(name, look(turn(adapted_NSS3).copy(), np.ones(len(adapted_NSS3), dtype=bool)))
 
     has_label_N = rows["split"].isin(LABELLED_SPLITS).to_numpy()
     labels = rows["label"].where(has_label_N).astype("str") if has_label_N.any() else None

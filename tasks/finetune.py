@@ -20,7 +20,7 @@ import torch
 
 from tasks.config import Params
 from tasks.devices import make_deterministic, training_device
-from tasks.domains.views import TARGET_VIEWS
+from tasks.domains.views import TARGET_VIEWS, TURNS
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
 from tasks.errors import BadInput
@@ -86,6 +86,14 @@ class Features:
     def _view(self, kind: str, view: str) -> Path:
         folder = self.in_style if self.in_style and view in TARGET_VIEWS else self.folder
         return folder / f"{kind}.{view}.npy"
+
+    def turned(self, *, kind: str) -> Rows | None:
+        """The rows of the adapt split in three variants, turned by 90, 180 and 270 degrees; ``None`` where rows are pixels."""
+        if self.route == "end_to_end":
+            return None
+        variants = [_array(self.folder / f"{kind}.{name}.npy") for name in TURNS]
+        mapped = tuple(self.affine.apply(variant) if self.affine else variant for variant in variants)
+        return Rows(mapped, np.arange(len(mapped[0])))
 
     def width(self) -> int:
         """Of the frozen features, mapped where there is a map."""

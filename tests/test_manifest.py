@@ -31,7 +31,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def params() -> Params:
     return load_params(REPOSITORY / "params.yaml").model_copy(
         update={
-            "images": ImagesParams(size_px=16, max_pixels=10_000),
+            "images": ImagesParams(size_px=16, max_pixels=10_000, orientation_matters=True),
             "split": SplitParams(source_validation=0.25, target_adapt=0.5, target_select=0.25),
         }
     )

@@ -1,6 +1,6 @@
 """Ways to redraw source images: with less texture and more shape, or in the style of a target.
 
-A view is a candidate like any other, chosen by the label-free scores: edges help where the target is
+Turns are for target images, to predict them. A view is a candidate like any other, chosen by the label-free scores: edges help where the target is
 drawn, and cost accuracy where it is photographed.
 
 Shape suffixes: N = images, S = side in px, 3 = colour channels, V = the 256 values of a channel; F stands for
@@ -9,6 +9,7 @@ the two axes of a spectrum.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
@@ -98,6 +99,12 @@ TARGET_VIEWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "fourier": fourier,
 }
 """Of an image in the style of another, by the name that params.yaml calls them."""
+
+
+TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    f"rot{90 * turns}": partial(np.rot90, k=turns, axes=(1, 2)) for turns in (1, 2, 3)
+}
+"""The three quarter turns of square images, counter-clockwise and exact, by the name of the files that keep them."""
 
 
 def _outlines(image: Image.Image) -> Image.Image:

@@ -44,6 +44,15 @@ def affine(images_NSS3: Tensor) -> Tensor:
     return views.round().permute(0, 2, 3, 1).to(images_NSS3.dtype)
 
 
+def turn(images_NSS3: Tensor, turns_N: Tensor) -> Tensor:
+    """Each square image turned counter-clockwise by its number of quarter turns, exactly. Same shape and dtype out."""
+    views_NSS3 = images_NSS3.clone()
+    for turns in (1, 2, 3):
+        mine_N = turns_N == turns
+        views_NSS3[mine_N] = torch.rot90(images_NSS3[mine_N], turns, dims=(1, 2))
+    return views_NSS3
+
+
 def strengthen(inputs: Tensor) -> Tensor:
     """A harder view of a batch: a square of a quarter of each image greyed out, or a tenth of its features dropped.
 

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.domains.streams import BalancedStream, Stream
-from tasks.engine.augment import AUGMENTATIONS, strengthen
+from tasks.engine.augment import AUGMENTATIONS, strengthen, turn
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.losses.batch import JointBatch
+from tasks.losses.rotation import NUM_TURNS, RelativeRotation
 from tasks.losses.terms import Adversarial, OwnLabels, WeightedTerm
-from tasks.models.classifier import Classifier, predict, set_training
+from tasks.models.classifier import Classifier, forgetting_statistics, predict, set_training
 from tasks.models.rows import Rows
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def train(
     source: LabelledRows | None,
     target: Rows | None,
     labelled: LabelledRows | None = None,
+    turned: Rows | None = None,
     terms: Sequence[WeightedTerm] = (),
     held_out: HeldOut | None = None,
     checkpoints: Checkpoints | None = None,
@@ -93,6 +95,8 @@ def train(
         source: Labelled rows of the source; ``None`` for source-free adaptation, which keeps the head.
         target: Unlabelled rows of the target, ``None`` to train on the source alone.
         labelled: A few labelled rows of the target, to which cross-entropy is applied as to the source's.
+        turned: The rows of ``target`` turned by 90, 180 and 270 degrees, in three variants, for a loss on rotation;
+            ``None`` where the rows are pixels, which are turned as they are read.
         terms: Target losses, each with its weight; needs ``target``.
         held_out: Where discriminators are asked for their accuracy, ten times a run.
         checkpoints: Where a killed run resumes from; ``None`` for runs too short to matter.
@@ -102,6 +106,13 @@ def train(
     """
     if terms and target is None:
         raise ValueError("target losses need target rows")
+    if (
+        target is not None
+        and turned is None
+        and _wants_turns(terms)
+        and target.variants[0].dtype != torch.uint8
+    ):
+        raise ValueError("rotation prediction needs pixels or turned rows of the target, got neither")
     if source is None and labelled is None and not terms:
         raise ValueError("without labelled rows and without target losses there is nothing to train on")
     device = next(model.parameters()).device
@@ -122,7 +133,7 @@ def train(
 
         rows = {domain: stream.batch(step) for domain, stream in streams.items()}
         batch, labelled_logits_LC = _forward(
-            model, recipe, source, target, labelled, rows=rows, terms=terms, progress=progress
+            model, recipe, source, target, labelled, turned, rows=rows, terms=terms, progress=progress
         )
         source_loss = torch.zeros((), device=device)
         if source is not None:
@@ -181,6 +192,7 @@ def _forward(
     source: LabelledRows | None,
     target: Rows | None,
     labelled: LabelledRows | None,
+    turned: Rows | None,
     *,
     rows: dict[str, np.ndarray],
     terms: Sequence[WeightedTerm],
@@ -203,6 +215,18 @@ def _forward(
     if labelled is not None:
         parts.append(augment(labelled.rows.gather(rows["labelled"])))
     features, logits = model(torch.cat(parts).to(device))
+    turned_features_BD = turns_B = None
+    if target is not None and _wants_turns(terms):
+        turns_B = torch.randint(NUM_TURNS, (num_target,))
+        if turned is None:
+            turned_BX = turn(augment(target.gather(rows["target"])), turns_B)
+        else:
+            turned_BX = _pick_turned(target, turned, rows["target"], turns_B)
+        # On their own: turned rows are not what the network is for. In the joint pass they would shift the statistics
+        # of the rows that are, which source-only is normalised without.
+        with forgetting_statistics(model):
+            turned_features_BD = model(turned_BX.to(device)).features_ND
+        turns_B = turns_B.to(device)
     both, unlabelled = num_source + num_target, len(logits) - num_labelled
     batch = JointBatch(
         source_features_BD=features[:num_source],
@@ -212,8 +236,21 @@ def _forward(
         progress=progress,
         target_rows_B=torch.from_numpy(rows["target"]).to(device) if target is not None else None,
         target_strong_logits_BC=logits[both:unlabelled] if unlabelled > both else None,
+        target_turned_features_BD=turned_features_BD,
+        target_turns_B=turns_B,
     )
     return batch, logits[unlabelled:]
+
+
+def _wants_turns(terms: Sequence[WeightedTerm]) -> bool:
+    return any(isinstance(term, RelativeRotation) for _, term in terms)
+
+
+def _pick_turned(target: Rows, turned: Rows, rows_B: np.ndarray, turns_B: Tensor) -> Tensor:
+    """Rows of the target as kept for ``turns_B`` quarter turns: none of them is mirrored."""
+    upright = target.pick(rows_B, torch.zeros_like(turns_B))
+    others = turned.pick(rows_B, (turns_B - 1).clamp_min(0))
+    return torch.where((turns_B == 0).view(-1, *[1] * (upright.ndim - 1)), upright, others)
 
 
 def _cross_entropy(logits_BC: Tensor, labelled: LabelledRows, rows_B: np.ndarray, recipe: Recipe) -> Tensor:

@@ -27,3 +27,7 @@ class JointBatch:
     looked up by."""
     target_strong_logits_BC: Tensor | None = None
     """Head outputs of a second, stronger view of the same target rows, shape ``(B', C)``, where a loss asked for it."""
+    target_turned_features_BD: Tensor | None = None
+    """Bottleneck features of the same target rows turned, shape ``(B', D)``, where a loss asked for them."""
+    target_turns_B: Tensor | None = None
+    """By how many quarter turns each was turned, 0 to 3, shape ``(B',)``."""

@@ -15,6 +15,7 @@ from tasks.config import (
     LossTerm,
     MccTerm,
     MmdTerm,
+    RotationTerm,
     SelfTrainingTerm,
 )
 from tasks.errors import ConfigError
@@ -28,6 +29,7 @@ from tasks.losses.jan import JointMmd
 from tasks.losses.mcc import MinimumClassConfusion
 from tasks.losses.mmd import MultiKernelMmd
 from tasks.losses.pseudo_labels import CentroidLabels, SelfTraining
+from tasks.losses.rotation import RelativeRotation
 
 Adversarial: TypeAlias = DomainAdversarial | ConditionalDomainAdversarial | InvertedLabelAdversarial
 """Losses with a discriminator; ``held_out_accuracy`` asks it about other rows."""
@@ -44,6 +46,7 @@ TargetLoss: TypeAlias = (
     | MinimumClassConfusion
     | InfoMax
     | BatchNuclearNorm
+    | RelativeRotation
 )
 """Maps a JointBatch to a scalar; ``name`` and the keys of ``diagnostics()`` head columns of the curve."""
 
@@ -119,6 +122,8 @@ def build_terms(
                 return WeightedTerm(term.weight, own)
             case CentroidLabelsTerm():
                 return WeightedTerm(term.weight, CentroidLabels(num_rows=num_rows, warm_up=from_scratch))
+            case RotationTerm():
+                return WeightedTerm(term.weight, RelativeRotation(feature_width=feature_width))
 
     try:
         return [build(term) for term in terms]

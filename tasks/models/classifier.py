@@ -4,7 +4,8 @@ Shape suffixes: N = images, D = bottleneck width, C = classes.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -85,6 +86,26 @@ def set_training(
         for module in model.backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
+
+
+@contextmanager
+def forgetting_statistics(model: Classifier) -> Iterator[None]:
+    """Within it, BatchNorm layers in training mode use a batch's statistics and add nothing to their own.
+
+    For inputs that the network will not meet in service. Frozen layers are what they are.
+    """
+    live = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+    ]
+    for module in live:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module in live:
+            module.track_running_stats = True
 
 
 def save_checkpoint(path: Path, model: Classifier, *, classes: list[str]) -> None:

@@ -28,8 +28,12 @@ class Rows:
         numbers_B = self.numbers_N[rows_B]
         if len(self.variants) == 1:
             return self.variants[0][torch.from_numpy(numbers_B)]
-        drawn_B = torch.randint(len(self.variants), (len(numbers_B),)).tolist()
-        picked = [self.variants[v][n] for v, n in zip(drawn_B, numbers_B.tolist(), strict=True)]
+        return self.pick(rows_B, torch.randint(len(self.variants), (len(numbers_B),)))
+
+    def pick(self, rows_B: np.ndarray, variants_B: Tensor) -> Tensor:
+        """The rows ``rows_B``, each in the variant of that number, shape ``(B, ...)``."""
+        numbers_B = self.numbers_N[rows_B].tolist()
+        picked = [self.variants[v][n] for v, n in zip(variants_B.tolist(), numbers_B, strict=True)]
         return torch.stack(picked)
 
     def split(self, split_size: int) -> Iterator[Tensor]:

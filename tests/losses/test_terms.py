@@ -16,6 +16,7 @@ from tasks.config import (
     LossTerm,
     MccTerm,
     MmdTerm,
+    RotationTerm,
     SelfTrainingTerm,
 )
 from tasks.losses.dann import DomainAdversarial
@@ -38,6 +39,7 @@ EVERY = [
     BnmTerm(loss="bnm", weight=1.0),
     SelfTrainingTerm(loss="self_training", weight=1.0, first_share=0.2, last_share=0.8),
     CentroidLabelsTerm(loss="centroid_labels", weight=1.0),
+    RotationTerm(loss="rotation", weight=0.3),
 ]
 
 
@@ -71,7 +73,8 @@ def test_every_term_of_the_config_answers_the_trainer(term, make_batch):
     batch = make_batch(source=6, target=5, width=4, classes=3, progress=0.5)
     if isinstance(module, OwnLabels):
         module.refresh(torch.randn(20, 4), torch.rand(20, 3).softmax(1), 0.5)
-    value = module(replace(batch, target_rows_B=torch.arange(5)))
+    turned = {"target_turned_features_BD": torch.randn(5, 4), "target_turns_B": torch.arange(5) % 4}
+    value = module(replace(batch, target_rows_B=torch.arange(5), **turned))
 
     assert value.shape == ()
     assert value.requires_grad
