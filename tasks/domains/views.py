@@ -1,7 +1,7 @@
 """Ways to redraw source images: with less texture and more shape, or in the style of a target.
 
-Turns are for target images, to predict them. A view is a candidate like any other, chosen by the label-free scores: edges help where the target is
-drawn, and cost accuracy where it is photographed.
+A view is a candidate like any other, chosen by the label-free scores: edges help where the target is
+drawn, and cost accuracy where it is photographed. Turns are for target images, to predict them.
 
 Shape suffixes: N = images, S = side in px, 3 = colour channels, V = the 256 values of a channel; F stands for
 the two axes of a spectrum.

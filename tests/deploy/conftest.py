@@ -23,6 +23,7 @@ PARAMS = """\
 images:
   size_px: 8
   max_pixels: 1000000
+  orientation_matters: false
 probe:
   device: cpu
   max_batch_size: 16
