@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.answers import create_answers, keep_unsent
+from flows.answers import create_answers
 from flows.dvc_state import heal
 from flows.mutex import hold
 from flows.result import build_result, write_result
@@ -142,7 +142,6 @@ def prepare(workspace: Workspace, params: Params) -> None:
     for target in params.targets:
         create_registry(workspace, target)
         create_answers(workspace, target)
-        keep_unsent(workspace, target)
     refresh_generated(workspace)
     track_data(workspace, params)
 

@@ -7,6 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
+from flows.answers import keep_unsent
 from flows.mutex import at_work
 from flows.stage import ALLOCATOR, report_path
 from tasks.config import load_params
@@ -57,6 +58,8 @@ def _run(workspace: Workspace, name: str, domain: str | None) -> int:
     write_json(report, {"token": token, "ended": False})
     try:
         params = load_params(workspace.params)
+        if name == "gate" and domain:
+            keep_unsent(workspace, domain)
         stage = importlib.import_module(f"tasks.{name}")
         stage.run(workspace, params, *([domain] if domain else []))
     except AcclimateError as error:

@@ -374,7 +374,8 @@ def discriminator_warnings(curve: list[dict[str, Any]]) -> list[str]:
         values, loss = [row[key] for row in curve if key in row], key.removesuffix(suffix)
         if all(abs(value - 0.5) < 0.02 for value in values):
             warnings.append(
-                f"{loss}: the discriminator never told the domains apart (accuracy {values[-1]:.2f}): it is dead"
+                f"{loss}: the discriminator never told the domains apart (accuracy {values[-1]:.2f}): it is dead, or they"
+                " are alike (then `pad` of source_only in selection.json is near 0)"
             )
         elif values[-1] > 0.98:
             warnings.append(

@@ -605,6 +605,21 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _deeper_starts_from_the_backbone(self) -> "Params":
+        adapt = self.adapt
+        if (
+            adapt.start == "finetuned"
+            and adapt.deeper.candidates
+            and self.features.route in ("auto", "deeper")
+        ):
+            raise ValueError(
+                "adapt.start finetuned gives candidates a head that was trained on frozen features, which those of"
+                f" adapt.deeper.candidates {adapt.deeper.candidates} do not have: set adapt.deeper.candidates to [],"
+                " features.route to cached, or adapt.start to backbone"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _aligned_features_are_frozen(self) -> "Params":
         if self.features.route == "end_to_end" and self.adapt.aligned:
             raise ValueError(

@@ -64,7 +64,8 @@ RULES = {
     "min_class_recall": "recall of every class with enough images at least {}",
     "min_accuracy": "hold-out accuracy at least {}",
 }
-NOT_A_LOSS = {"step", "loss", "source_loss", "discriminator_accuracy", "kept", "changed"}
+NOT_A_LOSS = ("step", "loss", "_accuracy", "_kept", "_changed")
+"""How columns of a training curve end that are no target loss."""
 
 # Control and format characters, line and paragraph separators, surrogates of undecodable file
 # names, tags: none can be seen, some reorder the text around them, some cannot be written as UTF-8.
@@ -862,7 +863,7 @@ def method_curves(evidence: Evidence) -> list[dict[str, Any]]:
 
 def _loss_names(evidence: Evidence, names: Sequence[str]) -> list[str]:
     keys = {key: None for name in names for row in evidence.curves[name][:1] for key in row}
-    return [key for key in keys if key not in NOT_A_LOSS]
+    return [key for key in keys if not key.endswith(NOT_A_LOSS)]
 
 
 def _target_curves(evidence: Evidence, names: Sequence[str]) -> list[figures.Curve]:
@@ -874,9 +875,14 @@ def _target_curves(evidence: Evidence, names: Sequence[str]) -> list[figures.Cur
 
 
 def _discriminator_curves(evidence: Evidence, names: Sequence[str]) -> list[figures.Curve]:
+    suffix = "_discriminator_accuracy"
+    columns = {key: None for name in names for row in evidence.curves[name][:1] for key in row}
     return [
-        _curve(evidence.curves[name], "discriminator_accuracy", name=name, dash=i)
-        for i, name in enumerate(names)
+        _curve(
+            evidence.curves[name], key, name=f"{key.removesuffix(suffix)}, {name}", colour=colour, dash=dash
+        )
+        for colour, key in enumerate(key for key in columns if key.endswith(suffix))
+        for dash, name in enumerate(names)
     ]
 
 

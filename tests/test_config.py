@@ -64,6 +64,9 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
          "['subspace'] align frozen features, but features.route end_to_end keeps none"),
         (["adapt.deeper.candidates=[coral_linear]"], "['coral_linear'] align frozen features, which route deeper trains"),
         (["adapt.candidates=[source_only, subspace]", "adapt.start=finetuned"], "cannot start from the finetuned head"),
+        (["adapt.start=finetuned", "adapt.deeper.candidates=auto", "features.route=deeper", "finetune.scope=head",
+          "finetune.augment=none"],
+         "set adapt.deeper.candidates to [], features.route to cached, or adapt.start to backbone"),
         (["adapt.presets.subspace.align.method=pca"], "adapt.presets.subspace.align"),
         (["adapt.presets.subspace={losses: [{loss: bnm, weight: 1.0}],"
           " source_free: true, align: {method: coral, ridge: 1.0}}"], "source_free, but align fits the source"),

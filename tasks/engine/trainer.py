@@ -150,9 +150,10 @@ def train(
         loss.backward()
         optimiser.step()
 
-        if step % max(1, recipe.steps // CURVE_POINTS) == 0 or step == recipe.steps - 1:
+        asks = held_out is not None and (step + 1) % max(1, recipe.steps // 10) == 0
+        if asks or step % max(1, recipe.steps // CURVE_POINTS) == 0 or step == recipe.steps - 1:
             curve.append(_curve_row(step, loss, source_loss, labelled_loss, terms=terms, values=values))
-        if held_out and (step + 1) % max(1, recipe.steps // 10) == 0:
+        if held_out and asks:
             curve[-1].update(_ask_discriminators(model, terms, held_out))
             _resume_training(model, recipe, source_free=source is None)
         if checkpoints and (step + 1) % checkpoints.every == 0 and step + 1 < recipe.steps:
@@ -335,5 +336,5 @@ def _curve_row(
         row["labelled_loss"] = round(labelled_loss.item(), 6)
     for (_, term), value in zip(terms, values, strict=True):
         row[term.name] = round(value.item(), 6)
-        row.update({key: round(number, 6) for key, number in term.diagnostics().items()})
+        row.update({f"{term.name}_{key}": round(number, 6) for key, number in term.diagnostics().items()})
     return row

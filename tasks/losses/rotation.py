@@ -70,4 +70,4 @@ class RelativeRotation(nn.Module):
 
     def diagnostics(self) -> dict[str, float]:
         """Share of the last batch's turns that the head named, empty before the first; 1/4 is chance."""
-        return {} if self._accuracy is None else {"rotation_accuracy": self._accuracy}
+        return {} if self._accuracy is None else {"accuracy": self._accuracy}

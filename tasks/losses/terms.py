@@ -48,7 +48,7 @@ TargetLoss: TypeAlias = (
     | BatchNuclearNorm
     | RelativeRotation
 )
-"""Maps a JointBatch to a scalar; ``name`` and the keys of ``diagnostics()`` head columns of the curve."""
+"""Maps a JointBatch to a scalar; ``name``, alone and before the keys of ``diagnostics()``, heads columns of the curve."""
 
 
 class WeightedTerm(NamedTuple):

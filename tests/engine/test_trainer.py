@@ -438,6 +438,31 @@ def test_a_discriminator_is_asked_ten_times_about_rows_that_no_loss_saw(name: st
     assert asked[59] == pytest.approx(known[0].term.held_out_accuracy(batch), abs=1e-6)
 
 
+def test_the_answer_of_a_discriminator_stands_in_the_row_of_the_step_it_was_asked_at():
+    held_out = HeldOut(rows(5, shift=0.0, count=60).rows, rows(6, shift=1.0, count=6).rows)
+    recipe = replace(RECIPE, steps=200)  # a row every 4 steps, a question after every 20
+
+    curve = train(
+        fresh(), recipe, source=rows(0, shift=0.0), target=rows(2, shift=1.0).rows, terms=terms("dann"),
+        held_out=held_out,
+    )  # fmt: skip
+
+    assert [row["step"] for row in curve if "dann_held_out_accuracy" in row] == list(range(19, 200, 20))
+    assert [row["step"] for row in curve] == sorted({*range(0, 200, 4), *range(19, 200, 20)})
+
+
+def test_two_discriminators_of_one_preset_are_told_apart_in_the_curve():
+    curve = train(
+        fresh(),
+        replace(RECIPE, steps=2),
+        source=rows(0, shift=0.0),
+        target=rows(2, shift=1.0).rows,
+        terms=[*terms("dann"), *terms("cdan")],
+    )
+
+    assert {"dann_discriminator_accuracy", "cdan_discriminator_accuracy"} <= curve[0].keys()
+
+
 @pytest.mark.parametrize("exchanged", [False, True])
 def test_the_accuracy_is_that_on_the_held_out_rows_and_not_on_those_trained_on(exchanged: bool):
     near, far = rows(5, shift=0.0).rows, rows(6, shift=5.0, count=6).rows
@@ -454,7 +479,7 @@ def test_the_accuracy_is_that_on_the_held_out_rows_and_not_on_those_trained_on(e
         held_out=HeldOut(far, near) if exchanged else HeldOut(near, far),
     )
 
-    assert curve[-1]["discriminator_accuracy"] > 0.95
+    assert curve[-1]["dann_discriminator_accuracy"] > 0.95
     accuracy = curve[-1]["dann_held_out_accuracy"]
     assert accuracy < 0.05 if exchanged else accuracy > 0.95
 

@@ -419,6 +419,12 @@ def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(work
     assert json.loads(dvc(workspace_copy, "status", "--json")) == {}
     assert read_json(workspace_copy.stage("gate", name) / "verdict.json")["verdict"] == "promote"
 
+    by_hand = as_csv([row | {"label": "unsure"} for row in rows])
+    listed.write_text(by_hand)
+    dvc(workspace_copy, "repro")
+    assert listed.read_text() != by_hand
+    assert [copy.read_text() for copy in (workspace_copy.root / "answers" / "unsent").iterdir()] == [by_hand]
+
     refused = acclimate("label", name, workspace_copy.params, "-w", workspace_copy.root, check=False)
     assert refused.returncode == 2
     assert "params.yaml, line 1: expected the columns path" in refused.stderr

@@ -71,7 +71,7 @@ def test_the_head_is_asked_about_the_pair_and_the_gradient_reaches_the_turned_fe
     assert gradients[1] is None
     assert gradients[2][:, :5].abs().max() > 0 < gradients[2][:, 5:].abs().max()
     named = (logits.argmax(1) == batch.target_turns_B).double().mean().item()
-    assert term.diagnostics() == {"rotation_accuracy": pytest.approx(named)}
+    assert term.diagnostics() == {"accuracy": pytest.approx(named)}
 
 
 def test_without_a_turned_view_it_is_refused(make_batch):

@@ -339,7 +339,7 @@ def _curve(preset: str, status: str, draw: np.random.Generator) -> list[dict[str
         row["source_loss"] += float(draw.normal(0, 0.03))
         if preset == "dann":
             row["dann"] = 0.5 + 0.19 * p + float(draw.normal(0, 0.02))
-            row["discriminator_accuracy"] = 0.92 - 0.35 * p + float(draw.normal(0, 0.03))
+            row["dann_discriminator_accuracy"] = 0.92 - 0.35 * p + float(draw.normal(0, 0.03))
         elif preset != "source_only":
             row[preset] = 0.45 * math.exp(-5 * p) + 0.04 + abs(float(draw.normal(0, 0.02)))
         row["loss"] = row["source_loss"] + row.get(preset, 0.0)
