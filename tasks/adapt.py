@@ -40,7 +40,7 @@ from tasks.losses.terms import build_terms
 from tasks.models.alignment import Maps, fold, linear_coral, subspace_alignment
 from tasks.models.classifier import Classifier, load_checkpoint, predict, save_checkpoint
 from tasks.provenance import code_digest
-from tasks.selection.choose import PREFERRED_PRESET, Scored, choose
+from tasks.selection.choose import Scored, choose
 from tasks.selection.pool import SOURCE_ONLY, Pool, candidate_of, read_outputs
 from tasks.selection.scores import selection_scores
 from tasks.workspace import Workspace
@@ -144,8 +144,8 @@ def deeper_plans(params: Params, shallow: Pool) -> list[Plan]:
     """The candidates of route deeper, source-only first; none where params.yaml names none.
 
     Args:
-        params: Under ``deeper.candidates: auto`` the preset of ``shallow`` that is chosen without labels is
-            trained again, or ``mcc`` where source-only is: deeper layers may do what the head could not.
+        params: Under ``deeper.candidates: auto`` the preset of ``shallow`` that label-free scores put first is
+            trained again, also where source-only beats it: deeper layers may do what the head could not.
         shallow: What is finished on frozen features.
     """
     presets = params.adapt.deeper.candidates
@@ -158,26 +158,29 @@ def deeper_plans(params: Params, shallow: Pool) -> list[Plan]:
                 or params.adapt.presets[candidate.preset].align
             )
         ]
-        first = _put_first(replace(shallow, candidates=tuple(able)), seed=params.finetune.seed)
-        presets = [PREFERRED_PRESET if first == SOURCE_ONLY else first]
-        log.info("adapt: %s goes deeper", presets[0])
+        presets = _put_first(replace(shallow, candidates=tuple(able)), seed=params.finetune.seed)
+        log.info("adapt: %s goes deeper", presets[0] if presets else "no method")
     names = dict.fromkeys([SOURCE_ONLY, *presets]) if presets else ()
     return [Plan(preset, seed, True) for preset in names for seed in params.adapt.seeds]
 
 
-def _put_first(pool: Pool, *, seed: int) -> str:
-    """The preset that selection would choose if there were no vetoes; they come with the gate."""
+def _put_first(pool: Pool, *, seed: int) -> list[str]:
+    """The adapted preset whose seeds have the lowest mean rank sum, if any; vetoes come with the gate."""
     outputs = read_outputs(pool, "select")
     if not outputs:
-        return SOURCE_ONLY
+        return []
     ensemble_MNC = np.stack([one.probabilities_NC for one in outputs.values()])
     scored = [
         Scored(candidate, selection_scores(one.probabilities_NC, one.features_ND, ensemble_MNC, seed=seed))
         for candidate in pool.candidates
         if (one := outputs.get(candidate.name))
     ]
-    chosen = choose(scored).name
-    return next(candidate.preset for candidate in pool.candidates if candidate.name == chosen)
+    rank_sums = choose(scored).rank_sums
+    by_preset: dict[str, list[float]] = {}
+    for one in scored:
+        if one.candidate.preset != SOURCE_ONLY:
+            by_preset.setdefault(one.candidate.preset, []).append(rank_sums[one.candidate.name])
+    return sorted(by_preset, key=lambda preset: sum(by_preset[preset]) / len(by_preset[preset]))[:1]
 
 
 def _check_route(params: Params, target: Features) -> None:

@@ -337,10 +337,14 @@ def photographs() -> Params:
     ("shares", "expected"),
     [
         ({"source_only": 0.3, "mcc": 0.6, "cdan_mcc": 1.0}, "cdan_mcc"),
-        ({"source_only": 1.0, "mcc": 0.3, "cdan_mcc": 0.3}, "mcc"),
+        ({"source_only": 1.0, "mcc": 0.3, "cdan_mcc": 0.6}, "cdan_mcc"),
         ({"source_only": 0.3, "cdan_mcc": 0.6, "shot": 1.0}, "cdan_mcc"),
     ],
-    ids=["what label-free scores put first", "mcc where that is source-only", "never a source-free preset"],
+    ids=[
+        "what label-free scores put first",
+        "also where source-only is before it",
+        "never a source-free preset",
+    ],
 )
 def test_under_auto_one_preset_goes_deeper(tmp_path: Path, photographs: Params, shares: dict, expected: str):
     pool = recorded(

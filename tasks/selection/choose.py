@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 from tasks.selection.pool import SOURCE_ONLY, Candidate, source_only_of
 from tasks.selection.scores import SCORES
 
-PREFERRED_PRESET = "mcc"
-"""Wins ties: the method that was never below source-only where we and others measured it."""
+PREFERRED_PRESET = "mcc_centroid"
+"""Wins ties: the most accurate on the mean of the pairs of docs/results.md, with or without any one of them."""
 
 MIN_WINS = 2
 """Scores out of three on which the pick must beat source-only."""
@@ -49,8 +49,8 @@ class Choice:
 def choose(pool: Sequence[Scored]) -> Choice:
     """The best seed of the method with the lowest mean rank sum, if that method beats source-only.
 
-    A method's mean is over those of its seeds that take part. Equal means go to the preset ``mcc``, then to
-    the earlier in the pool. To beat source-only, two thirds of *all* its seeds must beat the source-only of
+    A method's mean is over those of its seeds that take part. Equal means go to the preset
+    ``mcc_centroid``, then to the earlier in the pool. To beat source-only, two thirds of *all* its seeds must beat the source-only of
     their own seed and route on two of three scores: a vetoed or diverged seed has beaten nothing. Of the
     method, the seed with the lowest rank sum among those that did is selected. Where the method fails, the
     best-ranked source-only is.
