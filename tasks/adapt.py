@@ -41,7 +41,7 @@ from tasks.models.alignment import Maps, fold, linear_coral, subspace_alignment
 from tasks.models.classifier import Classifier, load_checkpoint, predict, save_checkpoint
 from tasks.provenance import code_digest
 from tasks.selection.choose import Scored, choose
-from tasks.selection.pool import SOURCE_ONLY, Pool, candidate_of, read_outputs
+from tasks.selection.pool import SOURCE_ONLY, Pool, candidate_of, read_outputs, voices
 from tasks.selection.scores import selection_scores
 from tasks.workspace import Workspace
 
@@ -169,7 +169,9 @@ def _put_first(pool: Pool, *, seed: int) -> list[str]:
     outputs = read_outputs(pool, "select")
     if not outputs:
         return []
-    ensemble_MNC = np.stack([one.probabilities_NC for one in outputs.values()])
+    ensemble_MNC = voices(
+        {candidate: outputs[candidate.name] for candidate in pool.candidates if candidate.name in outputs}
+    )
     scored = [
         Scored(candidate, selection_scores(one.probabilities_NC, one.features_ND, ensemble_MNC, seed=seed))
         for candidate in pool.candidates

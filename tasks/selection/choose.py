@@ -47,13 +47,13 @@ class Choice:
 
 
 def choose(pool: Sequence[Scored]) -> Choice:
-    """The best seed of the method with the lowest mean rank sum, if that method beats source-only.
+    """The best seed of the first method, by mean rank sum, that beats source-only, or source-only before that.
 
     A method's mean is over those of its seeds that take part. Equal means go to the preset
     ``mcc_centroid``, then to the earlier in the pool. To beat source-only, two thirds of *all* its seeds must beat the source-only of
     their own seed and route on two of three scores: a vetoed or diverged seed has beaten nothing. Of the
-    method, the seed with the lowest rank sum among those that did is selected. Where the method fails, the
-    best-ranked source-only is.
+    method, the seed with the lowest rank sum among those that did is selected. Where a method fails, the next
+    is looked at; where source-only comes first, it is selected.
 
     Raises:
         ValueError: No source-only with scores is in the pool.
@@ -68,40 +68,37 @@ def choose(pool: Sequence[Scored]) -> Choice:
     positions = {candidate: position for position, candidate in enumerate(running)}
 
     def mean_rank_sum(method: tuple[str, str]) -> float:
-        mine = [rank_sums[candidate.name] for candidate in running if _method(candidate) == method]
+        mine = [rank_sums[candidate.name] for candidate in running if candidate.method == method]
         return sum(mine) / len(mine)
 
     def order(candidate: Candidate) -> tuple[float, bool, int]:
         return rank_sums[candidate.name], candidate.preset != PREFERRED_PRESET, positions[candidate]
 
     def order_of_method(method: tuple[str, str]) -> tuple[float, bool, int]:
-        first = min(positions[candidate] for candidate in running if _method(candidate) == method)
+        first = min(positions[candidate] for candidate in running if candidate.method == method)
         return mean_rank_sum(method), method[0] != PREFERRED_PRESET, first
-
-    method = min({_method(candidate) for candidate in running}, key=order_of_method)
-    seeds = [candidate for candidate in running if _method(candidate) == method]
-    reasons = [_first_place(min(seeds, key=order), len(seeds), mean_rank_sum(method), rank_sums)]
-    if method[0] == SOURCE_ONLY:
-        return Choice(min(seeds, key=order).name, tuple(reasons), ranks, rank_sums)
 
     def wins(candidate: Candidate) -> int:
         partner = source_only_of(candidate, baselines)
         return sum(running[candidate][score] > running[partner][score] for score in SCORES)
 
-    winners = [candidate for candidate in seeds if wins(candidate) >= MIN_WINS]
-    pick = min(winners or seeds, key=order)
-    reasons.append(_comparison(pick, source_only_of(pick, baselines), running, num_wins=wins(pick)))
-    num_seeds = sum(_method(scored.candidate) == method for scored in pool)
-    if len(winners) < MIN_SEEDS_FRACTION * num_seeds:
-        fallback = min(baselines, key=order).name
+    reasons: list[str] = []
+    methods = sorted({candidate.method for candidate in running}, key=order_of_method)
+    for place, method in enumerate(methods):
+        seeds = [candidate for candidate in running if candidate.method == method]
+        best = min(seeds, key=order)
+        reasons.append(_place(best, len(seeds), mean_rank_sum(method), rank_sums, is_first=place == 0))
+        if method[0] == SOURCE_ONLY:
+            return Choice(best.name, tuple(reasons), ranks, rank_sums)
+        winners = [candidate for candidate in seeds if wins(candidate) >= MIN_WINS]
+        pick = min(winners or seeds, key=order)
+        reasons.append(_comparison(pick, source_only_of(pick, baselines), running, num_wins=wins(pick)))
+        num_seeds = sum(scored.candidate.method == method for scored in pool)
+        if len(winners) >= MIN_SEEDS_FRACTION * num_seeds:
+            return Choice(pick.name, tuple(reasons), ranks, rank_sums)
         among = f" in two thirds of its {num_seeds} seeds, not {len(winners)}" if num_seeds > 1 else ""
-        reasons.append(f"it must beat source-only on {MIN_WINS} scores{among}, so {fallback} is selected")
-        return Choice(fallback, tuple(reasons), ranks, rank_sums)
-    return Choice(pick.name, tuple(reasons), ranks, rank_sums)
-
-
-def _method(candidate: Candidate) -> tuple[str, str]:
-    return candidate.preset, candidate.route
+        reasons.append(f"it must beat source-only on {MIN_WINS} scores{among}, so the next is looked at")
+    raise AssertionError("source-only is among the methods")
 
 
 def _ranks(running: Mapping[Candidate, Mapping[str, float]]) -> dict[str, dict[str, float]]:
@@ -114,12 +111,14 @@ def _ranks(running: Mapping[Candidate, Mapping[str, float]]) -> dict[str, dict[s
     }
 
 
-def _first_place(best: Candidate, num_seeds: int, mean: float, rank_sums: Mapping[str, float]) -> str:
-    worst = len(SCORES) * len(rank_sums)
+def _place(
+    best: Candidate, num_seeds: int, mean: float, rank_sums: Mapping[str, float], *, is_first: bool
+) -> str:
+    worst, rank = len(SCORES) * len(rank_sums), "best" if is_first else "next best"
     scale = f"of {len(rank_sums)} candidates: {mean:g}, where {len(SCORES)} is first and {worst} last on every score"
     if num_seeds == 1:
-        return f"{best.name} has the best rank sum {scale}"
-    return f"{best.preset} on route {best.route} has the best mean rank sum over {num_seeds} seeds {scale}"
+        return f"{best.name} has the {rank} rank sum {scale}"
+    return f"{best.preset} on route {best.route} has the {rank} mean rank sum over {num_seeds} seeds {scale}"
 
 
 def _comparison(

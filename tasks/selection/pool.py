@@ -37,6 +37,11 @@ class Candidate:
     warnings: tuple[str, ...] = ()
     """What its training noticed."""
 
+    @property
+    def method(self) -> tuple[str, str]:
+        """Preset and route: what its other seeds share with it."""
+        return self.preset, self.route
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -65,6 +70,18 @@ def source_only_of(candidate: Candidate, candidates: Sequence[Candidate]) -> Can
     baselines = [other for other in candidates if other.preset == SOURCE_ONLY]
     same_route = [baseline for baseline in baselines if baseline.route == candidate.route] or baselines
     return next((baseline for baseline in same_route if baseline.seed == candidate.seed), same_route[0])
+
+
+def voices(outputs: Mapping[Candidate, Outputs]) -> np.ndarray:
+    """Mean probabilities of every method over its seeds, shape ``(M, N, C)`` for M methods: one voice each.
+
+    A voice each candidate would count a method by its seeds that no veto took out, and seeds that start from
+    one model, as those of source-free methods do, say the same thing three times.
+    """
+    by_method: dict[tuple[str, str], list[np.ndarray]] = {}
+    for candidate, one in outputs.items():
+        by_method.setdefault(candidate.method, []).append(one.probabilities_NC.astype(np.float64))
+    return np.stack([np.mean(seeds_SNC, axis=0) for seeds_SNC in by_method.values()])
 
 
 def read_pool(folder: Path) -> Pool:

@@ -4,7 +4,7 @@ Pure functions of arrays. None of them is an accuracy and each can be fooled alo
 ``tasks.selection.choose`` needs two of three. Entropy alone is not among them: it is best where a
 model has collapsed.
 
-Shape suffixes: M = candidates, N = images, C = classes, D = bottleneck width.
+Shape suffixes: M = methods, N = images, C = classes, D = bottleneck width.
 """
 
 import numpy as np
@@ -98,12 +98,12 @@ def ensemble_agreement(probabilities_NC: np.ndarray, ensemble_MNC: np.ndarray) -
 
     Args:
         probabilities_NC: The candidate's predictions, shape ``(N, C)``.
-        ensemble_MNC: Predictions of every candidate without a veto, shape ``(M, N, C)``. A collapsed
-            candidate must not be among them: it is confident, and would draw the mean towards itself.
+        ensemble_MNC: Predictions of every method, mean over its seeds without a veto, shape ``(M, N, C)``. A
+            collapsed candidate must not be among them: it is confident, and would draw the mean towards itself.
 
     References:
         Hu et al., "Towards Reliable Model Selection for Unsupervised Domain Adaptation", NeurIPS 2024
-        Datasets and Benchmarks (EnsV). Leaving vetoed candidates out of the mean is ours.
+        Datasets and Benchmarks (EnsV). One voice a method and none for vetoed candidates is ours.
     """
     consensus_N = ensemble_MNC.astype(np.float64).mean(axis=0).argmax(axis=1)
     return float((probabilities_NC.argmax(axis=1) == consensus_N).mean())

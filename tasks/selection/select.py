@@ -15,7 +15,7 @@ from tasks.selection.choose import Choice, Scored, choose
 from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class
 from tasks.selection.diagnostics import diagnose
 from tasks.selection.label_shift import TargetPrior, estimate, given_prior
-from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, source_only_of
+from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, source_only_of, voices
 from tasks.selection.scores import DECIMALS, accuracy, selection_scores
 from tasks.selection.vetoes import broken, collapsed
 
@@ -170,8 +170,9 @@ def _score(
         soft = () if candidate.preset == SOURCE_ONLY else collapses.get(candidate.name, ())
         return (*breakages[candidate.name], *soft)
 
-    running = [selects[candidate.name] for candidate in pool.candidates if not vetoes(candidate)]
-    ensemble_MNC = np.stack([outputs.probabilities_NC for outputs in running])
+    ensemble_MNC = voices(
+        {candidate: selects[candidate.name] for candidate in pool.candidates if not vetoes(candidate)}
+    )
 
     def scores(outputs: Outputs) -> dict[str, float]:
         return selection_scores(

@@ -67,7 +67,7 @@ def test_pick_that_beats_source_only_on_one_score_alone_falls_back_to_source_onl
     assert min(choice.rank_sums, key=lambda name: choice.rank_sums[name]) == "dann-0"
     assert choice.name == "source_only-0"
     assert "dann-0 beats source_only-0 on 1 of 3" in choice.reasons[1]
-    assert choice.reasons[2] == "it must beat source-only on 2 scores, so source_only-0 is selected"
+    assert choice.reasons[2] == "it must beat source-only on 2 scores, so the next is looked at"
 
 
 def test_two_of_three_scores_are_enough():
@@ -97,6 +97,31 @@ def test_each_seed_is_compared_with_source_only_of_its_own_seed():
 
     assert choice.name == "mcc-0"
     assert "mcc-0 beats source_only-0 on 3 of 3" in choice.reasons[1]
+
+
+def test_a_method_most_of_whose_seeds_collapsed_does_not_stand_before_one_that_beats_source_only():
+    pool = [
+        *(scored(f"source_only-{seed}", 0.5, 0.5, 0.5) for seed in range(3)),
+        scored("mcc-0", 0.9, 0.9, 0.9),
+        *(scored(f"mcc-{seed}", 0.9, 0.9, 0.9, vetoes=("collapse",)) for seed in (1, 2)),
+        *(scored(f"cdan-{seed}", 0.8, 0.8, 0.8) for seed in range(3)),
+    ]
+    choice = choose(pool)
+
+    assert choice.name == "cdan-0"
+    assert choice.reasons[0].startswith("mcc-0 has the best rank sum")
+    assert choice.reasons[3].startswith("cdan on route cached has the next best mean rank sum over 3 seeds")
+
+
+def test_a_method_that_ranks_behind_source_only_is_not_looked_at():
+    pool = [
+        *(scored(f"source_only-{seed}", 0.5, 0.5, 0.5) for seed in range(3)),
+        *(scored(f"dann-{seed}", 0.9, 0.4, 0.3) for seed in range(3)),
+        scored("mcc-0", 0.9, 0.6, 0.6),
+        *(scored(f"mcc-{seed}", 0.4, 0.4, 0.4) for seed in (1, 2)),
+    ]
+
+    assert choose(pool).name == "source_only-0"
 
 
 def test_one_lucky_seed_of_a_bad_method_does_not_win():
@@ -130,7 +155,7 @@ def test_two_thirds_of_the_seeds_must_beat_source_only_and_a_vetoed_seed_has_bea
     assert two.name == "mcc-0"
     assert one.name == only_left.name == "source_only-0"
     assert one.reasons[2] == (
-        "it must beat source-only on 2 scores in two thirds of its 3 seeds, not 1, so source_only-0 is selected"
+        "it must beat source-only on 2 scores in two thirds of its 3 seeds, not 1, so the next is looked at"
     )
 
 

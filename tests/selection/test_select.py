@@ -65,6 +65,25 @@ def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
     assert [row["name"] for row in selection.rows()] == ["source_only-0", "mcc-0"]
 
 
+def test_repeating_one_method_over_more_seeds_does_not_win_it_the_consensus(
+    record, splits, gate_params, source_labels
+):
+    shifted = TRUTH[1:] + TRUTH[:1]
+    others = {
+        "source_only-0": splits(TRUTH, certainty=0.7),
+        "dann-0": splits(TRUTH),
+        "mmd-0": splits(TRUTH),
+    }
+    repeated = {f"shot-{seed}": splits(shifted) for seed in range(5)}
+
+    few = select(record(others | {"shot-0": splits(shifted)}), source_labels, gate_params())
+    many = select(record(others | repeated), source_labels, gate_params())
+
+    for selection in (few, many):
+        assert row_of(selection, "dann-0")["scores"]["ensemble_agreement"] == 1
+        assert row_of(selection, "shot-0")["scores"]["ensemble_agreement"] == 0
+
+
 def test_scores_are_ranked_as_they_are_written(record, splits, gate_params, source_labels):
     pool = record(
         {
