@@ -31,7 +31,7 @@ from tasks.config import CoralAlign, Params, Preset, SubspaceAlign
 from tasks.devices import make_deterministic, training_device
 from tasks.engine.adabn import Proposal, propose_target_statistics
 from tasks.engine.checkpoints import Checkpoints, clear
-from tasks.engine.trainer import Diverged, HeldOut, Recipe, train
+from tasks.engine.trainer import Diverged, HeldOut, LabelledRows, Recipe, train
 from tasks.errors import BadInput
 from tasks.features import LABELLED
 from tasks.files import read_json, sha256_of_file, write_bytes, write_json
@@ -207,7 +207,7 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
     recipe = recipe_of(params, plan, route=inputs.target.route)
     model, started = first_model(plan, seen, source_free=preset.source_free)
     status, curve = "trained", []
-    if preset.losses or inputs.source is not None or _has_labelled(inputs):
+    if preset.losses or inputs.source is not None or labelled_rows(inputs, kind=_kind(plan)):
         try:
             curve = _train(model, recipe, plan, preset, seen, from_scratch=not started, folder=folder)
         except Diverged as error:
@@ -217,10 +217,9 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
                 ) from error
             status = "diverged"
             log.warning("adapt: candidate %s diverged: %s", plan.name, error)
-    proposal = Proposal("off")
-    if params.adapt.adabn:
-        trained = status == "trained"
-        proposal = _propose_statistics(model, recipe, plan, seen) if trained else Proposal("not kept")
+    proposal = Proposal("not kept" if params.adapt.adabn else "off")
+    if status == "trained":
+        proposal = take_statistics(model, recipe, plan, seen)
     shipped = fold(model, seen.target.affine) if seen.target.affine else model
     save_checkpoint(folder / "model.safetensors", shipped, classes=inputs.classes)
     write_json(folder / "training.json", {"schema_version": 1, "curve": curve})
@@ -279,7 +278,10 @@ def _aligned(inputs: Inputs, name: str) -> Inputs:
     )
 
 
-def _propose_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs) -> Proposal:
+def take_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs) -> Proposal:
+    """Give ``model`` the target's BatchNorm statistics where ``adapt.adabn`` is on and the label-free scores rise."""
+    if not inputs.params.adapt.adabn:
+        return Proposal("off")
     adapt, select = (inputs.target.rows(split, kind=_kind(plan)) for split in ("adapt", "select"))
     proposal = propose_target_statistics(model, recipe, adapt=adapt, select=select, seed=plan.seed)
     log.info("adapt: candidate %s: %s", plan.name, proposal.record())
@@ -329,9 +331,7 @@ def _train(
         recipe,
         source=source,
         target=target,
-        labelled=labelled_split(inputs.target, LABELLED, inputs.classes, kind=kind)
-        if _has_labelled(inputs)
-        else None,
+        labelled=labelled_rows(inputs, kind=kind),
         turned=inputs.target.turned(kind=kind) if preset.rotates else None,
         terms=terms,
         held_out=held_out if held_out and len(held_out.source) and len(held_out.target) else None,
@@ -339,8 +339,10 @@ def _train(
     )
 
 
-def _has_labelled(inputs: Inputs) -> bool:
-    return bool((inputs.target.index["split"] == LABELLED).any())
+def labelled_rows(inputs: Inputs, *, kind: str) -> LabelledRows | None:
+    """The few target images whose labels every candidate may learn from; ``None`` where there are none."""
+    has_some = (inputs.target.index["split"] == LABELLED).any()
+    return labelled_split(inputs.target, LABELLED, inputs.classes, kind=kind) if has_some else None
 
 
 def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:

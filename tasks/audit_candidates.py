@@ -8,7 +8,7 @@
     bad_overtrained_dann    DANN at ten times the weight for three times the steps
 
 Each is made for every seed of source-only, at the depth of the frozen features where there are several,
-and by the trainer that makes all candidates. They live in the workspace's scratch folder: nothing of
+and by what makes all candidates: the trainer, the few labelled target images, the target's statistics. They live in the workspace's scratch folder: nothing of
 ``results`` is written. What is trained is kept there under a digest of all that decides it.
 
 Shape suffixes: N = source rows, B = target rows of a batch, C = classes.
@@ -25,7 +25,16 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.adapt import Inputs, Plan, first_model, outputs_of, read_inputs, recipe_of
+from tasks.adapt import (
+    Inputs,
+    Plan,
+    first_model,
+    labelled_rows,
+    outputs_of,
+    read_inputs,
+    recipe_of,
+    take_statistics,
+)
 from tasks.audit import BAD_KINDS
 from tasks.config import Params
 from tasks.engine.checkpoints import Checkpoints, clear
@@ -130,6 +139,7 @@ def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
             recipe,
             source=source,
             target=inputs.target.rows("adapt"),
+            labelled=labelled_rows(inputs, kind="inputs"),
             terms=bad_terms(
                 plan.preset,
                 feature_width=inputs.params.model.bottleneck,
@@ -138,6 +148,7 @@ def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
             ),
             checkpoints=unfinished,
         )
+        take_statistics(model, recipe, plan, inputs)
         spoken = {
             "select": (model, inputs.target),
             "test": (model, inputs.target),

@@ -1,4 +1,4 @@
-"""What the benchmark writes about outcomes, and the tasks that it finds in a folder."""
+"""What the benchmarks write about outcomes and rules, and the tasks that are found in a folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import Outcome, document, tasks_of
+from benchmarks.selection import ADDED, RANK_SUM, Task, neighbours_agree, reverse_accuracy, table
+from tasks.selection.choose import Scored
+from tasks.selection.diagnostics import DIAGNOSTICS
+from tasks.selection.pool import Candidate, Outputs
+from tasks.selection.scores import SCORES
 
 GOOD = Outcome(
     pair="photo → cartoon", source_only=(0.4, 0.5), chosen="mcc-1", method=(0.7, 0.8), selected=0.8, oracle=0.83,
@@ -37,3 +42,47 @@ def test_tasks_are_what_the_folder_has_and_the_demo_and_digits_become_class_fold
     assert tasks["mnist"].targets == (tasks["usps"].source,)
     assert tasks["mnist"].source
     assert sorted(path.parent.name for path in tasks["mnist"].source.rglob("*.png")) == ["0", "7", "7"]
+
+
+# --- other rules of selection ------------------------------------------------------------------
+
+
+def scored(name: str, **scores: float) -> Scored:
+    preset, _, seed = name.rpartition("-")
+    return Scored(Candidate(name, preset, int(seed), "", True), scores)
+
+
+def task(**own: float) -> Task:
+    """source-only, and two methods of which the gate's scores prefer mcc, and ``own`` is what dann has more of."""
+    flat = dict.fromkeys((*SCORES, *ADDED, *DIAGNOSTICS), 0.1)
+    pool = [
+        scored("source_only-0", **flat),
+        scored("mcc-0", **flat | dict.fromkeys(SCORES, 0.9)),
+        scored("dann-0", **flat | dict.fromkeys(SCORES, 0.8) | own),
+    ]
+    return Task("a → b", pool, {"source_only-0": 0.5, "mcc-0": 0.6, "dann-0": 0.8})
+
+
+def test_a_rule_that_prefers_the_better_candidate_comes_first_with_its_regret():
+    lines = table([task(reverse=0.9)]).splitlines()
+
+    assert lines[2] == "| reverse alone | 0.00 | 0.0 | a → b |"
+    assert f"| {RANK_SUM} | 20.00 | 20.0 | a → b |" in lines
+
+
+def test_neighbours_agree_where_predictions_follow_the_features():
+    features_ND = np.eye(2).repeat(10, axis=0)
+    halves_N = np.arange(20) // 10
+
+    assert neighbours_agree(halves_N, features_ND) == 1
+    assert neighbours_agree(np.arange(20) % 2, features_ND) < 0.6
+
+
+def test_reverse_validation_falls_where_the_target_is_given_the_wrong_classes():
+    features_ND = np.eye(2).repeat(10, axis=0)
+    right_NC = np.eye(2).repeat(10, axis=0)
+    source = target = Outputs(right_NC, features_ND, ())
+
+    assert reverse_accuracy(target.predictions(), target, source) == 1
+    assert reverse_accuracy(1 - target.predictions(), target, source) == 0
+    assert reverse_accuracy(np.zeros(20, dtype=int), target, source) == 0

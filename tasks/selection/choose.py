@@ -46,14 +46,18 @@ class Choice:
     """By candidate, lower is better."""
 
 
-def choose(pool: Sequence[Scored]) -> Choice:
+def choose(pool: Sequence[Scored], *, ranked_by: Sequence[str] = SCORES) -> Choice:
     """The best seed of the first method, by mean rank sum, that beats source-only, or source-only before that.
 
     A method's mean is over those of its seeds that take part. Equal means go to the preset
-    ``mcc_centroid``, then to the earlier in the pool. To beat source-only, two thirds of *all* its seeds must beat the source-only of
-    their own seed and route on two of three scores: a vetoed or diverged seed has beaten nothing. Of the
-    method, the seed with the lowest rank sum among those that did is selected. Where a method fails, the next
-    is looked at; where source-only comes first, it is selected.
+    ``mcc_centroid``, then to the earlier in the pool. To beat source-only, two thirds of *all* its seeds must
+    beat the source-only of their own seed and route on two of three scores: a vetoed or diverged seed has
+    beaten nothing. Of the method, the seed with the lowest rank sum among those that did is selected. Where a
+    method fails, the next is looked at; where source-only comes first, it is selected.
+
+    Args:
+        pool: The candidates.
+        ranked_by: Keys of their scores. What beats source-only is told by ``SCORES`` alone.
 
     Raises:
         ValueError: No source-only with scores is in the pool.
@@ -63,7 +67,7 @@ def choose(pool: Sequence[Scored]) -> Choice:
     if not baselines:
         names = [scored.candidate.name for scored in pool]
         raise ValueError(f"the pool must hold a source-only with scores, got {names}")
-    ranks = _ranks(running)
+    ranks = _ranks(running, ranked_by)
     rank_sums = {name: sum(by_score.values()) for name, by_score in ranks.items()}
     positions = {candidate: position for position, candidate in enumerate(running)}
 
@@ -87,7 +91,11 @@ def choose(pool: Sequence[Scored]) -> Choice:
     for place, method in enumerate(methods):
         seeds = [candidate for candidate in running if candidate.method == method]
         best = min(seeds, key=order)
-        reasons.append(_place(best, len(seeds), mean_rank_sum(method), rank_sums, is_first=place == 0))
+        scale = f"{mean_rank_sum(method):g}, where {len(ranked_by)} is first"
+        scale += f" and {len(ranked_by) * len(running)} last on every score"
+        reasons.append(
+            _place(best, len(seeds), f"of {len(running)} candidates: {scale}", is_first=place == 0)
+        )
         if method[0] == SOURCE_ONLY:
             return Choice(best.name, tuple(reasons), ranks, rank_sums)
         winners = [candidate for candidate in seeds if wins(candidate) >= MIN_WINS]
@@ -101,21 +109,21 @@ def choose(pool: Sequence[Scored]) -> Choice:
     raise AssertionError("source-only is among the methods")
 
 
-def _ranks(running: Mapping[Candidate, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def _ranks(
+    running: Mapping[Candidate, Mapping[str, float]], ranked_by: Sequence[str]
+) -> dict[str, dict[str, float]]:
     columns = {
-        score: rankdata([-scores[score] for scores in running.values()], method="average") for score in SCORES
+        score: rankdata([-scores[score] for scores in running.values()], method="average")
+        for score in ranked_by
     }
     return {
-        candidate.name: {score: float(columns[score][row]) for score in SCORES}
+        candidate.name: {score: float(columns[score][row]) for score in ranked_by}
         for row, candidate in enumerate(running)
     }
 
 
-def _place(
-    best: Candidate, num_seeds: int, mean: float, rank_sums: Mapping[str, float], *, is_first: bool
-) -> str:
-    worst, rank = len(SCORES) * len(rank_sums), "best" if is_first else "next best"
-    scale = f"of {len(rank_sums)} candidates: {mean:g}, where {len(SCORES)} is first and {worst} last on every score"
+def _place(best: Candidate, num_seeds: int, scale: str, *, is_first: bool) -> str:
+    rank = "best" if is_first else "next best"
     if num_seeds == 1:
         return f"{best.name} has the {rank} rank sum {scale}"
     return f"{best.preset} on route {best.route} has the {rank} mean rank sum over {num_seeds} seeds {scale}"
