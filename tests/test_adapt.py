@@ -1,5 +1,6 @@
 """The stage `adapt`, by the files it leaves: one budget for all, resumable candidates, no labels in sight."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,35 @@ def test_the_stage_run_again_gives_the_same_candidates_to_the_byte(workspace_cop
     assert not scratch.exists()
 
 
+def test_what_was_finished_before_an_interruption_is_kept_and_not_trained_again(
+    workspace_copy: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    params = load_params(workspace_copy.params)
+    folder = workspace_copy.stage("adapt", TARGET)
+    expected = {
+        name: sha256_of_file(folder / name / "model.safetensors") for name in ("source_only-0", "mcc-0")
+    }
+    shutil.rmtree(folder)
+    first_model = adapt.first_model
+
+    def interrupted_at_mcc(plan: adapt.Plan, *arguments, **keywords):
+        if plan.preset == "mcc":
+            raise KeyboardInterrupt
+        return first_model(plan, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt, "first_model", interrupted_at_mcc)
+        with pytest.raises(KeyboardInterrupt):
+            adapt.run(workspace_copy, params, TARGET)
+    assert not (folder / "candidates.json").exists()
+    with caplog.at_level(logging.INFO):
+        adapt.run(workspace_copy, params, TARGET)
+
+    trained = [message for message in caplog.messages if "trained after" in message]
+    assert trained == [f"adapt: candidate mcc-0 trained after {params.adapt.steps} steps"]
+    assert {name: sha256_of_file(folder / name / "model.safetensors") for name in expected} == expected
+
+
 def test_a_learning_rate_at_which_source_only_diverges_is_named(workspace_copy: Workspace):
     params = load_params(workspace_copy.params)
     wild = params.model_copy(update={"adapt": params.adapt.model_copy(update={"learning_rate": 1e30})})
@@ -120,7 +150,8 @@ def changed(params: Params, *overrides: str) -> Params:
 
 ALIGNED = (
     "features.route=cached", "finetune.scope=head", "finetune.augment=none",
-    "adapt.presets.subspace.align.dimensions=12", "adapt.candidates=[source_only, subspace, coral_linear]",
+    "adapt.presets.subspace.align.dimensions=12", "adapt.candidates=[source_only, subspace, coral_linear, bnm]",
+    "adapt.presets.bnm={losses: [{loss: bnm, weight: 1.0}], align: {method: subspace, dimensions: 12}}",
 )  # fmt: skip
 
 
@@ -150,7 +181,7 @@ def test_an_aligned_candidate_is_recorded_as_the_network_that_takes_plain_images
     pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
     shapes = {}
 
-    for name in ("source_only-0", "subspace-0", "coral_linear-0"):
+    for name in ("source_only-0", "subspace-0", "coral_linear-0", "bnm-0"):
         outputs = load_file(folder / name / "outputs.safetensors")
         model, _ = load_selected(workspace, params, folder / name)
         said = predict(model, all_rows(torch.from_numpy(pixels)))
@@ -158,7 +189,19 @@ def test_an_aligned_candidate_is_recorded_as_the_network_that_takes_plain_images
         assert outputs["test.features"] == pytest.approx(said.features_ND.numpy(), abs=1e-3)
         checkpoint = load_file(folder / name / "model.safetensors")
         shapes[name] = {key: array.shape for key, array in checkpoint.items()}
-    assert shapes["source_only-0"] == shapes["subspace-0"] == shapes["coral_linear-0"]
+    assert shapes["source_only-0"] == shapes["subspace-0"] == shapes["coral_linear-0"] == shapes["bnm-0"]
+
+
+def test_a_target_loss_acts_on_aligned_features_as_well(aligned: tuple[Workspace, Params]):
+    folder = aligned[0].stage("adapt", TARGET)
+    curve = read_json(folder / "bnm-0" / "training.json")["curve"]
+    plain, adapted = (
+        load_file(folder / name / "outputs.safetensors")["select.probabilities"]
+        for name in ("subspace-0", "bnm-0")
+    )
+
+    assert curve[-1]["bnm"] < curve[0]["bnm"]
+    assert np.linalg.norm(adapted, "nuc") > np.linalg.norm(plain, "nuc")
 
 
 def test_the_source_speaks_through_its_own_map_and_a_warning_says_so(aligned: tuple[Workspace, Params]):

@@ -95,7 +95,7 @@ def acclimate(
         text=True,
         check=False,
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
-        timeout=280,
+        timeout=900,
     )
     assert not check or done.returncode == 0, done.stderr
     return done
