@@ -14,7 +14,8 @@ from flows.mutex import hold
 from tasks.audit import Draws, Trial, candidate_rows, confusion, kinds, pools, promises, replay
 from tasks.config import Params, load_params
 from tasks.errors import BadInput
-from tasks.gate import read_holdout, select_candidate
+from tasks.gate import select_candidate
+from tasks.holdout import read_holdout
 from tasks.selection.pool import read_pool
 from tasks.workspace import Workspace
 

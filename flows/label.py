@@ -13,8 +13,9 @@ from tasks.answers import NO_CLASS, Answer, as_label, latest, read_answers, writ
 from tasks.config import load_params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
-from tasks.gate import Disagreement, Holdout, find_disagreements, read_holdout
+from tasks.holdout import Holdout, read_holdout
 from tasks.selection.pool import Candidate, read_pool, source_only_of
+from tasks.to_label import Disagreement, find_disagreements
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -341,8 +341,9 @@ def _train(
 
 def labelled_rows(inputs: Inputs, *, kind: str) -> LabelledRows | None:
     """The few target images whose labels every candidate may learn from; ``None`` where there are none."""
-    has_some = (inputs.target.index["split"] == LABELLED).any()
-    return labelled_split(inputs.target, LABELLED, inputs.classes, kind=kind) if has_some else None
+    if LABELLED not in set(inputs.target.index["split"]):
+        return None
+    return labelled_split(inputs.target, LABELLED, inputs.classes, kind=kind)
 
 
 def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:

@@ -26,11 +26,13 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.config import GateParams
-from tasks.gate import DECIMALS, Answered, Holdout, decide
+from tasks.gate import DECIMALS, decide
+from tasks.holdout import Holdout
 from tasks.selection.choose import choose
 from tasks.selection.judge import Verdict
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, source_only_of
 from tasks.selection.select import Selection
+from tasks.to_label import Answered
 
 BAD_KINDS = (
     "bad_sign_flipped",

@@ -9,25 +9,21 @@ No target label reaches :func:`select_candidate`, whose file is written before t
 Labels are spent once, on source-only against the one candidate selected: those of the hold-out or, where
 there is none, the answers to to_label.csv. Nothing is trained here, and torch is not imported.
 
-Shape suffixes: N = labelled images of the hold-out, C = classes, S = side of the square in px.
+Shape suffixes: N = labelled images of the hold-out, C = classes.
 """
 
-import csv
-import hashlib
-import io
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as parquet
 
-from tasks.answers import TO_LABEL, Answer, latest, read_answers
-from tasks.config import GateParams, ImagesParams, Params
+from tasks.answers import latest, read_answers
+from tasks.config import GateParams, Params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_lines, write_json, write_text
-from tasks.selection.disagreements import Drawn, fair_sample, interval_from_disagreements
+from tasks.holdout import Holdout, manifest_rows, read_holdout
+from tasks.in_service import InService, ask_champion
 from tasks.selection.judge import (
     Champion,
     Chosen,
@@ -36,21 +32,18 @@ from tasks.selection.judge import (
     detectable_gain,
     fallen_classes,
     interval_confidence,
-    is_enough,
     judge,
 )
 from tasks.selection.paired import bootstrap_interval, count_pairs, holm, mcnemar_p
-from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, read_pool
-from tasks.selection.select import Selection, class_numbers, select
+from tasks.selection.pool import SOURCE_ONLY, Pool, read_pool
+from tasks.selection.select import Selection, select
+from tasks.to_label import Answered, find_disagreements, to_label, weigh_answers
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 DECIMALS = 6
 """Of gains and intervals in verdict.json."""
-
-IMAGES_AT_ONCE = 64
-"""Hold-out images the champion is asked about in one batch."""
 
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
@@ -88,7 +81,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             **chosen,
             **verdict,
             "labels_digest": holdout.labels_digest,
-            "labelled_target_images": sum(1 for _ in _rows(workspace, target, split="labelled")),
+            "labelled_target_images": sum(1 for _ in manifest_rows(workspace, target, split="labelled")),
             "data_digest": _data_digest(workspace, target),
         },
     )
@@ -98,89 +91,10 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
 
 def select_candidate(workspace: Workspace, pool: Pool, params: GateParams) -> Selection:
     """The label-free selection; reads the outputs and the source's manifest, never the target's."""
-    source_labels = {row["sha256"]: row["label"] for row in _rows(workspace, "source", split="validation")}
+    source_labels = {
+        row["sha256"]: row["label"] for row in manifest_rows(workspace, "source", split="validation")
+    }
     return select(pool, source_labels, params)
-
-
-# --- the hold-out ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Holdout:
-    """The target's test split: what every candidate says about it, and the labels it has, if any."""
-
-    pool: Pool
-    outputs: Mapping[str, Outputs]
-    """By candidate; empty where the test split has no images."""
-    paths: Mapping[str, str]
-    """Below data/<target>, by SHA-256 of the image."""
-    labels: Mapping[str, str]
-    """Class names by SHA-256, of the labelled images alone."""
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """SHA-256 of every image of the test split, in the order of the outputs."""
-        return next((outputs.sha256_N for outputs in self.outputs.values()), ())
-
-    @property
-    def labelled(self) -> list[str]:
-        """SHA-256 of the labelled images, in the order of the outputs."""
-        return [image for image in self.images if image in self.labels]
-
-    @property
-    def labels_digest(self) -> str:
-        """Names the labels that were read."""
-        return sha256_of_lines([f"{image} {label}" for image, label in self.labels.items()])
-
-    def class_numbers(self) -> np.ndarray:
-        """What the labelled images show, as positions among the classes, shape ``(N,)``."""
-        return class_numbers(self.pool, self.labelled, self.labels, whose="the hold-out")
-
-    def predictions(self, name: str) -> np.ndarray:
-        """What a candidate says the labelled images show, shape ``(N,)``."""
-        is_labelled = [image in self.labels for image in self.images]
-        return self.outputs[name].predictions()[is_labelled]
-
-    def right(self, name: str) -> np.ndarray:
-        """Which of the labelled images a candidate names rightly, shape ``(N,)``."""
-        return self.predictions(name) == self.class_numbers()
-
-    def accuracy(self, name: str) -> float | None:
-        """Of a candidate on the labelled images; ``None`` without labels or without outputs."""
-        if not self.labels or name not in self.outputs:
-            return None
-        return float(self.right(name).mean())
-
-
-def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
-    """The test split of ``target``; labels of any other split are not looked at.
-
-    Raises:
-        BadInput: Manifest and outputs list different images.
-    """
-    rows = list(_rows(workspace, target, split="test"))
-    holdout = Holdout(
-        pool,
-        read_outputs(pool, "test"),
-        paths={row["sha256"]: row["path"] for row in rows},
-        labels={row["sha256"]: row["label"] for row in rows if row["label"] is not None},
-    )
-    if set(holdout.images) != set(holdout.paths):
-        raise BadInput(
-            f"{pool.folder} speaks of {len(holdout.images)} test images, of which"
-            f" {len(set(holdout.images) & set(holdout.paths))} are among the {len(holdout.paths)} of"
-            f" {workspace.stage('manifest', target)}. Run `acclimate run` again."
-        )
-    return holdout
-
-
-def _rows(workspace: Workspace, domain: str, *, split: str) -> Iterator[dict[str, Any]]:
-    path = workspace.stage("manifest", domain) / "manifest.parquet"
-    try:
-        table = parquet.read_table(path, columns=["path", "status", "label", "split", "sha256"])
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
-    return (row for row in table.to_pylist() if row["status"] == "ok" and row["split"] == split)
 
 
 def _data_digest(workspace: Workspace, target: str) -> dict[str, str]:
@@ -197,179 +111,6 @@ def _data_digest(workspace: Workspace, target: str) -> dict[str, str]:
             f"{path} speaks of another {' and '.join(changed)} than the manifest. Run `acclimate run` again."
         )
     return checked
-
-
-# --- disagreements -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """An unlabelled image of the test split, of which source-only and the selected candidate say two things."""
-
-    path: str
-    """Below data/<target>."""
-    sha256: str
-    source_only: str
-    """The class it is in, by source-only."""
-    selected: str
-
-
-def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdout) -> list[Disagreement]:
-    """All of them, in the order of their content hashes: as good as random, and no name or label moves it."""
-    if not holdout.outputs:
-        return []
-    classes = holdout.pool.classes
-    before_N = holdout.outputs[source_only.name].predictions()
-    after_N = holdout.outputs[chosen.name].predictions()
-    found = [
-        Disagreement(holdout.paths[image], image, classes[before], classes[after])
-        for image, before, after in zip(holdout.images, before_N, after_N, strict=True)
-        if before != after and image not in holdout.labels
-    ]
-    return sorted(found, key=lambda one: one.sha256)
-
-
-def to_label(disagreements: Sequence[Disagreement], answers: Sequence[Answer]) -> str:
-    """CSV of the images whose labels settle the matter at the least cost, with the answers there are.
-
-    Only these images can tell the two models apart. The first k rows are a fair sample of them all.
-    """
-    known = latest(answers)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(TO_LABEL)
-    for one in disagreements:
-        label = known[one.sha256].label if one.sha256 in known else ""
-        writer.writerow([one.path, one.sha256, one.source_only, one.selected, label])
-    return text.getvalue()
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """Disagreements, and all that people ever answered about images of the target.
-
-    An answer is a fact about an image and outlives the models it was asked for. What is drawn anew for
-    every pair of models is the sample: the disagreements of this pair, in the order of their hashes, up
-    to the first one without an answer. Selection reads no answer, so none has moved an image into it.
-    """
-
-    disagreements: Sequence[Disagreement]
-    answers: Sequence[Answer]
-
-    def sample(self, *, until_round: int | None = None) -> list[tuple[Disagreement, Answer]]:
-        """The fair sample that the answers (those of the first rounds) make."""
-        known = latest([one for one in self.answers if until_round is None or one.round <= until_round])
-        images = {one.sha256: one for one in self.disagreements}
-        return [(images[image], known[image]) for image in fair_sample(list(images), known)]
-
-    def looks(self, num_images: int, params: GateParams) -> int:
-        """After how many rounds there was a sample large enough to promote on, and another than before; at least 1."""
-        drawn, seen = Drawn(len(self.disagreements), num_images), []
-        for number in sorted({one.round for one in self.answers}):
-            sample = self.sample(until_round=number)
-            labels = [(one.sha256, answer.label) for one, answer in sample]
-            if is_enough(len(sample), drawn, params) and labels not in seen:
-                seen.append(labels)
-        return max(1, len(seen))
-
-
-def weigh_answers(answered: Answered, *, num_images: int, params: GateParams) -> Evidence | None:
-    """The selected candidate against source-only on the labelled disagreements; ``None`` without any.
-
-    Args:
-        answered: Disagreements and answers.
-        num_images: Of the test split.
-        params: Level and seed of the bootstrap.
-    """
-    sample = answered.sample()
-    if not sample:
-        return None
-    drawn = Drawn(len(answered.disagreements), num_images, answered.looks(num_images, params))
-    right = np.array(
-        [[answer.label == said for said in (one.source_only, one.selected)] for one, answer in sample]
-    )
-    counts = count_pairs(right[:, 0], right[:, 1])
-    interval = interval_from_disagreements(
-        counts,
-        drawn,
-        confidence=interval_confidence(params, looks=drawn.looks),
-        resamples=params.bootstrap_resamples,
-        seed=params.seed,
-    )
-    return Evidence(counts, None, interval, drawn)
-
-
-# --- the model in service ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class InService:
-    """The champion and what it says about the labelled hold-out."""
-
-    version: int
-    checkpoint_sha256: str
-    model_sha256: str
-    right_N: np.ndarray | None
-    """Which labelled images it names rightly; ``None`` without labels."""
-    unknown_classes: tuple[str, ...]
-    """Classes of the hold-out that it cannot name."""
-
-
-def ask_champion(
-    workspace: Workspace, target: str, holdout: Holdout, images: ImagesParams
-) -> InService | None:
-    """The model in service, asked about the labelled hold-out images; ``None`` before the first promotion.
-
-    It is asked by class name, so that a champion of another class list is compared all the same.
-
-    Raises:
-        BadInput: Its file is missing or is not the one on record, or an image changed since the manifest.
-    """
-    aliases = read_json(workspace.champion(target))
-    if aliases["champion"] is None:
-        return None
-    known = aliases["champion"], aliases["checkpoint_sha256"], aliases["model_sha256"]
-    if not holdout.labels:
-        return InService(*known, right_N=None, unknown_classes=())
-    # Imported here, because few runs have both a champion and labels.
-    from tasks.models.onnx_session import open_session, predict
-
-    path = workspace.root / aliases["path"]
-    model = open_session(path, device="cpu")
-    if model.sha256 != aliases["model_sha256"]:
-        raise BadInput(
-            f"{path} has SHA-256 {model.sha256}, the registry says {aliases['model_sha256']}:"
-            " fetch it again with `dvc pull`."
-        )
-    names = []
-    for start in range(0, len(holdout.labelled), IMAGES_AT_ONCE):
-        batch = holdout.labelled[start : start + IMAGES_AT_ONCE]
-        pixels_NSSC = np.stack(
-            [_load(workspace, target, holdout, image, model.size_px, images) for image in batch]
-        )
-        names += [
-            model.classes[number] for number in predict(model, pixels_NSSC).probabilities.argmax(axis=1)
-        ]
-    right_N = np.array(
-        [name == holdout.labels[image] for name, image in zip(names, holdout.labelled, strict=True)]
-    )
-    return InService(*known, right_N, tuple(sorted(set(holdout.labels.values()) - set(model.classes))))
-
-
-def _load(
-    workspace: Workspace, target: str, holdout: Holdout, image: str, size_px: int, images: ImagesParams
-) -> np.ndarray:
-    """Pixels ``(S, S, 3)`` of one image, proven to be the one that the manifest lists."""
-    from tasks.domains.images import load_square, read_file
-
-    path = workspace.data(target) / holdout.paths[image]
-    content = read_file(path, max_pixels=images.max_pixels)
-    if hashlib.sha256(content).hexdigest() != image:
-        raise BadInput(f"{path} changed since the manifest was written. Run `acclimate run` again.")
-    return load_square(content, size_px=size_px, max_pixels=images.max_pixels)
-
-
-# --- the verdict -------------------------------------------------------------------------------
 
 
 def decide(

@@ -14,10 +14,8 @@ everything printed is escaped, and characters that cannot be seen are spelled ou
 Shape suffixes: N = images, C = classes, D = bottleneck width.
 """
 
-import csv
 import logging
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,12 +24,25 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from tasks import figures
 from tasks.config import GateParams, Params
-from tasks.errors import BadInput
-from tasks.files import read_json, write_text
+from tasks.evidence import Domain, Evidence, read_evidence
+from tasks.files import write_text
+from tasks.story import tell
+from tasks.wording import (
+    NONE,
+    count,
+    decimal,
+    interval_ends,
+    markdown,
+    p_value,
+    percent,
+    plain,
+    points,
+    points_only,
+    visible,
+)
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -40,8 +51,8 @@ MAX_LISTED = 200
 """Rows of a list of files in the page; the rest is counted, and the file that holds them is named."""
 MAX_MATRIX_CLASSES = 30
 """With more classes a confusion matrix cannot be read, and the largest confusions are listed instead."""
+
 NO_LABELS = "no labels"
-NONE = "—"
 
 SCORES = {
     "v_measure": "V-measure",
@@ -66,15 +77,6 @@ RULES = {
 }
 NOT_A_LOSS = ("step", "loss", "_accuracy", "_kept", "_changed")
 """How columns of a training curve end that are no target loss."""
-
-# Control and format characters, line and paragraph separators, surrogates of undecodable file
-# names, tags: none can be seen, some reorder the text around them, some cannot be written as UTF-8.
-INVISIBLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
-    "\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-# An underscore inside a word and a colon that begins no address mean nothing to Markdown.
-MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|~&@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//))")
 
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
@@ -106,442 +108,6 @@ def render(template: str, page: Mapping[str, Any]) -> str:
     environment.filters |= {"percent": percent, "points": points, "decimal": decimal}
     environment.filters |= {"points_only": points_only, "counted": count}
     return environment.get_template(template).render(page)
-
-
-# What is on disk ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Domain:
-    """A domain's manifest: its summary and the columns the report shows, one entry a file found."""
-
-    name: str
-    summary: dict[str, Any]
-    columns: dict[str, list[Any]]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything the earlier stages left that the report speaks of; None for what is not there."""
-
-    target: str
-    source_domain: Domain
-    target_domain: Domain
-    validation: dict[str, Any]
-    finetuning: dict[str, Any]
-    trained: dict[str, Any]
-    curves: dict[str, list[dict[str, Any]]]
-    outputs: dict[str, dict[str, Any]]
-    selection: dict[str, Any]
-    verdict: dict[str, Any]
-    export: dict[str, Any] | None
-    probe: dict[str, Any] | None
-    to_label: list[dict[str, str]]
-
-    @property
-    def selected(self) -> str:
-        return self.verdict["candidate"]
-
-    @property
-    def baseline(self) -> str:
-        """The source-only candidate that the gate compared the selected one with."""
-        return self.verdict["source_only"]["candidate"]
-
-    @property
-    def is_labelled(self) -> bool:
-        return self.verdict["source_only"]["accuracy"] is not None
-
-    @property
-    def sample(self) -> dict[str, Any] | None:
-        """How many disagreements there are and how many are labelled, where their labels are the evidence."""
-        return (self.verdict["evidence"] or {}).get("disagreements")
-
-    @property
-    def num_labels(self) -> int:
-        """Labelled images that the verdict rests on."""
-        return self.sample["labelled"] if self.sample else self.verdict["source_only"]["n"]
-
-    @property
-    def labelled_images(self) -> str:
-        """How many images were labelled, and what kind of images, in words."""
-        if self.sample is None:
-            return f"{count(self.num_labels, 'labelled image')} of {self.target}"
-        return f"{count(self.num_labels, 'labelled image')} of {self.target} on which the two disagree"
-
-    @property
-    def chose_source_only(self) -> bool:
-        return self.selected == self.baseline
-
-    @property
-    def is_in_service(self) -> bool:
-        """Whether the selected checkpoint is the champion's."""
-        champion = self.verdict["champion"] or {}
-        return champion.get("checkpoint_sha256") == self.verdict["checkpoint_sha256"]
-
-
-def read_evidence(workspace: Workspace, target: str) -> Evidence:
-    """What the stages left about ``target``.
-
-    Raises:
-        BadInput: A file that every verdict rests on is missing or is not JSON.
-    """
-    adapt = workspace.stage("adapt", target)
-    gate = workspace.stage("gate", target)
-    trained = read_json(adapt / "candidates.json")
-    names = [row["name"] for row in trained["candidates"]]
-    evidence = Evidence(
-        target=target,
-        source_domain=read_domain(workspace, "source"),
-        target_domain=read_domain(workspace, target),
-        validation=read_json(workspace.stage("validate", target) / "verdict.json"),
-        finetuning=read_json(workspace.stage("finetune") / "training.json"),
-        trained=trained,
-        curves={name: _read_curve(adapt / name / "training.json") for name in names},
-        outputs={},
-        selection=read_json(gate / "selection.json"),
-        verdict=read_json(gate / "verdict.json"),
-        export=_read_json_if_there(workspace.stage("export", target) / "export.json"),
-        probe=_read_json_if_there(workspace.stage("probe", target) / "verdict.json"),
-        to_label=_read_csv_if_there(gate / "to_label.csv"),
-    )
-    shown = (evidence.baseline, evidence.selected)
-    evidence.outputs.update({name: _read_outputs(adapt / name / "outputs.safetensors") for name in shown})
-    return evidence
-
-
-def read_domain(workspace: Workspace, domain: str) -> Domain:
-    """The manifest of ``domain``; of the table only the columns that are shown."""
-    import pyarrow.parquet as parquet
-
-    folder = workspace.stage("manifest", domain)
-    path = folder / "manifest.parquet"
-    columns = ["path", "status", "note", "width", "height", "mode", "format", "luminance_mean"]
-    try:
-        table = parquet.read_table(path, columns=columns)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
-    return Domain(domain, read_json(folder / "manifest.json"), table.to_pydict())
-
-
-def _read_curve(path: Path) -> list[dict[str, Any]]:
-    return (_read_json_if_there(path) or {"curve": []})["curve"]
-
-
-def _read_json_if_there(path: Path) -> Any:
-    # A candidate that diverged has no curve, and a refused one is not exported: the page says so.
-    return read_json(path) if path.exists() else None
-
-
-def _read_csv_if_there(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _read_outputs(path: Path) -> dict[str, Any]:
-    from safetensors.numpy import load_file
-
-    return load_file(path) if path.exists() else {}
-
-
-# The story ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do, and the command that does it where there is one."""
-
-    text: str
-    command: str | None = None
-
-
-@dataclass(frozen=True)
-class Story:
-    """The verdict in words: what happened, what is proven and what is not, what to do next."""
-
-    word: str
-    headline: str
-    happened: tuple[str, ...]
-    proven: tuple[str, ...]
-    not_proven: tuple[str, ...]
-    blockers: tuple[str, ...]
-    steps: tuple[Step, ...]
-
-
-def tell(evidence: Evidence, gate: GateParams) -> Story:
-    """The story of one verdict; a broken chain of evidence takes the place of the next steps."""
-    blockers = tuple(mismatches(evidence) + failures(evidence))
-    return Story(
-        word=evidence.verdict["verdict"],
-        headline=_headline(evidence) + (" It cannot be released as it stands." if blockers else ""),
-        happened=_happened(evidence),
-        proven=_proven(evidence),
-        not_proven=_not_proven(evidence, gate),
-        blockers=blockers,
-        steps=_repair(evidence) if blockers else _steps(evidence, gate),
-    )
-
-
-def mismatches(evidence: Evidence) -> list[str]:
-    """Where two files speak of different bytes; each is a sentence."""
-    verdict, export, probe = evidence.verdict, evidence.export or {}, evidence.probe or {}
-    judged = verdict.get("data_digest") or {}
-    pairs = [
-        ("the source images", "the gate judged", judged.get("source"),
-         "the manifest lists", evidence.source_domain.summary["data_digest"]),
-        (f"the images of {evidence.target}", "the gate judged", judged.get("target"),
-         "the manifest lists", evidence.target_domain.summary["data_digest"]),
-        ("the labels of the hold-out", "the gate read", verdict.get("labels_digest"),
-         "the manifest lists", evidence.target_domain.summary.get("labels_digest")),
-        ("the checkpoint", "the gate judged", verdict.get("checkpoint_sha256"),
-         "the exported file holds", export.get("checkpoint_sha256")),
-        ("the model file", "the export wrote", export.get("model_sha256"),
-         "the probe loaded", probe.get("model_sha256")),
-    ]  # fmt: skip
-    return [
-        f"Digests of {what} differ: {one} {a[:12]}, {other} {b[:12]}."
-        for what, one, a, other, b in pairs
-        if a and b and a != b
-    ]
-
-
-def failures(evidence: Evidence) -> list[str]:
-    """Checks outside the gate that forbid a release; each is a sentence."""
-    found = []
-    if not evidence.validation["passed"]:
-        found.append("The data checks failed: " + "; ".join(evidence.validation["reasons"]) + ".")
-    if evidence.probe is not None and not evidence.probe["passed"]:
-        found.append(
-            "The exported file failed its probe in a fresh process: "
-            + "; ".join(evidence.probe["reasons"]) + "."
-        )  # fmt: skip
-    if evidence.verdict["verdict"] in ("promote", "provisional"):
-        for name, content in (("exported", evidence.export), ("probed", evidence.probe)):
-            if content is None:
-                found.append(f"The selected model has not been {name} yet.")
-    return found
-
-
-def _headline(evidence: Evidence) -> str:
-    word, target, name = evidence.verdict["verdict"], evidence.target, evidence.selected
-    if word == "reject" and evidence.chose_source_only:
-        return f"Every adapted model of {target} was vetoed; none may go into service."
-    if evidence.is_in_service:
-        return f"{name} is already in service for {target}."
-    if evidence.chose_source_only:
-        return f"No adapted model was preferred: source-only remains the choice for {target}."
-    if word == "promote":
-        return f"{name} is better than source-only on {evidence.labelled_images}."
-    if word == "provisional":
-        return f"{name} looks better than source-only, but no label of {target} confirms it."
-    if word == "reject" and (evidence.verdict["evidence"] or {"gain": 0})["gain"] < 0:
-        return f"{name} is worse than source-only on {evidence.labelled_images}."
-    if word == "reject":
-        return f"{name} must not go into service for {target}."
-    if evidence.num_labels:
-        return f"{evidence.labelled_images[:1].upper()}{evidence.labelled_images[1:]} do not prove {name} better than source-only."
-    return f"There is not enough evidence to put {name} into service for {target}."
-
-
-def _happened(evidence: Evidence) -> tuple[str, ...]:
-    source, target = evidence.source_domain.summary, evidence.target_domain.summary
-    rows = evidence.trained["candidates"]
-    num_adapted = sum(row["preset"] != "source_only" for row in rows)
-    told = [
-        f"Source-only was trained on {count(source['splits'].get('train', 0), 'labelled source image')};"
-        f" {count(num_adapted, 'candidate')} also saw"
-        f" {count(target['splits'].get('adapt', 0), 'unlabelled image')} of {evidence.target}."
-    ]
-    num_labelled = target["splits"].get("labelled", 0)
-    if num_labelled:
-        told.append(
-            f"All candidates, source-only included, were also trained on"
-            f" {count(num_labelled, 'labelled image')} of {evidence.target}."
-        )
-    num_diverged = sum(row["status"] == "diverged" for row in rows)
-    if num_diverged:
-        told.append(f"{count(num_diverged, 'candidate')} diverged in training and took no further part.")
-    told.append(
-        f"{evidence.selected} was chosen on {count(target['splits'].get('select', 0), 'other image')}"
-        " by scores that read no labels."
-    )
-    if evidence.is_labelled and not evidence.chose_source_only:
-        told.append(
-            f"That one candidate was then compared with source-only on"
-            f" {count(evidence.verdict['selected']['n'], 'labelled image')} that neither training nor"
-            " selection had seen."
-        )
-    if evidence.sample:
-        told.append(
-            f"Source-only and that one candidate disagree on {evidence.sample['total']:,} of"
-            f" {count(evidence.sample['images'], 'test image')}, which neither training nor selection had seen;"
-            f" {evidence.num_labels:,} of these, drawn by their content hashes, were labelled."
-        )
-    return tuple(told)
-
-
-def _proven(evidence: Evidence) -> tuple[str, ...]:
-    verdict = evidence.verdict
-    if not evidence.num_labels:
-        return (
-            f"Nothing, so far: {evidence.target} has no labelled hold-out, and scores without labels can err.",
-        )
-    if evidence.chose_source_only:
-        return (f"Source-only is right on {percent(verdict['source_only']['accuracy'])} of the hold-out.",)
-    proof = verdict["evidence"]
-    told = (
-        [] if verdict["verdict"] != "hold" or evidence.is_in_service else ["That it is better is not proven."]
-    )
-    told += [
-        f"Accuracy changed by {points(proof['gain'])}, {_interval(proof)}; how high it is was not measured."
-        if evidence.sample
-        else f"Accuracy went from {percent(verdict['source_only']['accuracy'])} to"
-        f" {percent(verdict['selected']['accuracy'])}"
-        + (f": {points(proof['gain'])}, {_interval(proof)}." if proof else ".")
-    ]
-    if proof:
-        told.append(
-            f"{count(proof['better'], 'image')} changed from wrong to right and {proof['worse']:,} from right to wrong."
-        )
-        if proof["gain"]:
-            what, p = ("lead", "mcnemar_p") if proof["gain"] > 0 else ("fall", "mcnemar_p_worse")
-            told.append(
-                f"If the two models were equally good, a {what} this large would come about by chance with"
-                f" probability {_p_value(proof[p])}."
-            )
-    return tuple(told)
-
-
-def _not_proven(evidence: Evidence, gate: GateParams) -> tuple[str, ...]:
-    if not evidence.num_labels:
-        return (f"Whether {evidence.selected} is better or worse than source-only.",)
-    told = []
-    proof = evidence.verdict["evidence"]
-    detectable = proof["smallest_detectable_gain"] if proof else None
-    if detectable is not None:
-        told.append(
-            f"A gain below {points(detectable, signed=False)} would probably be missed by"
-            f" {'these labels' if evidence.sample else 'this hold-out'}."
-        )
-    if evidence.sample:
-        told.append("How accurate either model is, and how single classes changed: that takes a hold-out.")
-    elif evidence.num_labels < gate.min_holdout:
-        told.append(
-            f"The hold-out has {count(evidence.num_labels, 'image')};"
-            f" gate.min_holdout asks for {gate.min_holdout:,}."
-        )
-    told.append(
-        f"How it does on images of {evidence.target} unlike those in this"
-        f" {'test split' if evidence.sample else 'hold-out'}."
-    )
-    return tuple(told)
-
-
-def _steps(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
-    word, target = evidence.verdict["verdict"], evidence.target
-    if word == "promote":
-        promotion = Step("Put it into service:", f"acclimate promote {target}")
-        way_back = Step(
-            "If it disappoints there, go back to the version before:", f"acclimate rollback {target}"
-        )
-        return (promotion,) if evidence.verdict["champion"] is None else (promotion, way_back)
-    if word == "provisional":
-        return (
-            *_labelling(evidence, gate),
-            Step(
-                "Or put it into service unproven; your name and reason go on record:",
-                f'acclimate promote {target} --force --by "YOUR NAME" --reason "WHY"',
-            ),
-        )
-    if word == "hold" and evidence.is_in_service:
-        return (Step(f"Nothing. {_in_service(evidence)}"),)
-    if word == "hold" and evidence.chose_source_only and evidence.verdict["champion"] is None:
-        return (
-            Step(
-                f"No model of {target} is in service yet. Source-only may be, since nothing beat it:",
-                f"acclimate promote {target}",
-            ),
-            *_labelling(evidence, gate),
-        )
-    stays = Step(f"Nothing changes in service. {_in_service(evidence)}")
-    if word == "hold" and not _lost(evidence, gate):
-        return (stays, *_labelling(evidence, gate))
-    return (
-        stays,
-        Step(
-            "Do not promote it. Look at the classes and the curves below for what went wrong, change the section"
-            " adapt of params.yaml or the images, and run again:",
-            f"acclimate run --target {target}",
-        ),
-    )
-
-
-def _lost(evidence: Evidence, gate: GateParams) -> bool:
-    """Whether enough labels show no gain at all, so that more of them are not what is missing."""
-    proof = evidence.verdict["evidence"]
-    return proof is not None and proof["gain"] <= 0 and evidence.num_labels >= gate.min_holdout
-
-
-def _labelling(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
-    """Disagreements first, which decide soonest; a hold-out where there is one, or where they are used up."""
-    target, listed = evidence.target, f"results/gate/{evidence.target}/to_label.csv"
-    num_open = sum(not row.get("label") for row in evidence.to_label)
-    holdout = Step(
-        f"{_how_many(evidence, gate)}, drawn at random. Put each one into the folder of its class,"
-        f" data/{target}/holdout/<class>/, and run again:",
-        f"acclimate run --target {target}",
-    )
-    if evidence.is_labelled or not num_open:
-        return (holdout,)
-    return (
-        Step(
-            f"Label the first {min(num_open, gate.min_holdout):,} unlabelled of the {count(len(evidence.to_label), 'image')}"
-            f" of {listed}, on which the two models disagree, or more: write the class, or `unsure`, into its column"
-            " `label`, from the top and without a gap. They decide soonest. Then:",
-            f"acclimate label {target} {listed}",
-        ),
-        Step(f"Or measure accuracy as well. {holdout.text}", holdout.command),
-    )
-
-
-def _how_many(evidence: Evidence, gate: GateParams) -> str:
-    """How many labels of a hold-out to ask for; the detectable gain shrinks with the root of their number."""
-    num_labels = evidence.verdict["source_only"]["n"]
-    images, proof = f"images of {evidence.target}", evidence.verdict["evidence"]
-    detectable = proof["smallest_detectable_gain"] if proof else None
-    if num_labels >= gate.min_holdout and proof and detectable and 0 < proof["gain"] < detectable:
-        needed = num_labels * (detectable / proof["gain"]) ** 2
-        magnitude = 10 ** max(0, math.floor(math.log10(needed)) - 1)
-        rounded = math.ceil(needed / magnitude) * magnitude
-        gain = points(proof["gain"], signed=False)
-        return f"If {gain} matter, label more {images}: about {rounded:,} in all would show such a gain"
-    if num_labels:
-        return (
-            f"Label more {images} (there are {num_labels:,}; the gate asks for at least {gate.min_holdout:,})"
-        )
-    return f"Label at least {gate.min_holdout:,} {images}"
-
-
-def _repair(evidence: Evidence) -> tuple[Step, ...]:
-    return (
-        Step(
-            "Do not promote. Read what is broken above and in the sections on data and on the exported file."
-        ),
-        Step(
-            "Then run again; only what is out of date is redone:", f"acclimate run --target {evidence.target}"
-        ),
-    )
-
-
-def _in_service(evidence: Evidence) -> str:
-    champion = evidence.verdict["champion"]
-    if champion is None:
-        return f"No model of {evidence.target} is in service yet."
-    return f"Version {champion['version']} stays."
-
-
-# What is on the page --------------------------------------------------------------------------
 
 
 def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> dict[str, Any]:
@@ -635,9 +201,9 @@ def result_table(evidence: Evidence) -> list[ResultRow]:
     if proof is None:
         return rows
     judged = [
-        (f"{percent(proof['confidence'], 0)} interval of the gain", "paired bootstrap, points", _interval_ends(proof)),
+        (f"{percent(proof['confidence'], 0)} interval of the gain", "paired bootstrap, points", interval_ends(proof)),
         ("Wrong to right / right to wrong", "images", f"{proof['better']:,} / {proof['worse']:,}"),
-        ("McNemar p", "one-sided, exact", _p_value(proof["mcnemar_p"])),
+        ("McNemar p", "one-sided, exact", p_value(proof["mcnemar_p"])),
         ("Smallest detectable gain", "points; by this hold-out, at 80 % power",
          points_only(proof["smallest_detectable_gain"]).removeprefix("+")),
     ]  # fmt: skip
@@ -651,9 +217,9 @@ def _disagreement_rows(evidence: Evidence) -> list[ResultRow]:
         ("Disagreements", "of the test split's images", f"{sample['total']:,} of {sample['images']:,}"),
         ("Labelled disagreements, n", "drawn by content hash", f"{sample['labelled']:,}"),
         ("Gain over source-only", "in percentage points of all images", points_only(proof["gain"])),
-        (f"{percent(proof['confidence'], 0)} interval of the gain", "bootstrap, points", _interval_ends(proof)),
+        (f"{percent(proof['confidence'], 0)} interval of the gain", "bootstrap, points", interval_ends(proof)),
         ("Wrong to right / right to wrong", "images", f"{proof['better']:,} / {proof['worse']:,}"),
-        ("McNemar p", "one-sided, exact", _p_value(proof["mcnemar_p"])),
+        ("McNemar p", "one-sided, exact", p_value(proof["mcnemar_p"])),
         ("Smallest detectable gain", "points; by these labels, at 80 % power",
          points_only(proof["smallest_detectable_gain"]).removeprefix("+")),
     ]  # fmt: skip
@@ -674,7 +240,7 @@ def champion_facts(evidence: Evidence, gate: GateParams) -> list[tuple[str, str]
     if champion["gain"] is not None:
         facts.append(("Gain of the selected over it", points(champion["gain"])))
         facts.append(
-            (f"{percent(gate.confidence, 0)} interval of that gain, points", _interval_ends(champion))
+            (f"{percent(gate.confidence, 0)} interval of that gain, points", interval_ends(champion))
         )
     return facts
 
@@ -1033,87 +599,3 @@ def digests(evidence: Evidence) -> list[tuple[str, str]]:
         ("Model file, model.onnx", export.get("model_sha256")),
     ]
     return [(what, digest) for what, digest in named if digest]
-
-
-# Words and numbers ----------------------------------------------------------------------------
-
-
-def visible(value: Any) -> Any:
-    """``value`` with characters that cannot be seen spelled out; markup and numbers as they are."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return INVISIBLE.sub(_spell, value)
-    return value
-
-
-def markdown(value: Any) -> Any:
-    """``value`` as text that Markdown shows as it is: no markup, no HTML, no link, no table cell."""
-    return MARKDOWN.sub(r"\\\1", visible(value)) if isinstance(value, str) else value
-
-
-def _spell(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    short = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-    return short.get(match[0]) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
-
-
-def percent(fraction: float | None, digits: int = 1) -> str:
-    """``.986`` as ``98.6 %``."""
-    return NONE if fraction is None else f"{fraction * 100:.{digits}f}\u00a0%"
-
-
-def points(fraction: float | None, *, signed: bool = True) -> str:
-    """``.267`` as ``+26.7 points``: a difference of two percentages."""
-    if fraction is None:
-        return NONE
-    rounded = round(fraction * 100, 1) + 0.0  # no minus before a zero
-    text = f"{rounded:{'+' if signed and rounded else ''}.1f}".replace("-", "−")
-    return f"{text}\u00a0points"
-
-
-def points_only(fraction: float | None) -> str:
-    """``.267`` as ``+26.7``, where the heading says that it is points."""
-    return points(fraction).removesuffix("\u00a0points")
-
-
-def decimal(number: float | None, digits: int = 3) -> str:
-    """A plain number with a true minus sign."""
-    return NONE if number is None else f"{number:.{digits}f}".replace("-", "−")
-
-
-def count(number: int, noun: str) -> str:
-    """``1 image``, ``2 images``, ``5,000 images``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def plain(value: Any) -> str:
-    """A value of a JSON file in one line of at most 160 characters."""
-    if value is None:
-        text = NONE
-    elif isinstance(value, bool):
-        text = "yes" if value else "no"
-    elif isinstance(value, int):
-        text = f"{value:,}"
-    elif isinstance(value, float):
-        text = f"{value:.4g}"
-    elif isinstance(value, Mapping):
-        text = ", ".join(f"{key}: {plain(item)}" for key, item in value.items())
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        text = ", ".join(plain(item) for item in value) or "none"
-    else:
-        text = str(value)
-    return text if len(text) <= 160 else text[:159] + "…"
-
-
-def _p_value(p: float) -> str:
-    if p < 0.0001:
-        return "below 0.0001"
-    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
-
-
-def _interval_ends(proof: Mapping[str, Any]) -> str:
-    low, high = (points_only(end) for end in proof["interval"])
-    return f"{low} to {high}"
-
-
-def _interval(proof: Mapping[str, Any]) -> str:
-    return f"{percent(proof['confidence'], 0)} interval {_interval_ends(proof)}"

@@ -542,7 +542,7 @@ def asked(*accuracies: float, name: str = "dann") -> list[dict]:
     [
         pytest.param(
             [0.5, 0.51, 0.49],
-            "never told the domains apart (accuracy 0.49): it is dead, or they are alike",
+            "never told the domains apart (accuracy 0.49): it is dead, or they are alike (then `pad` of source_only in selection.json is near 0)",
             id="dead",
         ),
         pytest.param([0.52, 0.5], None, id="it moved once"),

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from tasks.audit import Draws, Trial, confusion, kinds, pools, promises, replay, truth_of
 from tasks.config import GateParams, load_params
 from tasks.files import write_json
-from tasks.gate import Holdout
+from tasks.holdout import Holdout
 from tasks.selection.pool import Candidate, Pool, read_outputs, read_pool
 from tasks.selection.select import select
 from tests.tiny import CHECKOUT

@@ -15,7 +15,7 @@ import pytest
 from markdown_it import MarkdownIt
 from safetensors.numpy import load_file, save_file
 
-from tasks import report
+from tasks import report, wording
 from tasks.config import GateRules, Params
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
@@ -344,7 +344,7 @@ def test_diagnostics_are_listed_under_a_heading_that_says_they_decide_nothing(pa
     assert table[0][1:] == ["−Entropy", "BNM", "SND", "RankMe", "ATC", "PAD", "MMD²"]
     shown = {row[0]: row[1:] for row in table[1:]}
     assert shown == {
-        row["name"]: [report.decimal(row["diagnostics"][key]) for key in report.DIAGNOSTICS] for row in rows
+        row["name"]: [wording.decimal(row["diagnostics"][key]) for key in report.DIAGNOSTICS] for row in rows
     }
     assert shown["mmd-0"][-1] == "—"
 
@@ -430,7 +430,7 @@ def test_classes_and_confusion_matrices_hold_the_counts_of_the_verdict(pages, ca
         assert [[int(cell) for cell in row[1:]] for row in matrix[1:]] == verdict["confusion"][key]
     shown = [row[:4] for row in page.tables["classes-table"][1:]]
     assert shown == [
-        [row["class"], str(row["n"]), report.percent(row["source_only"]), report.percent(row["selected"])]
+        [row["class"], str(row["n"]), wording.percent(row["source_only"]), wording.percent(row["selected"])]
         for row in verdict["per_class"]
     ]
 
@@ -702,15 +702,15 @@ def test_the_page_is_well_formed_and_can_be_read_aloud(pages, case):
 def test_hostile_names_are_shown_as_text_and_change_nothing(pages):
     _, page, _ = pages[HOSTILE.target]
     shown = {row[0] for row in page.tables["quarantine-target"][1:]}
-    assert shown == {report.visible(path) for path in HOSTILE_PATHS}
+    assert shown == {wording.visible(path) for path in HOSTILE_PATHS}
     assert r"line\nbreak.jpg" in shown
     assert r"reversed \u202egpj.exe" in shown
     assert r"undecodable \udcff.jpg" in shown
     assert [row[0] for row in page.tables["classes-table"][1:]] == [
-        report.visible(name) for name in HOSTILE_CLASSES
+        wording.visible(name) for name in HOSTILE_CLASSES
     ]
     assert page.count("h1") == 1
-    assert not report.INVISIBLE.search("".join(page.parts).replace("\n", ""))
+    assert not wording.INVISIBLE.search("".join(page.parts).replace("\n", ""))
 
 
 def test_hostile_names_are_plain_text_in_the_model_card(pages):
@@ -727,12 +727,12 @@ def test_hostile_names_are_plain_text_in_the_model_card(pages):
         "".join(child.content for child in token.children or []) for token in tokens if token.type == "inline"
     ]
     for name in (*HOSTILE_CLASSES, *HOSTILE_PATHS):
-        assert any(report.visible(name) in line for line in text), name
+        assert any(wording.visible(name) in line for line in text), name
     # An unescaped bar would give a row more cells, and an unescaped newline would end the table.
     assert text.count("Recall") == 0
     per_class = next(i for i, line in enumerate(text) if line == "Source-only recall")
     assert text[per_class + 3 : per_class + 3 + 5 * len(HOSTILE_CLASSES) : 5] == list(
-        map(report.visible, HOSTILE_CLASSES)
+        map(wording.visible, HOSTILE_CLASSES)
     )
 
 
@@ -741,7 +741,7 @@ def test_hostile_names_are_plain_text_in_the_model_card(pages):
     [(0.267, "+26.7"), (-0.1249, "−12.5"), (0.0004, "0.0"), (-0.0004, "0.0"), (None, "—")],
 )
 def test_a_change_is_told_in_points_with_its_sign(fraction, text):
-    assert report.points_only(fraction) == text
+    assert wording.points_only(fraction) == text
 
 
 def test_a_curve_that_diverges_to_null_breaks_its_line(build: Build, params: Params):

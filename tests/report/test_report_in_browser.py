@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import report
+from tasks import report, wording
 from tasks.config import Params
 from tasks.files import read_json, write_json
 from tasks.workspace import Workspace
@@ -135,12 +135,12 @@ def test_a_hostile_name_is_text_and_never_an_element(browser: Browser, pages):
     files = browser.evaluate(
         "[...document.querySelectorAll('#quarantine-target tbody .file')].map(e => e.textContent)"
     )
-    assert sorted(files) == sorted(report.visible(path) for path in HOSTILE_PATHS)
+    assert sorted(files) == sorted(wording.visible(path) for path in HOSTILE_PATHS)
     assert '<img src=x onerror="document.title=1">.png' in files
     names = browser.evaluate(
         "[...document.querySelectorAll('#classes-table tbody th')].map(e => e.textContent)"
     )
-    assert names == [report.visible(name) for name in HOSTILE_CLASSES]
+    assert names == [wording.visible(name) for name in HOSTILE_CLASSES]
     assert "<b>bold</b> reason" in browser.evaluate("document.getElementById('reasons').innerText")
 
 

@@ -1,0 +1,102 @@
+"""The labelled part of a target that no training and no selection sees, and what every candidate says about it.
+
+In: results/manifest/<domain>, results/adapt/<target>.
+
+Shape suffixes: N = labelled images of the hold-out.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+
+from tasks.errors import BadInput
+from tasks.files import sha256_of_lines
+from tasks.selection.pool import Outputs, Pool, read_outputs
+from tasks.selection.select import class_numbers
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """The target's test split: what every candidate says about it, and the labels it has, if any."""
+
+    pool: Pool
+    outputs: Mapping[str, Outputs]
+    """By candidate; empty where the test split has no images."""
+    paths: Mapping[str, str]
+    """Below data/<target>, by SHA-256 of the image."""
+    labels: Mapping[str, str]
+    """Class names by SHA-256, of the labelled images alone."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """SHA-256 of every image of the test split, in the order of the outputs."""
+        return next((outputs.sha256_N for outputs in self.outputs.values()), ())
+
+    @property
+    def labelled(self) -> list[str]:
+        """SHA-256 of the labelled images, in the order of the outputs."""
+        return [image for image in self.images if image in self.labels]
+
+    @property
+    def labels_digest(self) -> str:
+        """Names the labels that were read."""
+        return sha256_of_lines([f"{image} {label}" for image, label in self.labels.items()])
+
+    def class_numbers(self) -> np.ndarray:
+        """What the labelled images show, as positions among the classes, shape ``(N,)``."""
+        return class_numbers(self.pool, self.labelled, self.labels, whose="the hold-out")
+
+    def predictions(self, name: str) -> np.ndarray:
+        """What a candidate says the labelled images show, shape ``(N,)``."""
+        is_labelled = [image in self.labels for image in self.images]
+        return self.outputs[name].predictions()[is_labelled]
+
+    def right(self, name: str) -> np.ndarray:
+        """Which of the labelled images a candidate names rightly, shape ``(N,)``."""
+        return self.predictions(name) == self.class_numbers()
+
+    def accuracy(self, name: str) -> float | None:
+        """Of a candidate on the labelled images; ``None`` without labels or without outputs."""
+        if not self.labels or name not in self.outputs:
+            return None
+        return float(self.right(name).mean())
+
+
+def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
+    """The test split of ``target``; labels of any other split are not looked at.
+
+    Raises:
+        BadInput: Manifest and outputs list different images.
+    """
+    rows = list(manifest_rows(workspace, target, split="test"))
+    holdout = Holdout(
+        pool,
+        read_outputs(pool, "test"),
+        paths={row["sha256"]: row["path"] for row in rows},
+        labels={row["sha256"]: row["label"] for row in rows if row["label"] is not None},
+    )
+    if set(holdout.images) != set(holdout.paths):
+        raise BadInput(
+            f"{pool.folder} speaks of {len(holdout.images)} test images, of which"
+            f" {len(set(holdout.images) & set(holdout.paths))} are among the {len(holdout.paths)} of"
+            f" {workspace.stage('manifest', target)}. Run `acclimate run` again."
+        )
+    return holdout
+
+
+def manifest_rows(workspace: Workspace, domain: str, *, split: str) -> Iterator[dict[str, Any]]:
+    """Path, label and SHA-256 of every usable image of a split.
+
+    Raises:
+        BadInput: The manifest is missing.
+    """
+    path = workspace.stage("manifest", domain) / "manifest.parquet"
+    try:
+        table = parquet.read_table(path, columns=["path", "status", "label", "split", "sha256"])
+    except FileNotFoundError as error:
+        raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
+    return (row for row in table.to_pylist() if row["status"] == "ok" and row["split"] == split)
