@@ -14,7 +14,7 @@ from tasks.selection.pool import SOURCE_ONLY, Candidate, source_only_of
 from tasks.selection.scores import SCORES
 
 PREFERRED_PRESET = "mcc_centroid"
-"""Wins ties: the most accurate on the mean of the pairs of docs/results.md, with or without any one of them."""
+"""Wins ties: of the presets without views the most accurate on the mean of the pairs of docs/results.md."""
 
 MIN_WINS = 2
 """Scores out of three on which the pick must beat source-only."""
