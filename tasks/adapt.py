@@ -219,7 +219,7 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
             log.warning("adapt: candidate %s diverged: %s", plan.name, error)
     proposal = Proposal("not kept" if params.adapt.adabn else "off")
     if status == "trained":
-        proposal = take_statistics(model, recipe, plan, seen)
+        proposal = _take_statistics(model, recipe, plan, seen)
     shipped = fold(model, seen.target.affine) if seen.target.affine else model
     save_checkpoint(folder / "model.safetensors", shipped, classes=inputs.classes)
     write_json(folder / "training.json", {"schema_version": 1, "curve": curve})
@@ -278,7 +278,7 @@ def _aligned(inputs: Inputs, name: str) -> Inputs:
     )
 
 
-def take_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs) -> Proposal:
+def _take_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs) -> Proposal:
     """Give ``model`` the target's BatchNorm statistics where ``adapt.adabn`` is on and the label-free scores rise."""
     if not inputs.params.adapt.adabn:
         return Proposal("off")

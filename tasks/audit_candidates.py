@@ -8,7 +8,8 @@
     bad_overtrained_dann    DANN at ten times the weight for three times the steps
 
 Each is made for every seed of source-only, at the depth of the frozen features where there are several,
-and by what makes all candidates: the trainer, the few labelled target images, the target's statistics. They live in the workspace's scratch folder: nothing of
+by the trainer that makes all candidates, and on the few labelled target images if there are any. The post-step
+``adapt.adabn`` is left out: it undoes a collapse, and what is meant to be bad must stay so. They live in the workspace's scratch folder: nothing of
 ``results`` is written. What is trained is kept there under a digest of all that decides it.
 
 Shape suffixes: N = source rows, B = target rows of a batch, C = classes.
@@ -33,7 +34,6 @@ from tasks.adapt import (
     outputs_of,
     read_inputs,
     recipe_of,
-    take_statistics,
 )
 from tasks.audit import BAD_KINDS
 from tasks.config import Params
@@ -148,7 +148,6 @@ def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
             ),
             checkpoints=unfinished,
         )
-        take_statistics(model, recipe, plan, inputs)
         spoken = {
             "select": (model, inputs.target),
             "test": (model, inputs.target),
