@@ -9,8 +9,9 @@
 
 Each is made for every seed of source-only, at the depth of the frozen features where there are several,
 by the trainer that makes all candidates, and on the few labelled target images if there are any. The post-step
-``adapt.adabn`` is left out: it undoes a collapse, and what is meant to be bad must stay so. They live in the workspace's scratch folder: nothing of
-``results`` is written. What is trained is kept there under a digest of all that decides it.
+``adapt.adabn`` is left out: it undoes a collapse, and what is meant to be bad must stay so. They live in the
+workspace's scratch folder: nothing of ``results`` is written. What is trained is kept there under a digest of
+all that decides it.
 
 Shape suffixes: N = source rows, B = target rows of a batch, C = classes.
 """
