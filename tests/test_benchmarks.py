@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import Outcome, document, tasks_of
-from benchmarks.selection import ADDED, RANK_SUM, Task, neighbours_agree, reverse_accuracy, table
+from benchmarks.selection import ADDED, RANK_SUM, Task, calibrated, neighbours_agree, reverse_accuracy, table
 from tasks.selection.choose import Scored
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import Candidate, Outputs
@@ -68,6 +68,19 @@ def test_a_rule_that_prefers_the_better_candidate_comes_first_with_its_regret():
 
     assert lines[2] == "| reverse alone | 0.00 | 0.0 | a → b |"
     assert f"| {RANK_SUM} | 20.00 | 20.0 | a → b |" in lines
+
+
+def test_a_task_is_calibrated_on_the_labels_of_the_others_and_on_none_of_its_own():
+    tasks = [replace(task(), name=name) for name in "abc"]
+    wrong = replace(tasks[2], accuracies={"source_only-0": 0.9, "mcc-0": 0.1, "dann-0": 0.1})
+
+    def said(tasks: list[Task], name: str) -> dict[str, float]:
+        (mine,) = (task for task in calibrated(tasks) if task.name == name)
+        return {row.candidate.name: row.scores["calibrated"] for row in mine.pool if row.scores}
+
+    assert said(tasks, "c") == said([*tasks[:2], wrong], "c")
+    assert said(tasks, "a") != said([*tasks[:2], wrong], "a")
+    assert said(tasks, "a")["mcc-0"] > said(tasks, "a")["source_only-0"]
 
 
 def test_neighbours_agree_where_predictions_follow_the_features():
