@@ -3,8 +3,8 @@
     python -m benchmarks.selection WORKSPACE...
 
 Every target whose images lie in class folders is a task. Vetoes, the order of methods and the need to beat
-source-only stay as they are in :func:`tasks.selection.choose.choose`; what the rank sum is taken over changes. Labels count
-regret (best of the pool minus selected, on select and hold-out split together) and decide nothing.
+source-only stay as they are in :func:`tasks.selection.choose.choose`; what the rank sum is taken over changes.
+Labels count regret (best of the pool minus selected, on select and hold-out split together) and decide nothing.
 
 Shape suffixes: M = methods, N = images, D = bottleneck width, C = classes.
 """
@@ -81,13 +81,16 @@ def read_task(workspace: Workspace, target: str) -> Task:
     params = load_params(workspace.params)
     pool = read_pool(workspace.stage("adapt", target))
     selection = select_candidate(workspace, pool, params.gate)
-    further = further_scores(pool, [row.scored for row in selection.assessed])
-    target_features = read_features(workspace.stage("features", target))
-    steady = {one: stability(pool, one, target_features, params) for one in further}
+    running = [
+        row.scored.candidate for row in selection.assessed if row.scored.scores and not row.scored.vetoes
+    ]
+    further = further_scores(pool, running)
+    features = read_features(workspace.stage("features", target))
+    for candidate in running:
+        further[candidate]["stability"] = stability(pool, candidate, features, params)
     rows = [
-        replace(row.scored, scores={**row.scored.scores, **_numbers(row.diagnostics), **further[row.scored.candidate],
-                                    "stability": steady[row.scored.candidate]})
-        if row.scored.candidate in further and row.scored.scores is not None
+        replace(row.scored, scores={**row.scored.scores, **_numbers(row.diagnostics), **further[row.scored.candidate]})
+        if row.scored.candidate in further and row.scored.scores
         else row.scored
         for row in selection.assessed
     ]  # fmt: skip
@@ -108,10 +111,9 @@ def _numbers(diagnostics: Mapping[str, float | None] | None) -> dict[str, float]
     }
 
 
-def further_scores(pool: Pool, scored: Sequence[Scored]) -> dict[Candidate, dict[str, float]]:
-    """The scores of ``ADDED`` for every candidate that takes part."""
+def further_scores(pool: Pool, running: Sequence[Candidate]) -> dict[Candidate, dict[str, float]]:
+    """The scores of ``ADDED`` that recorded outputs tell, for every candidate that takes part."""
     selects, validations = read_outputs(pool, "select"), read_outputs(pool, "validation")
-    running = [row.candidate for row in scored if row.scores is not None and not row.vetoes]
     everyone_MNC = np.stack([selects[one.name].probabilities_NC for one in running])
 
     def scores_of(candidate: Candidate) -> dict[str, float]:
@@ -227,6 +229,8 @@ def table(tasks: Sequence[Task]) -> str:
         f"| rule, over {len(tasks)} targets | mean regret | worst | where |",
         "|---|---|---|---|",
         *(f"| {name} | {mean:.2f} | {worst:.1f} | {where} |" for mean, name, worst, where in sorted(rows)),
+        "",
+        *(f"{score}: {meaning}" for score, meaning in ADDED.items()),
     ]
     return "\n".join(lines)
 

@@ -158,17 +158,18 @@ def deeper_plans(params: Params, shallow: Pool) -> list[Plan]:
                 or params.adapt.presets[candidate.preset].align
             )
         ]
-        presets = _put_first(replace(shallow, candidates=tuple(able)), seed=params.finetune.seed)
-        log.info("adapt: %s goes deeper", presets[0] if presets else "no method")
+        first = _put_first(replace(shallow, candidates=tuple(able)), seed=params.finetune.seed)
+        log.info("adapt: %s goes deeper", first or "no method")
+        presets = [first] if first else []
     names = dict.fromkeys([SOURCE_ONLY, *presets]) if presets else ()
     return [Plan(preset, seed, True) for preset in names for seed in params.adapt.seeds]
 
 
-def _put_first(pool: Pool, *, seed: int) -> list[str]:
-    """The adapted preset whose seeds have the lowest mean rank sum, if any; vetoes come with the gate."""
+def _put_first(pool: Pool, *, seed: int) -> str | None:
+    """The adapted preset that label-free scores rank first, if there is one; vetoes come with the gate."""
     outputs = read_outputs(pool, "select")
     if not outputs:
-        return []
+        return None
     ensemble_MNC = voices(
         {candidate: outputs[candidate.name] for candidate in pool.candidates if candidate.name in outputs}
     )
@@ -177,12 +178,7 @@ def _put_first(pool: Pool, *, seed: int) -> list[str]:
         for candidate in pool.candidates
         if (one := outputs.get(candidate.name))
     ]
-    rank_sums = choose(scored).rank_sums
-    by_preset: dict[str, list[float]] = {}
-    for one in scored:
-        if one.candidate.preset != SOURCE_ONLY:
-            by_preset.setdefault(one.candidate.preset, []).append(rank_sums[one.candidate.name])
-    return sorted(by_preset, key=lambda preset: sum(by_preset[preset]) / len(by_preset[preset]))[:1]
+    return next((preset for preset, _ in choose(scored).methods if preset != SOURCE_ONLY), None)
 
 
 def _check_route(params: Params, target: Features) -> None:
@@ -207,7 +203,7 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
     recipe = recipe_of(params, plan, route=inputs.target.route)
     model, started = first_model(plan, seen, source_free=preset.source_free)
     status, curve = "trained", []
-    if preset.losses or inputs.source is not None or labelled_rows(inputs, kind=_kind(plan)):
+    if preset.losses or inputs.source is not None or labelled_rows(inputs, kind=_kind(plan)) is not None:
         try:
             curve = _train(model, recipe, plan, preset, seen, from_scratch=not started, folder=folder)
         except Diverged as error:
@@ -217,9 +213,10 @@ def _train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) 
                 ) from error
             status = "diverged"
             log.warning("adapt: candidate %s diverged: %s", plan.name, error)
-    proposal = Proposal("not kept" if params.adapt.adabn else "off")
-    if status == "trained":
-        proposal = _take_statistics(model, recipe, plan, seen)
+    proposal = Proposal("off")
+    if params.adapt.adabn:
+        trained = status == "trained"
+        proposal = _propose_statistics(model, recipe, plan, seen) if trained else Proposal("not kept")
     shipped = fold(model, seen.target.affine) if seen.target.affine else model
     save_checkpoint(folder / "model.safetensors", shipped, classes=inputs.classes)
     write_json(folder / "training.json", {"schema_version": 1, "curve": curve})
@@ -278,10 +275,7 @@ def _aligned(inputs: Inputs, name: str) -> Inputs:
     )
 
 
-def _take_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs) -> Proposal:
-    """Give ``model`` the target's BatchNorm statistics where ``adapt.adabn`` is on and the label-free scores rise."""
-    if not inputs.params.adapt.adabn:
-        return Proposal("off")
+def _propose_statistics(model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs) -> Proposal:
     adapt, select = (inputs.target.rows(split, kind=_kind(plan)) for split in ("adapt", "select"))
     proposal = propose_target_statistics(model, recipe, adapt=adapt, select=select, seed=plan.seed)
     log.info("adapt: candidate %s: %s", plan.name, proposal.record())

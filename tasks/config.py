@@ -393,6 +393,11 @@ class AdaptParams(Section):
         return tuple(sorted(names, key=lambda name: name != "source_only"))
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """Every preset that is named for some route."""
+        return tuple(dict.fromkeys((*self.pool, *self.deeper.named)))
+
+    @property
     def aligned(self) -> tuple[str, ...]:
         """Those of the pool that need frozen features."""
         return tuple(name for name in self.pool if self.presets[name].align)
@@ -630,7 +635,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _views_are_kept(self) -> "Params":
-        for name in (*self.adapt.pool, *self.adapt.deeper.named):
+        for name in self.adapt.trained:
             missing = [view for view in self.adapt.presets[name].views if view not in self.features.views]
             if missing:
                 raise ValueError(
@@ -641,8 +646,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _images_may_be_turned(self) -> "Params":
-        names = dict.fromkeys((*self.adapt.pool, *self.adapt.deeper.named))
-        rotating = [name for name in names if self.adapt.presets[name].rotates]
+        rotating = [name for name in self.adapt.trained if self.adapt.presets[name].rotates]
         if rotating and self.images.orientation_matters:
             raise ValueError(
                 f"adapt.candidates {rotating} learn how far an image was turned, but images.orientation_matters is true:"

@@ -37,7 +37,7 @@ from tasks.selection.judge import (
 from tasks.selection.paired import bootstrap_interval, count_pairs, holm, mcnemar_p
 from tasks.selection.pool import SOURCE_ONLY, Pool, read_pool
 from tasks.selection.select import Selection, select
-from tasks.to_label import Answered, find_disagreements, to_label, weigh_answers
+from tasks.to_label import Answered, as_csv, find_disagreements, weigh_answers
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             "data_digest": _data_digest(workspace, target),
         },
     )
-    write_text(folder / "to_label.csv", to_label(disagreements, answers))
+    write_text(folder / "to_label.csv", as_csv(disagreements, answers))
     log.info("gate %s: %s for %s: %s", target, verdict["verdict"], chosen["candidate"], verdict["reasons"][0])
 
 

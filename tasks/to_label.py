@@ -46,11 +46,8 @@ def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdo
     return sorted(found, key=lambda one: one.sha256)
 
 
-def to_label(disagreements: Sequence[Disagreement], answers: Sequence[Answer]) -> str:
-    """CSV of the images whose labels settle the matter at the least cost, with the answers there are.
-
-    Only these images can tell the two models apart. The first k rows are a fair sample of them all.
-    """
+def as_csv(disagreements: Sequence[Disagreement], answers: Sequence[Answer]) -> str:
+    """The list for people to label, with the answers there are; its first k rows are a fair sample of them all."""
     known = latest(answers)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -12,9 +12,9 @@ N = rows of a domain; C = classes.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +71,26 @@ class HeldOut:
     target: Rows
 
 
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """The rows of :func:`train`."""
+
+    source: LabelledRows | None
+    target: Rows | None
+    labelled: LabelledRows | None
+    turned: Rows | None
+
+
+class _Losses(NamedTuple):
+    """Of one step, as scalars."""
+
+    total: Tensor
+    source: Tensor
+    labelled: Tensor | None
+    terms: list[Tensor]
+    """Of the target losses, without their weights."""
+
+
 class Diverged(Exception):
     """The loss left the finite numbers; the message names the step."""
 
@@ -104,17 +124,8 @@ def train(
     Raises:
         Diverged: The loss became infinite or not a number.
     """
-    if terms and target is None:
-        raise ValueError("target losses need target rows")
-    if (
-        target is not None
-        and turned is None
-        and _wants_turns(terms)
-        and target.variants[0].dtype != torch.uint8
-    ):
-        raise ValueError("rotation prediction needs pixels or turned rows of the target, got neither")
-    if source is None and labelled is None and not terms:
-        raise ValueError("without labelled rows and without target losses there is nothing to train on")
+    data = _Data(source, target, labelled, turned)
+    _check(data, terms)
     device = next(model.parameters()).device
     everything = nn.ModuleDict({"model": model, "terms": nn.ModuleList(term for _, term in terms)}).to(device)
     _resume_training(model, recipe, source_free=source is None)
@@ -122,7 +133,9 @@ def train(
     first_step, curve = (
         checkpoints.restore(module=everything, optimiser=optimiser) if checkpoints else (0, [])
     )
-    streams = _streams(recipe, source, target, labelled)
+    streams = _streams(recipe, data)
+    if not any(isinstance(term, Adversarial) for _, term in terms):
+        held_out = None
     for step in range(first_step, recipe.steps):
         progress = step / recipe.steps
         torch.manual_seed(_step_seed(recipe.seed, step))
@@ -132,33 +145,37 @@ def train(
             _resume_training(model, recipe, source_free=source is None)
 
         rows = {domain: stream.batch(step) for domain, stream in streams.items()}
-        batch, labelled_logits_LC = _forward(
-            model, recipe, source, target, labelled, turned, rows=rows, terms=terms, progress=progress
-        )
-        source_loss = torch.zeros((), device=device)
-        if source is not None:
-            source_loss = _cross_entropy(batch.source_logits_BC, source, rows["source"], recipe)
-        values = [term(batch) for _, term in terms]
-        loss = source_loss + sum(weight * value for (weight, _), value in zip(terms, values, strict=True))
-        labelled_loss = None
-        if labelled is not None:
-            labelled_loss = _cross_entropy(labelled_logits_LC, labelled, rows["labelled"], recipe)
-            loss = loss + labelled_loss
-        if not math.isfinite(loss.item()):
-            raise Diverged(f"the loss became {loss.item()} at step {step} of {recipe.steps}")
+        losses = _losses(model, recipe, data, rows=rows, terms=terms, progress=progress)
+        if not math.isfinite(losses.total.item()):
+            raise Diverged(f"the loss became {losses.total.item()} at step {step} of {recipe.steps}")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        losses.total.backward()
         optimiser.step()
 
-        asks = held_out is not None and (step + 1) % max(1, recipe.steps // 10) == 0
-        if asks or step % max(1, recipe.steps // CURVE_POINTS) == 0 or step == recipe.steps - 1:
-            curve.append(_curve_row(step, loss, source_loss, labelled_loss, terms=terms, values=values))
-        if held_out and asks:
-            curve[-1].update(_ask_discriminators(model, terms, held_out))
+        asked = held_out if (step + 1) % max(1, recipe.steps // 10) == 0 else None
+        if asked or step % max(1, recipe.steps // CURVE_POINTS) == 0 or step == recipe.steps - 1:
+            curve.append(_curve_row(step, losses, terms))
+        if asked:
+            curve[-1].update(_ask_discriminators(model, terms, asked))
             _resume_training(model, recipe, source_free=source is None)
         if checkpoints and (step + 1) % checkpoints.every == 0 and step + 1 < recipe.steps:
             checkpoints.save(step + 1, module=everything, optimiser=optimiser, curve=curve)
     return curve
+
+
+def _check(data: _Data, terms: Sequence[WeightedTerm]) -> None:
+    """Refuse losses that lack the rows they act on."""
+    if terms and data.target is None:
+        raise ValueError("target losses need target rows")
+    if (
+        data.target is not None
+        and data.turned is None
+        and _wants_turns(terms)
+        and data.target.variants[0].dtype != torch.uint8
+    ):
+        raise ValueError("rotation prediction needs pixels or turned rows of the target, got neither")
+    if data.source is None and data.labelled is None and not terms:
+        raise ValueError("without labelled rows and without target losses there is nothing to train on")
 
 
 def _resume_training(model: Classifier, recipe: Recipe, *, source_free: bool) -> None:
@@ -168,9 +185,8 @@ def _resume_training(model: Classifier, recipe: Recipe, *, source_free: bool) ->
     model.head.requires_grad_(not source_free)
 
 
-def _streams(
-    recipe: Recipe, source: LabelledRows | None, target: Rows | None, labelled: LabelledRows | None
-) -> dict[str, Stream | BalancedStream]:
+def _streams(recipe: Recipe, data: _Data) -> dict[str, Stream | BalancedStream]:
+    source, target, labelled = data.source, data.target, data.labelled
     streams: dict[str, Stream | BalancedStream] = {}
     if source is not None and recipe.source_sampling == "balanced":
         streams["source"] = BalancedStream(
@@ -187,13 +203,32 @@ def _streams(
     return streams
 
 
+def _losses(
+    model: Classifier,
+    recipe: Recipe,
+    data: _Data,
+    *,
+    rows: dict[str, np.ndarray],
+    terms: Sequence[WeightedTerm],
+    progress: float,
+) -> _Losses:
+    batch, labelled_logits_LC = _forward(model, recipe, data, rows=rows, terms=terms, progress=progress)
+    source = torch.zeros((), device=batch.source_logits_BC.device)
+    if data.source is not None:
+        source = _cross_entropy(batch.source_logits_BC, data.source, rows["source"], recipe)
+    values = [term(batch) for _, term in terms]
+    total = source + sum(weight * value for (weight, _), value in zip(terms, values, strict=True))
+    labelled = None
+    if data.labelled is not None:
+        labelled = _cross_entropy(labelled_logits_LC, data.labelled, rows["labelled"], recipe)
+        total = total + labelled
+    return _Losses(total, source, labelled, values)
+
+
 def _forward(
     model: Classifier,
     recipe: Recipe,
-    source: LabelledRows | None,
-    target: Rows | None,
-    labelled: LabelledRows | None,
-    turned: Rows | None,
+    data: _Data,
     *,
     rows: dict[str, np.ndarray],
     terms: Sequence[WeightedTerm],
@@ -203,6 +238,7 @@ def _forward(
 
     Target losses are not given the labelled rows: they are what a preset says they are, with labels or without.
     """
+    source, target, labelled = data.source, data.target, data.labelled
     augment = AUGMENTATIONS[recipe.augment]
     device = next(model.parameters()).device
     parts = [] if source is None else [augment(source.rows.gather(rows["source"]))]
@@ -218,11 +254,7 @@ def _forward(
     features, logits = model(torch.cat(parts).to(device))
     turned_features_BD = turns_B = None
     if target is not None and _wants_turns(terms):
-        turns_B = torch.randint(NUM_TURNS, (num_target,))
-        if turned is None:
-            turned_BX = turn(augment(target.gather(rows["target"])), turns_B)
-        else:
-            turned_BX = _pick_turned(target, turned, rows["target"], turns_B)
+        turned_BX, turns_B = _turned_view(target, data.turned, rows["target"], augment)
         # On their own: turned rows are not what the network is for. In the joint pass they would shift the statistics
         # of the rows that are, which source-only is normalised without.
         with forgetting_statistics(model):
@@ -247,11 +279,20 @@ def _wants_turns(terms: Sequence[WeightedTerm]) -> bool:
     return any(isinstance(term, RelativeRotation) for _, term in terms)
 
 
-def _pick_turned(target: Rows, turned: Rows, rows_B: np.ndarray, turns_B: Tensor) -> Tensor:
-    """Rows of the target as kept for ``turns_B`` quarter turns: none of them is mirrored."""
+def _turned_view(
+    target: Rows, turned: Rows | None, rows_B: np.ndarray, augment: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Rows of the target, each turned by a number of quarter turns drawn for it, and these numbers.
+
+    Rows that are kept turned come as they are kept, none of them mirrored.
+    """
+    turns_B = torch.randint(NUM_TURNS, (len(rows_B),))
+    if turned is None:
+        return turn(augment(target.gather(rows_B)), turns_B), turns_B
     upright = target.pick(rows_B, torch.zeros_like(turns_B))
     others = turned.pick(rows_B, (turns_B - 1).clamp_min(0))
-    return torch.where((turns_B == 0).view(-1, *[1] * (upright.ndim - 1)), upright, others)
+    is_upright = (turns_B == 0).view(-1, *[1] * (upright.ndim - 1))
+    return torch.where(is_upright, upright, others), turns_B
 
 
 def _cross_entropy(logits_BC: Tensor, labelled: LabelledRows, rows_B: np.ndarray, recipe: Recipe) -> Tensor:
@@ -274,8 +315,6 @@ def _ask_discriminators(
     model: Classifier, terms: Sequence[WeightedTerm], held_out: HeldOut
 ) -> dict[str, float]:
     adversarial = [term for _, term in terms if isinstance(term, Adversarial)]
-    if not adversarial:
-        return {}
     device = next(model.parameters()).device
     source, target = (predict(model, rows) for rows in (held_out.source, held_out.target))
     batch = JointBatch(
@@ -318,23 +357,15 @@ def _step_seed(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF
 
 
-def _curve_row(
-    step: int,
-    loss: Tensor,
-    source_loss: Tensor,
-    labelled_loss: Tensor | None,
-    *,
-    terms: Sequence[WeightedTerm],
-    values: Sequence[Tensor],
-) -> dict[str, Any]:
+def _curve_row(step: int, losses: _Losses, terms: Sequence[WeightedTerm]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "step": step,
-        "loss": round(loss.item(), 6),
-        "source_loss": round(source_loss.item(), 6),
+        "loss": round(losses.total.item(), 6),
+        "source_loss": round(losses.source.item(), 6),
     }
-    if labelled_loss is not None:
-        row["labelled_loss"] = round(labelled_loss.item(), 6)
-    for (_, term), value in zip(terms, values, strict=True):
+    if losses.labelled is not None:
+        row["labelled_loss"] = round(losses.labelled.item(), 6)
+    for (_, term), value in zip(terms, losses.terms, strict=True):
         row[term.name] = round(value.item(), 6)
         row.update({f"{term.name}_{key}": round(number, 6) for key, number in term.diagnostics().items()})
     return row

@@ -44,6 +44,8 @@ class Choice:
     """By candidate and score, 1 is best, ties share their average; vetoed candidates have none."""
     rank_sums: Mapping[str, float]
     """By candidate, lower is better."""
+    methods: tuple[tuple[str, str], ...]
+    """Preset and route, the lowest mean rank sum first."""
 
 
 def choose(pool: Sequence[Scored], *, ranked_by: Sequence[str] = SCORES) -> Choice:
@@ -87,23 +89,19 @@ def choose(pool: Sequence[Scored], *, ranked_by: Sequence[str] = SCORES) -> Choi
         return sum(running[candidate][score] > running[partner][score] for score in SCORES)
 
     reasons: list[str] = []
-    methods = sorted({candidate.method for candidate in running}, key=order_of_method)
+    methods = tuple(sorted({candidate.method for candidate in running}, key=order_of_method))
     for place, method in enumerate(methods):
         seeds = [candidate for candidate in running if candidate.method == method]
         best = min(seeds, key=order)
-        scale = f"{mean_rank_sum(method):g}, where {len(ranked_by)} is first"
-        scale += f" and {len(ranked_by) * len(running)} last on every score"
-        reasons.append(
-            _place(best, len(seeds), f"of {len(running)} candidates: {scale}", is_first=place == 0)
-        )
+        reasons.append(_place(best, len(seeds), mean_rank_sum(method), ranks, is_first=place == 0))
         if method[0] == SOURCE_ONLY:
-            return Choice(best.name, tuple(reasons), ranks, rank_sums)
+            return Choice(best.name, tuple(reasons), ranks, rank_sums, methods)
         winners = [candidate for candidate in seeds if wins(candidate) >= MIN_WINS]
         pick = min(winners or seeds, key=order)
         reasons.append(_comparison(pick, source_only_of(pick, baselines), running, num_wins=wins(pick)))
         num_seeds = sum(scored.candidate.method == method for scored in pool)
         if len(winners) >= MIN_SEEDS_FRACTION * num_seeds:
-            return Choice(pick.name, tuple(reasons), ranks, rank_sums)
+            return Choice(pick.name, tuple(reasons), ranks, rank_sums, methods)
         among = f" in two thirds of its {num_seeds} seeds, not {len(winners)}" if num_seeds > 1 else ""
         reasons.append(f"it must beat source-only on {MIN_WINS} scores{among}, so the next is looked at")
     raise AssertionError("source-only is among the methods")
@@ -122,8 +120,14 @@ def _ranks(
     }
 
 
-def _place(best: Candidate, num_seeds: int, scale: str, *, is_first: bool) -> str:
-    rank = "best" if is_first else "next best"
+def _place(
+    best: Candidate, num_seeds: int, mean: float, ranks: Mapping[str, Mapping[str, float]], *, is_first: bool
+) -> str:
+    rank, num_scores = "best" if is_first else "next best", len(ranks[best.name])
+    worst = num_scores * len(ranks)
+    scale = (
+        f"of {len(ranks)} candidates: {mean:g}, where {num_scores} is first and {worst} last on every score"
+    )
     if num_seeds == 1:
         return f"{best.name} has the {rank} rank sum {scale}"
     return f"{best.preset} on route {best.route} has the {rank} mean rank sum over {num_seeds} seeds {scale}"

@@ -16,13 +16,14 @@ from safetensors.numpy import load_file
 
 from flows.gate_audit import audit
 from flows.tables import audit_tables
-from tasks import adapt
+from tasks import adapt, audit_candidates, features, manifest
 from tasks.audit import BAD_KINDS, Draws
 from tasks.config import load_params
+from tasks.engine.trainer import LabelledRows, train
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.workspace import Workspace
-from tests.tiny import Finished, acclimate
+from tests.tiny import Finished, acclimate, write_pictures
 
 TARGET = "new-camera"
 DRAWS = Draws(holdout=20, count=3, seed=0)
@@ -155,6 +156,27 @@ def test_a_source_free_workspace_is_audited_without_its_source(workspace_copy: W
         "bad_class_order",
         "bad_collapsed",
     ]
+
+
+def test_bad_candidates_are_trained_on_the_labelled_target_images_like_all_others(
+    workspace_copy: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    params = load_params(workspace_copy.params)
+    write_pictures(
+        workspace_copy.data(TARGET) / "labelled", count=3, first_seed=7000, shifted=True, labelled=True
+    )
+    for stage in (manifest, features, adapt):
+        stage.run(workspace_copy, params, TARGET)
+    seen = []
+
+    def count_labelled(*arguments, labelled: LabelledRows | None, **keywords):
+        seen.append(0 if labelled is None else len(labelled.labels_N))
+        return train(*arguments, labelled=labelled, **keywords)
+
+    monkeypatch.setattr(audit_candidates, "train", count_labelled)
+    audit_candidates.with_bad_candidates(workspace_copy, params, TARGET)
+
+    assert seen == [9] * (len(BAD_KINDS) - 1)
 
 
 def test_a_hold_out_of_all_labels_is_refused_before_anything_is_trained(workspace_copy: Workspace):
