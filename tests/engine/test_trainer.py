@@ -451,6 +451,18 @@ def test_the_answer_of_a_discriminator_stands_in_the_row_of_the_step_it_was_aske
     assert [row["step"] for row in curve] == sorted({*range(0, 200, 4), *range(19, 200, 20)})
 
 
+def test_a_candidate_without_a_discriminator_has_no_rows_for_questions():
+    held_out = HeldOut(rows(5, shift=0.0, count=60).rows, rows(6, shift=1.0, count=6).rows)
+    recipe = replace(RECIPE, steps=200)
+
+    curve = train(
+        fresh(), recipe, source=rows(0, shift=0.0), target=rows(2, shift=1.0).rows, terms=terms("mcc"),
+        held_out=held_out,
+    )  # fmt: skip
+
+    assert [row["step"] for row in curve] == [*range(0, 200, 4), 199]
+
+
 def test_two_discriminators_of_one_preset_are_told_apart_in_the_curve():
     curve = train(
         fresh(),
