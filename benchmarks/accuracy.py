@@ -28,17 +28,17 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from flows.mutex import hold
-from flows.pipeline import prepare
-from flows.stage import child_environment
-from flows.workspace import create_workspace, domain_name, import_images
+from flows.runs.child import child_environment
+from flows.runs.lock import hold
+from flows.runs.walk import prepare
+from flows.workspaces.create import create_workspace, domain_name, import_images
 from tasks.config import apply_overrides, check_params, load_params
-from tasks.demo import prepare_demo
+from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
 from tasks.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
-PHOTOGRAPHS = ROOT / "tasks" / "templates" / "params.yaml"
+PHOTOGRAPHS = ROOT / "tasks" / "config" / "templates" / "params.yaml"
 DIGITS = ROOT / "params.yaml"
 SEEDS = "[0, 1, 2]"
 

@@ -22,15 +22,15 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.accuracy import accuracy_on_judged
 from tasks.config import Params, load_params
-from tasks.engine.augment import strengthen
-from tasks.finetune import Features, build_classifier, read_features
-from tasks.gate import select_candidate
+from tasks.engine.augment.image import strengthen
 from tasks.models.classifier import load_checkpoint, predict
 from tasks.models.rows import all_rows
 from tasks.selection.choose import Scored, choose
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import Candidate, Outputs, Pool, read_outputs, read_pool, source_only_of, voices
 from tasks.selection.scores import SCORES, ensemble_agreement, unit_rows, v_measure
+from tasks.stages.finetune import Features, build_classifier, read_features
+from tasks.stages.gate import select_candidate
 from tasks.workspace import Workspace
 
 NEIGHBOURS = 5
@@ -161,7 +161,7 @@ def reverse_accuracy(predicted_N: np.ndarray, target: Outputs, source: Outputs) 
 
 
 def stability(pool: Pool, candidate: Candidate, features: Features, params: Params) -> float:
-    """Share of select images that a candidate names alike under :func:`tasks.engine.augment.strengthen`, in ``[0, 1]``."""
+    """Share of select images that a candidate names alike under :func:`tasks.engine.augment.image.strengthen`, in ``[0, 1]``."""
     deeper = candidate.route == "deeper"
     rows = features.rows("select", kind="activations" if deeper else "inputs")
     model = build_classifier(params, features, num_classes=len(pool.classes), deeper=deeper)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import BadInput, Refused
+from tasks.exported.session import OnnxModel, open_session
 from tasks.files import read_json, sha256_of_file, sha256_of_lines
-from tasks.models.onnx_session import OnnxModel, open_session
 
 VERDICTS = ("promote", "provisional", "hold", "reject")
 _KEPT_OF_GATE = ("verdict", "candidate", "reasons", "warnings", "source_only", "selected", "evidence")

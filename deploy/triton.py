@@ -27,8 +27,8 @@ from deploy.registry import MODEL, Champion, champion_bytes, read_champion, regi
 from deploy.settings import read_section
 from tasks.config import ProbeParams
 from tasks.errors import BadInput, Refused
+from tasks.exported.session import OnnxModel, open_session
 from tasks.files import fsync_folder, sha256_of_file, write_bytes, write_text
-from tasks.models.onnx_session import OnnxModel, open_session
 from tasks.workspace import Workspace
 
 Accelerator = Literal["tensorrt", "cuda", "cpu"]

@@ -12,11 +12,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.landing import add_target, take_in, targets_with_batches
-from flows.mutex import hold
-from flows.orchestrate import as_task, publish_results
-from flows.pipeline import run_held
+from flows.pipeline import as_task, publish_results
 from flows.release import promote_by_policy
+from flows.runs.lock import hold
+from flows.runs.walk import run_held
+from flows.workspaces.landing import add_target, take_in, targets_with_batches
 from tasks.config import load_params
 from tasks.workspace import Workspace
 

@@ -58,8 +58,8 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Bring the workspace up to date: every stage for every target, and a verdict for each."""
-    from flows.pipeline import run_pipeline
     from flows.prefect_server import through_prefect
+    from flows.runs.walk import run_pipeline
 
     _log_to_stderr()
     result = through_prefect(workspace, target, wait=not no_wait) if not no_prefect else run_pipeline(
@@ -93,7 +93,7 @@ def try_pair(
     json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline on any pair of folders, in a workspace of its own."""
-    from flows.try_pair import try_folders
+    from flows.commands.try_pair import try_folders
 
     _log_to_stderr()
     result = try_folders(
@@ -110,9 +110,9 @@ def demo(
     ] = False,
 ) -> None:
     """Prepare the demo's digits from installed packages and run the pipeline on them."""
-    from flows.pipeline import run_pipeline
     from flows.prefect_server import through_prefect
-    from tasks.demo import prepare_demo
+    from flows.runs.walk import run_pipeline
+    from tasks.domains.image.digits import prepare_demo
 
     _log_to_stderr()
     prepare_demo(workspace)
@@ -137,7 +137,7 @@ def stage(
     domain: Annotated[str | None, typer.Argument(help="The domain or target it runs for.")] = None,
 ) -> None:
     """Run one stage in this folder, as dvc.yaml does; use `acclimate run` instead."""
-    from flows.stage_process import run_here
+    from flows.runs.process import run_here
 
     _die_with_parent()
     raise SystemExit(run_here(name, domain))
@@ -156,7 +156,7 @@ def label(
     json: JsonOption = False,
 ) -> None:
     """Take in labels of images on which source-only and the selected candidate disagree, and judge TARGET anew."""
-    from flows.label import label_disagreements
+    from flows.commands.label import label_disagreements
 
     _log_to_stderr()
     _print_result(label_disagreements(workspace, target, file), json=json)
@@ -206,7 +206,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
 ) -> None:
     """Classify images with TARGET's champion (its latest export before any promotion); JSON lines."""
-    from flows.predict import predict_images
+    from flows.commands.predict import predict_images
 
     failures = predict_images(workspace, target, images, device=device)
     if failures:
@@ -258,7 +258,7 @@ def emit(
     api: Annotated[str | None, typer.Option(help="Prefect API. [default: that of `acclimate up`]")] = None,
 ) -> None:
     """Hand in a batch of images of TARGET: copy it to the landing zone and tell the arrival flow."""
-    from flows.emit import emit_batch
+    from flows.commands.emit import emit_batch
 
     _log_to_stderr()
     print(emit_batch(workspace, target, folder, api=api))
@@ -273,9 +273,9 @@ def gate_audit(
     json: JsonOption = False,
 ) -> None:
     """Measure how often the gate is wrong: replay it over recorded and deliberately bad candidates."""
-    from flows.gate_audit import audit
-    from flows.tables import audit_tables
-    from tasks.audit import Draws
+    from flows.commands.gate_audit import audit
+    from flows.commands.tables import audit_tables
+    from tasks.audit.replay import Draws
 
     _log_to_stderr()
     result = audit(workspaces, Draws(holdout, draws, seed))
@@ -289,7 +289,7 @@ def _workspace(root: Path) -> Any:
 
 
 def _print_result(result: dict[str, Any], *, json: bool) -> None:
-    from flows.tables import result_table, stage_table
+    from flows.commands.tables import result_table, stage_table
 
     if json:
         print(_as_json(result))
@@ -308,7 +308,7 @@ def _as_json(result: dict[str, Any]) -> str:
 def _print_lines(rows: list[dict[str, Any]], *, json: bool) -> None:
     import json as json_module
 
-    from flows.tables import aligned
+    from flows.commands.tables import aligned
 
     if json:
         print(json_module.dumps(rows, indent=2, ensure_ascii=False))

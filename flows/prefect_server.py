@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from flows.stage import SILENCE, child_environment
+from flows.runs.child import SILENCE, child_environment
 from tasks.errors import Fault
 from tasks.files import write_json
 from tasks.workspace import Workspace
@@ -32,7 +32,7 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
     """
     workspace = Workspace(root.resolve())
     configure_environment(workspace, api=known_api(workspace))
-    from flows.orchestrate import pipeline
+    from flows.pipeline import pipeline
 
     return pipeline(str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait)
 

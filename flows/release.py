@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import registry
-from flows.mutex import hold
+from flows.runs.lock import hold
 from tasks.config import load_params
 from tasks.errors import BadInput, Refused
 from tasks.files import read_json

@@ -14,6 +14,12 @@ from pathlib import Path
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 LOCAL_PACKAGES = ("tasks", "deploy", "flows")
 
+# Files that are no modules but decide what a stage writes, by the stage that reads them.
+DATA_FILES = {
+    "tasks.stages.report": "tasks/report/templates/*.j2",
+    "tasks.stages.validate": "tasks/checks/suites/*.yaml",
+}
+
 # Libraries whose version can change what a stage writes.
 DECISIVE_LIBRARIES = (
     "great_expectations",
@@ -38,8 +44,7 @@ DECISIVE_LIBRARIES = (
 def code_files(module: str) -> list[str]:
     """Files of this project that importing ``module`` can reach, POSIX paths from the project's root, sorted.
 
-    Imports inside functions count. Data files beside a module (``<module>.*.j2``, and the suites of
-    ``tasks.validate``) count as its code.
+    Imports inside functions count, and so do :data:`DATA_FILES`.
     """
     found: set[str] = set()
     waiting = [module]
@@ -52,6 +57,25 @@ def code_files(module: str) -> list[str]:
         found.update(_data_files(name))
         waiting.extend(_imported_modules(path))
     return sorted(found)
+
+
+def code_deps(module: str) -> list[str]:
+    """:func:`code_files` as dvc.yaml lists them: a folder that is used as a whole stands for its files."""
+    files = set(code_files(module))
+    folders = {parent for path in files for parent in Path(path).parents if len(parent.parts) > 1}
+    whole = {folder for folder in folders if _code_below(folder) <= files}
+    largest = {folder for folder in whole if not whole & set(folder.parents)}
+    loose = {path for path in files if not largest & set(Path(path).parents)}
+    return sorted({folder.as_posix() for folder in largest} | loose)
+
+
+def _code_below(folder: Path) -> set[str]:
+    """Files in and below ``folder`` that hold code; an empty ``__init__.py`` holds none."""
+    return {
+        path.relative_to(PACKAGE_ROOT).as_posix()
+        for path in (PACKAGE_ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.stat().st_size > 0
+    }
 
 
 def code_digest(module: str) -> str:
@@ -90,16 +114,10 @@ def _module_file(name: str) -> str | None:
 
 
 def _data_files(name: str) -> set[str]:
-    folder = PACKAGE_ROOT / Path(*name.split(".")).parent
-    patterns = {
-        "tasks.report": ("report.html.j2", "model_card.md.j2"),
-        "tasks.validate": ("expectations/*.yaml",),
-    }
-    return {
-        path.relative_to(PACKAGE_ROOT).as_posix()
-        for pattern in patterns.get(name, ())
-        for path in folder.glob(pattern)
-    }
+    pattern = DATA_FILES.get(name)
+    if pattern is None:
+        return set()
+    return {path.relative_to(PACKAGE_ROOT).as_posix() for path in PACKAGE_ROOT.glob(pattern)}
 
 
 def _imported_modules(path: str) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from tasks.workspace import Workspace
-from tests.tiny import (
+from tests.support.tiny import (
     DEEPER_SETTINGS,
     Finished,
     Pair,
@@ -65,7 +65,7 @@ def finished(pair: Pair, shared_folder: Path) -> Finished:
 @pytest.fixture(scope="session")
 def deeper(pair: Pair, shared_folder: Path) -> Workspace:
     """The small pair through stage adapt on route deeper, under DEEPER_SETTINGS; not to be changed, copy it."""
-    from tasks import adapt, features, finetune, manifest, views
+    from tasks.stages import adapt, features, finetune, manifest, views
 
     workspace, params = Workspace(shared_folder / "deeper"), photograph_params(*DEEPER_SETTINGS)
     with FileLock(shared_folder / "deeper.lock"):

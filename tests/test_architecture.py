@@ -1,6 +1,7 @@
 """The house as drawn: imports point down, and dvc.yaml, the code, the flows and params.yaml agree."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -9,17 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.pipeline import DOMAIN_STAGES, TARGET_STAGES, walk
-from flows.stage import StageRun
-from flows.stage_process import STAGES
+from flows.runs.child import StageRun
+from flows.runs.process import STAGES
+from flows.runs.walk import DOMAIN_STAGES, TARGET_STAGES, walk
 from tasks.config import Params, load_params
-from tasks.provenance import code_files
-from tests.tiny import CHECKOUT
+from tasks.provenance import code_deps
+from tests.support.tiny import CHECKOUT
 
 PIPELINE = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text())["stages"]
-STAGE_MODULES = {f"tasks.{stage}" for stage in STAGES}
-FOUNDATION = {f"tasks.{name}" for name in ("config", "files", "errors", "workspace", "devices", "provenance")}
-PARTS = ("tasks.models", "tasks.losses", "tasks.domains", "tasks.selection")
+STAGE_MODULES = {f"tasks.stages.{stage}" for stage in STAGES}
 
 
 def modules() -> dict[str, Path]:
@@ -42,47 +41,91 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def layer(module: str) -> str:
-    if module.startswith(("flows", "deploy")):
-        return module.split(".")[0]
-    if module in FOUNDATION or module == "tasks":
-        return "foundation"
-    if module.startswith(PARTS):
-        return "parts"
-    if module.startswith("tasks.engine"):
-        return "engine"
-    return "stage"
+# Floors of the house, from the ground up; a room may import its own floor and those below it.
+FLOORS = (
+    ("tasks", "tasks.errors", "tasks.workspace"),
+    ("tasks.files", "tasks.provenance"),
+    ("tasks.config",),
+    ("tasks.domains", "tasks.losses", "tasks.models", "tasks.records", "tasks.selection"),
+    ("tasks.exported",),
+    ("tasks.checks", "tasks.engine", "tasks.judgement", "tasks.report"),
+    ("tasks.audit", "tasks.stages"),
+    ("deploy",),
+    ("flows",),
+)
+# deploy stands beside training, not above it: its image has no torch.
+FORBIDDEN = (
+    ("deploy", ("tasks.checks", "tasks.engine", "tasks.judgement", "tasks.losses", "tasks.models", "tasks.report",
+                "tasks.audit", "tasks.selection", "tasks.stages", "flows")),
+    ("tasks.selection", ("tasks.judgement",)),
+    pytest.param("tasks.audit", ("tasks.stages",), marks=pytest.mark.xfail(reason="what both use still lies in stages")),
+    ("tasks.stages", ("tasks.audit",)),
+)  # fmt: skip
 
 
-ALLOWED = {
-    "foundation": {"foundation"},
-    "parts": {"foundation", "parts"},
-    "engine": {"foundation", "parts", "engine"},
-    "stage": {"foundation", "parts", "engine", "stage"},
-    "deploy": {"foundation", "parts", "deploy"},
-    "flows": {"foundation", "parts", "engine", "stage", "deploy", "flows"},
-}
+def room(module: str) -> str:
+    """The part of the house that ``module`` belongs to: a package, or a loose module of tasks/."""
+    return ".".join(module.split(".")[: 2 if module.startswith("tasks") else 1])
+
+
+def floor(module: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room(module) in rooms)
+
+
+def import_graph() -> dict[str, set[str]]:
+    known = modules()
+    return {module: {name for name in imports(path) if name in known} for module, path in known.items()}
 
 
 def test_imports_point_down():
-    known = modules()
     upward = [
         f"{module} imports {name}"
-        for module, path in known.items()
-        for name in imports(path)
-        if name in known and layer(name) not in ALLOWED[layer(module)]
+        for module, names in import_graph().items()
+        for name in names
+        if floor(name) > floor(module)
     ]
 
     assert upward == []
+
+
+@pytest.mark.parametrize(("importer", "walled_off"), FORBIDDEN, ids=lambda value: str(value)[:20])
+def test_what_is_walled_off_is_not_imported(importer: str, walled_off: tuple[str, ...]):
+    strays = [
+        f"{module} imports {name}"
+        for module, names in import_graph().items()
+        for name in names
+        if room(module) == importer and room(name) in walled_off
+    ]
+
+    assert strays == []
+
+
+@pytest.mark.xfail(reason="what several stages use still lies in one of them")
+def test_no_stage_imports_a_stage():
+    strays = [
+        f"{module} imports {name}"
+        for module, names in import_graph().items()
+        for name in names
+        if module in STAGE_MODULES and name in STAGE_MODULES and name != module
+    ]
+
+    assert strays == []
+
+
+def test_no_import_goes_round_in_a_circle():
+    graph = import_graph()
+    order = graphlib.TopologicalSorter({module: names - {module} for module, names in graph.items()})
+
+    order.prepare()
 
 
 @pytest.mark.parametrize(
     ("library", "places"),
     [
         ("prefect", ("flows",)),
-        ("great_expectations", ("tasks.validate",)),
-        ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.devices", "tasks.features", "tasks.finetune",
-                   "tasks.adapt", "tasks.audit_candidates", "tasks.export")),
+        ("great_expectations", ("tasks.stages.validate", "tasks.checks")),
+        ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.stages.features", "tasks.stages.finetune",
+                   "tasks.stages.adapt", "tasks.audit.candidates", "tasks.stages.export")),
         ("dvc", ()),
     ],
 )  # fmt: skip
@@ -114,12 +157,12 @@ def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[s
             },
         ),
         ("deploy.server.app", {"torch", "prefect", "great_expectations", "pandas", "sklearn", "matplotlib"}),
-        ("tasks.views", {"torch", "prefect", "great_expectations", "pandas"}),
-        ("tasks.gate", {"torch", "prefect", "great_expectations"}),
-        ("tasks.audit", {"torch", "prefect", "great_expectations"}),
-        ("flows.gate_audit", {"torch", "prefect", "great_expectations"}),
-        ("tasks.probe", {"torch", "prefect", "great_expectations"}),
-        ("tasks.report", {"torch", "prefect", "great_expectations"}),
+        ("tasks.stages.views", {"torch", "prefect", "great_expectations", "pandas"}),
+        ("tasks.stages.gate", {"torch", "prefect", "great_expectations"}),
+        ("tasks.audit.replay", {"torch", "prefect", "great_expectations"}),
+        ("flows.commands.gate_audit", {"torch", "prefect", "great_expectations"}),
+        ("tasks.stages.probe", {"torch", "prefect", "great_expectations"}),
+        ("tasks.stages.report", {"torch", "prefect", "great_expectations"}),
     ],
 )
 def test_importing_a_module_does_not_load(module: str, absent: set[str]):
@@ -135,7 +178,7 @@ def test_importing_a_module_does_not_load(module: str, absent: set[str]):
 def test_the_code_deps_of_a_stage_are_exactly_what_it_imports(stage: str):
     declared = [dep for dep in PIPELINE[stage]["deps"] if dep.startswith(("tasks/", "deploy/", "flows/"))]
 
-    assert sorted(declared) == code_files(f"tasks.{stage}")
+    assert sorted(declared) == code_deps(f"tasks.stages.{stage}")
     assert "requirements.lock" in PIPELINE[stage]["deps"]
 
 
@@ -188,7 +231,7 @@ def test_both_parameter_files_describe_a_run_and_have_the_same_keys():
             return {prefix}
         return {key for name, inner in value.items() for key in keys(inner, f"{prefix}{name}.")}
 
-    files = [CHECKOUT / "params.yaml", CHECKOUT / "tasks" / "templates" / "params.yaml"]
+    files = [CHECKOUT / "params.yaml", CHECKOUT / "tasks" / "config" / "templates" / "params.yaml"]
 
     assert [isinstance(load_params(path), Params) for path in files] == [True, True]
     demo, photographs = (keys(yaml.safe_load(path.read_text())) for path in files)

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.errors import BadInput, Fault
 from tasks.files import atomic_file, read_json, sha256_of_lines, write_bytes, write_json
-from tests.tiny import CHECKOUT
+from tests.support.tiny import CHECKOUT
 
 
 def test_an_error_while_writing_leaves_the_old_content_and_no_litter(tmp_path: Path):

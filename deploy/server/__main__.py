@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.server.app import serve
 from tasks.errors import AcclimateError
-from tasks.models.onnx_session import DEVICES
+from tasks.exported.session import DEVICES
 
 
 def main() -> int:

@@ -29,9 +29,9 @@ from starlette.requests import ClientDisconnect
 from deploy.server.predictor import Champions, Loaded, TargetState, answer
 from deploy.settings import read_section
 from tasks.config import ImagesParams
-from tasks.domains.images import UnreadableImage
+from tasks.domains.image.reader import UnreadableImage
 from tasks.errors import BadInput, Refused
-from tasks.models.onnx_session import Device
+from tasks.exported.session import Device
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from deploy.registry import Champion, champion_bytes, read_champion, registered_targets
-from tasks.domains.images import load_square
+from tasks.domains.image.reader import load_square
 from tasks.errors import AcclimateError, Refused
-from tasks.models.onnx_session import Device, OnnxModel, open_session, predict
+from tasks.exported.session import Device, OnnxModel, open_session, predict
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

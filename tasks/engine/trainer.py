@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.domains.streams import BalancedStream, Stream
-from tasks.engine.augment import AUGMENTATIONS, strengthen, turn
+from tasks.engine.augment.image import AUGMENTATIONS, strengthen, turn
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
+from tasks.engine.streams import BalancedStream, Stream
 from tasks.losses.batch import JointBatch
 from tasks.losses.rotation import NUM_TURNS, RelativeRotation
 from tasks.losses.terms import Adversarial, OwnLabels, WeightedTerm

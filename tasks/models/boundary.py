@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.errors import BadInput
-from tasks.models.backbones import Backbone
+from tasks.models.backbones.image import Backbone
 
 
 class Front(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tasks.errors import BadInput
 from tasks.files import write_bytes
-from tasks.models.backbones import Backbone
+from tasks.models.backbones.image import Backbone
 from tasks.models.boundary import Tail
 
 

@@ -1,7 +1,6 @@
 """A workspace with git and DVC, what a run leaves in it, and two published versions of a target."""
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,8 +15,7 @@ import pytest
 from deploy import registry
 from tasks.files import sha256_of_lines, write_bytes, write_json, write_text
 from tasks.workspace import Workspace
-
-ROOT = Path(__file__).parents[2]
+from tests.support import onnx_models as onnx_models_module
 
 PARAMS = """\
 images:
@@ -34,21 +32,9 @@ adapt:
 DATA_DIGEST = {"source": "1" * 64, "target": "2" * 64}
 
 
-def _load_by_path(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-onnx_models_module = _load_by_path(ROOT / "tests" / "onnx_models.py")
-
-
 @pytest.fixture(scope="session")
 def onnx_models() -> ModuleType:
-    """tests/onnx_models.py"""
+    """tests/support/onnx_models.py"""
     return onnx_models_module
 
 
@@ -81,7 +67,7 @@ def write_run(
             "candidate": candidate,
             "checkpoint_sha256": checkpoint,
             "data_digest": sha256_of_lines(list(DATA_DIGEST.values())),
-            "weights": onnx_models_module.SHARP * sharpness,
+            "weights": onnx_models.SHARP * sharpness,
         }
         | changes.get("model", {})
     )

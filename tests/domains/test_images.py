@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.domains.images import (
+from tasks.domains.image.reader import (
     FoundFile,
     UnreadableImage,
     list_files,

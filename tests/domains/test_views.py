@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tasks.config import FeaturesParams
-from tasks.domains import views
-from tasks.domains.views import SOURCE_VIEWS, TARGET_VIEWS, edge, fourier, grey, histogram, posterise
+from tasks.domains.image import views
+from tasks.domains.image.views import SOURCE_VIEWS, TARGET_VIEWS, edge, fourier, grey, histogram, posterise
 
 EVERY_VIEW = {
     name: (lambda images, redraw=redraw: redraw(images)) for name, redraw in SOURCE_VIEWS.items()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tasks.config import ModelParams
 from tasks.engine.adabn import estimate_statistics, propose_target_statistics
 from tasks.engine.trainer import LabelledRows, Recipe, train
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import Rows, all_rows
 

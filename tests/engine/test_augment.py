@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.engine.augment import strengthen
+from tasks.engine.augment.image import strengthen
 
 
 def ramps(count: int, side: int) -> torch.Tensor:

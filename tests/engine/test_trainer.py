@@ -20,16 +20,16 @@ from tasks.config import (
     ModelParams,
     SelfTrainingTerm,
 )
-from tasks.domains.streams import Stream
-from tasks.engine.augment import AUGMENTATIONS, affine, flip_crop
+from tasks.engine.augment.image import AUGMENTATIONS, affine, flip_crop
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
+from tasks.engine.streams import Stream
 from tasks.engine.trainer import Diverged, HeldOut, LabelledRows, Recipe, train
 from tasks.losses.batch import JointBatch
 from tasks.losses.mcc import MinimumClassConfusion
 from tasks.losses.pseudo_labels import CentroidLabels, centroid_labels
 from tasks.losses.terms import WeightedTerm, build_terms
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import Rows, all_rows
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.dvc_state import heal_reservations
-from flows.pipeline import dvc
+from flows.runs.repair import heal_reservations
+from flows.runs.walk import dvc
 from tasks.workspace import Workspace
 
 NOTHING = {"write": {}, "read": {}}

@@ -14,16 +14,17 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from flows.gate_audit import audit
-from flows.tables import audit_tables
-from tasks import adapt, audit_candidates, features, manifest
-from tasks.audit import BAD_KINDS, Draws
+from flows.commands.gate_audit import audit
+from flows.commands.tables import audit_tables
+from tasks.audit import candidates as audit_candidates
+from tasks.audit.replay import BAD_KINDS, Draws
 from tasks.config import load_params
 from tasks.engine.trainer import LabelledRows, train
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
+from tasks.stages import adapt, features, manifest
 from tasks.workspace import Workspace
-from tests.tiny import Finished, acclimate, write_pictures
+from tests.support.tiny import Finished, acclimate, write_pictures
 
 TARGET = "new-camera"
 DRAWS = Draws(holdout=20, count=3, seed=0)

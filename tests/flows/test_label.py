@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.answers import create_answers, keep_unsent, read_filled
-from flows.label import Taken, take_in_answers
-from flows.pipeline import dvc
-from tasks.answers import read_answers
+from flows.commands.label import Taken, take_in_answers
+from flows.runs.walk import dvc
+from flows.workspaces.answers import create_answers, keep_unsent, read_filled
 from tasks.errors import BadInput
 from tasks.files import read_json, write_text
+from tasks.records.answers import read_answers
 from tasks.workspace import Workspace
 from tests import test_gate as world
-from tests.test_gate import CLASSES, GREENS, TARGET, World, lay_out
-from tests.tiny import acclimate
+from tests.stages.test_gate import CLASSES, GREENS, TARGET, World, lay_out
+from tests.support.tiny import acclimate
 
 HEADER = ["path", "sha256", "source_only", "selected", "label"]
 Rows = list[dict[str, str]]
@@ -380,7 +380,9 @@ def test_answers_reach_nothing_but_the_gate():
     readers = {
         stage for stage, definition in PIPELINE.items() if "answers/${item.target}.csv" in definition["deps"]
     }
-    importers = {stage for stage, definition in PIPELINE.items() if "tasks/answers.py" in definition["deps"]}
+    importers = {
+        stage for stage, definition in PIPELINE.items() if "tasks/records/answers.py" in definition["deps"]
+    }
 
     assert readers == importers == {"gate"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.landing import add_target, batch_digest, hand_in, ledger, take_in
+from flows.workspaces.landing import add_target, batch_digest, hand_in, ledger, take_in
 from tasks.config import load_params
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT, write_pictures
+from tests.support.tiny import CHECKOUT, write_pictures
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import httpx
 
 from tasks.files import read_json, write_json
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT, acclimate
+from tests.support.tiny import CHECKOUT, acclimate
 
 
 def give_verdict(workspace: Workspace, verdict: str) -> None:

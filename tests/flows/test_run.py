@@ -13,15 +13,15 @@ import psutil
 import pytest
 import yaml
 
-from flows.dvc_state import heal_lock
-from flows.mutex import hold
-from flows.pipeline import dvc, run_pipeline
-from flows.stage import child_environment, report_path
-from flows.stage_process import STAGES
+from flows.runs.child import child_environment, report_path
+from flows.runs.lock import hold
+from flows.runs.process import STAGES
+from flows.runs.repair import heal_lock
+from flows.runs.walk import dvc, run_pipeline
 from tasks.errors import Busy, ConfigError
 from tasks.files import write_text
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT, Finished, acclimate
+from tests.support.tiny import CHECKOUT, Finished, acclimate
 
 
 def locked_outputs(workspace: Workspace) -> dict[str, str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.stage import report_path, run_stage
-from flows.stage_process import run_here
+from flows.runs.child import report_path, run_stage
+from flows.runs.process import run_here
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT
+from tests.support.tiny import CHECKOUT
 
 
 def damage(workspace: Workspace) -> None:
@@ -38,7 +38,7 @@ def test_a_stage_that_is_killed_is_a_fault_worth_a_retry(workspace_copy: Workspa
     workspace_copy.params.write_text(text.replace("weight_decay: 0.001", "weight_decay: 0.002"))
     note = report_path(workspace_copy, "adapt@new-camera")
     note.unlink()
-    code = "import sys; from pathlib import Path; from flows.stage import run_stage; from tasks.workspace import Workspace\n"
+    code = "import sys; from pathlib import Path; from flows.runs.child import run_stage; from tasks.workspace import Workspace\n"
     code += "from tasks.errors import Fault\n"
     code += "try:\n    run_stage(Workspace(Path(sys.argv[1])), 'adapt', 'new-camera')\n"
     code += "except Fault as fault:\n    print(fault.retryable, fault)\n"

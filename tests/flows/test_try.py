@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.workspace import Workspace
-from tests.tiny import CLASSES, Finished, Pair, acclimate, settings, write_pictures
+from tests.support.tiny import CLASSES, Finished, Pair, acclimate, settings, write_pictures
 
 
 def test_the_result_has_the_promised_shape(finished: Finished):

@@ -15,13 +15,13 @@ import httpx
 import pytest
 import yaml
 
-from flows.emit import send_event
-from flows.landing import batch_digest
+from flows.commands.emit import send_event
 from flows.up import deployments
+from flows.workspaces.landing import batch_digest
 from tasks.config import load_params
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT, acclimate, write_pictures
+from tests.support.tiny import CHECKOUT, acclimate, write_pictures
 
 PATIENCE_S = 200
 

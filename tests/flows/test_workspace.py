@@ -10,14 +10,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.pipeline import track_data
-from flows.workspace import create_workspace, domain_name, import_images, note_refused
-from tasks import features, manifest
+from flows.runs.walk import track_data
+from flows.workspaces.create import create_workspace, domain_name, import_images, note_refused
 from tasks.config import apply_overrides, load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json
+from tasks.stages import features, manifest
 from tasks.workspace import Workspace
-from tests.tiny import CHECKOUT, TINY_SETTINGS, draw, write_pictures
+from tests.support.tiny import CHECKOUT, TINY_SETTINGS, draw, write_pictures
 
 
 def png_claiming(width: int, height: int) -> bytes:
@@ -39,7 +39,7 @@ def png_claiming(width: int, height: int) -> bytes:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    content = yaml.safe_load((CHECKOUT / "tasks" / "templates" / "params.yaml").read_text())
+    content = yaml.safe_load((CHECKOUT / "tasks" / "config" / "templates" / "params.yaml").read_text())
     content = apply_overrides(content | {"domains": ["source", "cam"], "targets": ["cam"]}, TINY_SETTINGS)
     return create_workspace(tmp_path / "work space", params=content)
 

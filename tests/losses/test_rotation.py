@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import ModelParams
-from tasks.domains.views import TURNS
-from tasks.engine.augment import turn
+from tasks.domains.image.views import TURNS
+from tasks.engine.augment.image import turn
 from tasks.engine.trainer import LabelledRows, Recipe, train
 from tasks.losses.batch import JointBatch
 from tasks.losses.rotation import RelativeRotation, rotation_loss
 from tasks.losses.terms import WeightedTerm
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier
 from tasks.models.rows import Rows, all_rows
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.config import ModelParams
-from tasks.export import export_onnx
+from tasks.exported.session import IMAGE_RULE, open_session, predict
 from tasks.models.alignment import Affine, Maps, fold, linear_coral, subspace_alignment
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier
-from tasks.models.onnx_session import IMAGE_RULE, open_session, predict
+from tasks.stages.export import export_onnx
 
 
 def domain(seed: int, *, count: int = 30, width: int = 6) -> Tensor:

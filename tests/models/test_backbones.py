@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_images
 
 from tasks.config import ModelParams
 from tasks.errors import BadInput
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones.image import build_backbone
 
 # Numbers of ImageNet's classes for the two photographs that scikit-learn ships.
 PALACE, DAISY = 698, 985

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tasks.config import ModelParams
 from tasks.errors import BadInput
-from tasks.models.backbones import Backbone, build_backbone
+from tasks.models.backbones.image import Backbone, build_backbone
 from tasks.models.boundary import cut, join
 
 CHAINS = [

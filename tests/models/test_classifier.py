@@ -8,7 +8,7 @@ from torch import nn
 
 from tasks.config import ModelParams
 from tasks.errors import BadInput
-from tasks.models.backbones import build_backbone
+from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier, load_checkpoint, save_checkpoint, set_training
 
 LENET = ModelParams(backbone="lenet", weights="none", bottleneck=8)

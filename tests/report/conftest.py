@@ -7,7 +7,7 @@ import pytest
 
 from tasks.config import GateParams, GateRules, Params, ReportParams
 from tasks.workspace import Workspace
-from tests.report.workspaces import Case, build_workspace
+from tests.support.workspaces import Case, build_workspace
 
 
 @pytest.fixture(scope="session")

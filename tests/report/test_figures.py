@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tasks.figures import (
+from tasks.report.figures import (
     MAP_HEIGHT,
     MAP_WIDTH,
     MAX_LINE_POINTS,

@@ -15,13 +15,14 @@ import pytest
 from markdown_it import MarkdownIt
 from safetensors.numpy import load_file, save_file
 
-from tasks import report, wording
 from tasks.config import GateRules, Params
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
+from tasks.report import wording
 from tasks.selection.diagnostics import DIAGNOSTICS
+from tasks.stages import report
 from tasks.workspace import Workspace
-from tests.report.workspaces import (
+from tests.support.workspaces import (
     CASES,
     HOLD,
     HOSTILE,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks import report, wording
 from tasks.config import Params
 from tasks.files import read_json, write_json
+from tasks.report import wording
+from tasks.stages import report
 from tasks.workspace import Workspace
-from tests.report.browser import NAMES, Browser, find_browser, running_browser
-from tests.report.workspaces import CASES, HOSTILE, HOSTILE_CLASSES, HOSTILE_PATHS, Case, build_workspace
+from tests.support.browser import NAMES, Browser, find_browser, running_browser
+from tests.support.workspaces import CASES, HOSTILE, HOSTILE_CLASSES, HOSTILE_PATHS, Case, build_workspace
 
 ALL = [*CASES.values(), HOSTILE]
 WAYS = [

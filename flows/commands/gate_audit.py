@@ -1,0 +1,139 @@
+"""`acclimate gate-audit`: the gate replayed over finished workspaces whose targets are labelled.
+
+Reads results and labels, writes below .acclimate/scratch/gate-audit alone: the deliberately bad candidates
+are trained there once and used again by the next audit.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.runs.lock import hold
+from tasks.audit.replay import Draws, Trial, candidate_rows, confusion, kinds, pools, promises, replay
+from tasks.config import Params, load_params
+from tasks.errors import BadInput
+from tasks.judgement.holdout import read_holdout
+from tasks.selection.pool import read_pool
+from tasks.stages.gate import select_candidate
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+MIN_REST = 200
+"""Fewer images than this tell a loss of two points badly from none."""
+
+BIGGER_TEST_SPLIT = "`--set split.target_adapt=0.4 --set split.target_select=0.2`"
+
+
+@dataclass(frozen=True)
+class _Task:
+    workspace: Workspace
+    params: Params
+    target: str
+    num_labelled: int
+
+
+def audit(roots: Sequence[Path], draws: Draws) -> dict[str, Any]:
+    """The confusion tables of the gate over every labelled target of some workspaces.
+
+    Args:
+        roots: Finished workspaces.
+        draws: Size, number and seed of the hold-outs drawn from each target's labelled test images.
+
+    Raises:
+        BadInput: A workspace has no results, no labelled target, or too few labelled images to leave some
+            for the truth. All are looked at before anything is trained.
+    """
+    tasks, left_out = [], []
+    for root in roots:
+        found, unlabelled = _tasks(root, draws)
+        tasks += found
+        left_out += unlabelled
+    trials, rows = [], []
+    for number, task in enumerate(tasks, start=1):
+        log.info("gate-audit: %d of %d: %s of %s", number, len(tasks), task.target, task.workspace.root)
+        mine, unusable = _replay(task, draws)
+        trials += mine
+        rows.append(
+            {
+                "workspace": task.workspace.root.name,
+                "target": task.target,
+                "labelled": task.num_labelled,
+                "truth_images": task.num_labelled - draws.holdout,
+                "unusable": unusable,
+                "candidates": candidate_rows(mine),
+            }
+        )
+    return {
+        "schema_version": 1,
+        "draws": asdict(draws),
+        "promises": promises(trials),
+        "confusion": confusion(trials),
+        "kinds": kinds(trials),
+        "tasks": rows,
+        "left_out": left_out,
+    }
+
+
+def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
+    """The labelled targets of a workspace, and what is said of the others."""
+    workspace = Workspace(root.resolve())
+    params = load_params(workspace.params)
+    tasks, unlabelled = [], []
+    for target in params.targets:
+        pool = read_pool(workspace.stage("adapt", target))
+        num_labelled = len(read_holdout(workspace, target, pool).labelled)
+        if not num_labelled:
+            unlabelled.append(f"{target} of {root}: no labelled test image, so its truth is not known")
+            continue
+        _check_size(target, root, num_labelled, draws)
+        if draws.holdout < params.gate.min_holdout:
+            log.warning(
+                "--holdout %d is less than gate.min_holdout %d of %s: nothing can be promoted",
+                draws.holdout, params.gate.min_holdout, root,
+            )  # fmt: skip
+        tasks.append(_Task(workspace, params, target, num_labelled))
+    if not tasks:
+        raise BadInput(
+            f"no target of {root} has labelled test images ({', '.join(params.targets)}): an audit needs the truth."
+            " Put the target's images into class folders, or give labelled ones with `acclimate try ... --holdout DIR`"
+        )
+    for line in unlabelled:
+        log.warning("gate-audit: left out: %s", line)
+    return tasks, unlabelled
+
+
+def _check_size(target: str, root: Path, num_labelled: int, draws: Draws) -> None:
+    rest = num_labelled - draws.holdout
+    if rest < 1:
+        raise BadInput(
+            f"{target} of {root} has {num_labelled} labelled test images: a hold-out of {draws.holdout} leaves none to"
+            f" count the truth on. Lower --holdout, or make the workspace with {BIGGER_TEST_SPLIT}"
+        )
+    if rest < MIN_REST:
+        log.warning(
+            "gate-audit: the truth of %s of %s is counted on %d images outside the hold-out, fewer than %d: losses of"
+            " two points are then often chance. Lower --holdout, or make the workspace with %s",
+            target, root, rest, MIN_REST, BIGGER_TEST_SPLIT,
+        )  # fmt: skip
+
+
+def _replay(task: _Task, draws: Draws) -> tuple[list[Trial], list[str]]:
+    """Every trial of one target, and the candidates that have no usable outputs."""
+    # Imported here: it loads torch, which the rest of the audit and the command line do without.
+    from tasks.audit.candidates import with_bad_candidates
+
+    with hold(task.workspace, purpose="gate-audit"):
+        pool = with_bad_candidates(task.workspace, task.params, task.target)
+        holdout = read_holdout(task.workspace, task.target, pool)
+        selections = {
+            name: select_candidate(task.workspace, part, task.params.gate)
+            for name, part in pools(pool).items()
+        }
+    log.info("gate-audit: %d hold-outs of %d images", draws.count, draws.holdout)
+    unusable = [
+        row.scored.candidate.name for row in selections["with bad"].assessed if row.scored.scores is None
+    ]
+    return replay(selections, holdout, task.params.gate, draws), unusable

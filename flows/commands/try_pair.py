@@ -1,0 +1,81 @@
+"""The whole pipeline on any pair of folders, in a workspace of its own."""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.runs.lock import hold
+from flows.runs.walk import record, run_held
+from flows.workspaces.create import create_workspace, domain_name, import_images, note_refused
+from tasks.config import apply_overrides, check_params
+from tasks.errors import BadInput
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "tasks" / "config" / "templates" / "params.yaml"
+
+
+def try_folders(
+    source: Path,
+    target: Path,
+    *,
+    holdout: Path | None,
+    labelled: Path | None,
+    workspace: Path | None,
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """Make (or bring up to date) a workspace from two folders, run every stage, return result.json.
+
+    Args:
+        source: Class folders with images.
+        target: Images, flat or in class folders; such labels serve the hold-out alone.
+        holdout: Class folders with labelled images of the target, for the verdict alone.
+        labelled: Class folders with a few labelled images of the target, for training.
+        workspace: Where; ``acclimate-<target>`` in the current folder by default.
+        overrides: ``key=value`` settings of params.yaml.
+
+    Raises:
+        BadInput: A folder or a setting cannot be used; nothing is left behind that a rerun minds.
+        Fault: A stage broke.
+    """
+    for folder, role in (
+        (source, "SOURCE_DIR"),
+        (target, "TARGET_DIR"),
+        (holdout, "--holdout"),
+        (labelled, "--labelled"),
+    ):
+        if folder is not None and not folder.is_dir():
+            kind = "is not a folder" if folder.exists() else "does not exist"
+            raise BadInput(f"{role} {folder} {kind}; expected a folder of images")
+    name = domain_name(target)
+    content = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
+    content |= {"domains": ["source", name], "targets": [name]}
+    params = apply_overrides(content, overrides)
+    check_params(params, origin="the settings")
+    place = create_workspace(workspace or Path(f"acclimate-{name}"), params=params)
+    purpose = f"try {source.name} {target.name}"
+    with hold(place, purpose=purpose) as lock_fd:
+        _take_in(
+            place, name, source=source, areas={"images": target, "holdout": holdout, "labelled": labelled}
+        )
+        try:
+            return run_held(place, lock_fd, purpose=purpose)
+        finally:
+            record(place, message=purpose)
+
+
+def _take_in(workspace: Workspace, name: str, *, source: Path, areas: Mapping[str, Path | None]) -> None:
+    """Copy the folders as they are now; earlier copies are replaced whole."""
+    log.info("copying images into %s", workspace.root)
+    for stale in (workspace.data("source"), workspace.data(name)):
+        shutil.rmtree(stale, ignore_errors=True)  # copies of the user's folders, and in DVC's cache as well
+    note_refused(workspace.data("source"), import_images(source, workspace.data("source")))
+    for inside, origin in areas.items():
+        if origin is not None:
+            refused = import_images(origin, workspace.data(name) / inside)
+            note_refused(workspace.data(name), refused, inside=inside)

@@ -1,0 +1,114 @@
+"""The process of one stage: loads params.yaml, calls the stage, and notes how it ended."""
+
+import importlib
+import logging
+import os
+import resource
+import sys
+from pathlib import Path
+
+from flows.runs.child import ALLOCATOR, report_path
+from flows.runs.lock import at_work
+from flows.workspaces.answers import keep_unsent
+from tasks.config import load_params
+from tasks.errors import AcclimateError, BadInput, Fault
+from tasks.files import write_json
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+# In an order that dvc.yaml allows; a test compares.
+STAGES = (
+    "manifest",
+    "validate",
+    "features",
+    "views",
+    "finetune",
+    "adapt",
+    "gate",
+    "export",
+    "probe",
+    "report",
+)
+TORCH_STAGES = ("features", "views", "finetune", "adapt", "export")
+
+
+def run_here(name: str, domain: str | None) -> int:
+    """Run stage ``name`` in the current folder; the exit status of the process.
+
+    The report file that :func:`flows.runs.child.run_stage` reads is written before the stage starts and
+    again when it ends, so a killed stage is told from one that never started.
+    """
+    if name not in STAGES:
+        raise BadInput(f"no stage {name!r}; expected one of {', '.join(STAGES)}")
+    if (domain is None) != (name == "finetune"):
+        raise BadInput(f"stage {name} {'takes no domain' if domain else 'needs a domain or target'}")
+    if name in TORCH_STAGES:
+        _use_fast_allocator()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="acclimate: %(message)s")
+    logging.getLogger("tasks").setLevel(logging.INFO)  # libraries note every step they take at that level
+    workspace = Workspace(Path.cwd())
+    with at_work(workspace):
+        return _run(workspace, name, domain)
+
+
+def _run(workspace: Workspace, name: str, domain: str | None) -> int:
+    report = report_path(workspace, f"{name}@{domain}" if domain else name)
+    token = os.environ.get("ACCLIMATE_RUN_TOKEN", "")
+    write_json(report, {"token": token, "ended": False})
+    try:
+        params = load_params(workspace.params)
+        if name == "gate" and domain:
+            keep_unsent(workspace, domain)
+        stage = importlib.import_module(f"tasks.stages.{name}")
+        stage.run(workspace, params, *([domain] if domain else []))
+    except AcclimateError as error:
+        return _fail(report, token, error)
+    except OSError as error:
+        return _fail(
+            report,
+            token,
+            Fault(f"stage {name}: {error}. Nothing half-written is kept; mend it and run again."),
+        )
+    except Exception as error:
+        log.exception("stage %s broke", name)
+        return _fail(
+            report,
+            token,
+            Fault(
+                f"stage {name} broke: {type(error).__name__}: {error}. This is a bug; its trace is printed above, and"
+                f" under `acclimate run` kept in {workspace.private / 'logs'}"
+            ),
+        )
+    write_json(report, {"token": token, "ended": True, "peak_mib": peak_mib()})
+    return 0
+
+
+def peak_mib() -> int:
+    """Largest resident set of this process or of a child it waited for, in MiB.
+
+    From VmHWM and not from getrusage: the latter remembers across exec what the process was forked from.
+    """
+    children_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
+    own_kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return max(own_kib, children_kib) // 1024
+
+
+def _fail(report: Path, token: str, error: AcclimateError) -> int:
+    print(f"acclimate: {error}", file=sys.stderr)
+    described = {
+        "class": type(error).__name__,
+        "message": str(error),
+        "retryable": getattr(error, "retryable", False),
+    }
+    write_json(report, {"token": token, "ended": True, "error": described})
+    return error.exit_status
+
+
+def _use_fast_allocator() -> None:
+    # glibc reads these once, at the start of a process: a stage started by a plain `dvc repro` starts over.
+    if sys.platform == "linux" and any(os.environ.get(key) != value for key, value in ALLOCATOR.items()):
+        os.environ.update(ALLOCATOR)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

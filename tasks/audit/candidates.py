@@ -1,0 +1,263 @@
+"""Candidates that are meant to be worse than source-only, for the audit of the gate.
+
+    bad_sign_flipped        DANN whose reversed gradient has the wrong sign: the domains are driven apart
+    bad_label_shifted       InfoMax told class shares that grow with the square of a rank drawn at random
+    bad_mislabelled_source  trained on the source after 40 % of its labels were shuffled among themselves
+    bad_class_order         a good candidate whose head has its rows moved on by one
+    bad_collapsed           the entropy of target predictions minimised, with nothing to spread them
+    bad_overtrained_dann    DANN at ten times the weight for three times the steps
+
+Each is made for every seed of source-only, at the depth of the frozen features where there are several,
+by the trainer that makes all candidates, and on the few labelled target images if there are any. The post-step
+``adapt.adabn`` is left out: it undoes a collapse, and what is meant to be bad must stay so. They live in the
+workspace's scratch folder: nothing of ``results`` is written. What is trained is kept there under a digest of
+all that decides it.
+
+Shape suffixes: N = source rows, B = target rows of a batch, C = classes.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.audit.replay import BAD_KINDS
+from tasks.config import Params
+from tasks.engine.checkpoints import Checkpoints, clear
+from tasks.engine.trainer import Diverged, LabelledRows, train
+from tasks.files import read_json, sha256_of_file, write_bytes, write_json
+from tasks.losses.batch import JointBatch
+from tasks.losses.dann import DomainAdversarial, domain_adversarial_loss
+from tasks.losses.gradient_reversal import reversal_weight
+from tasks.losses.infomax import InfoMax
+from tasks.losses.terms import WeightedTerm
+from tasks.models.classifier import save_checkpoint
+from tasks.provenance import code_digest
+from tasks.selection.choose import PREFERRED_PRESET
+from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, read_pool
+from tasks.stages.adapt import (
+    Inputs,
+    Plan,
+    first_model,
+    labelled_rows,
+    outputs_of,
+    read_inputs,
+    recipe_of,
+)
+from tasks.stages.finetune import digest_of, labelled_split
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+HIDDEN = 256
+"""Width of the discriminators' hidden layers."""
+
+FLIPPED_WEIGHT = 3.0
+WRONG_PRIOR_WEIGHT = 1.0
+SHUFFLED_SHARE = 0.4
+COLLAPSE_WEIGHT = 3.0
+OVERTRAINED_WEIGHT = 10.0
+OVERTRAINED_STEPS = 3
+"""In multiples of the budget."""
+
+NEEDS_SOURCE = ("bad_sign_flipped", "bad_mislabelled_source", "bad_overtrained_dann")
+
+
+def with_bad_candidates(workspace: Workspace, params: Params, target: str) -> Pool:
+    """The recorded candidates of ``target`` and the bad ones, in one pool in the scratch folder.
+
+    Raises:
+        BadInput: There are no recorded candidates, or files of earlier stages are missing.
+    """
+    recorded = read_pool(workspace.stage("adapt", target))
+    inputs = read_inputs(workspace, params, target)
+    scratch, key = workspace.scratch("gate-audit", target), _key(inputs)
+    for stale in scratch.iterdir() if scratch.exists() else ():
+        if stale.name != key:
+            clear(stale)
+    folder = scratch / "pool"
+    rows: list[dict[str, Any]] = read_json(recorded.folder / "candidates.json")["candidates"]
+    for row in rows:
+        _copy_outputs(recorded.folder / row["name"], folder / row["name"])
+    for plan in _plans(recorded, inputs):
+        made = scratch / key / plan.name
+        if plan.preset == "bad_class_order":
+            _move_classes(plan, recorded, made)
+        elif not (made / "candidate.json").exists():
+            _train_bad(plan, inputs, made)
+        _copy_outputs(made, folder / plan.name)
+        rows.append(read_json(made / "candidate.json"))
+    write_json(
+        folder / "candidates.json",
+        {"schema_version": 2, "target": target, "classes": list(recorded.classes), "candidates": rows},
+    )
+    return read_pool(folder)
+
+
+def _key(inputs: Inputs) -> str:
+    params = inputs.params
+    return digest_of(
+        params.adapt.model_dump(mode="json", exclude={"candidates", "seeds", "presets", "deeper"}),
+        params.model.model_dump(),
+        params.finetune.model_dump(),
+        params.features.model_dump(),
+        [inputs.source and inputs.source.info, inputs.target.info],
+        [sha256_of_file(inputs.start), code_digest("tasks.audit.candidates")],
+    )
+
+
+def _plans(recorded: Pool, inputs: Inputs) -> list[Plan]:
+    seeds = dict.fromkeys(one.seed for one in recorded.candidates if one.preset == SOURCE_ONLY)
+    possible = [kind for kind in BAD_KINDS if inputs.source is not None or kind not in NEEDS_SOURCE]
+    return [Plan(kind, seed, deeper=False) for kind in possible for seed in seeds]
+
+
+def _copy_outputs(origin: Path, destination: Path) -> None:
+    if (origin / "outputs.safetensors").exists():
+        write_bytes(destination / "outputs.safetensors", (origin / "outputs.safetensors").read_bytes())
+
+
+def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
+    """Train one bad candidate into ``folder``; its candidate.json is written last and marks it finished."""
+    recipe = recipe_of(inputs.params, plan, route=inputs.target.route)
+    if plan.preset == "bad_overtrained_dann":
+        recipe = replace(recipe, steps=OVERTRAINED_STEPS * recipe.steps)
+    source = None if inputs.source is None else labelled_split(inputs.source, "train", inputs.classes)
+    if source is not None and plan.preset == "bad_mislabelled_source":
+        source = shuffle_labels(source, share=SHUFFLED_SHARE, seed=plan.seed)
+    model, _ = first_model(plan, inputs, source_free=False)
+    unfinished = Checkpoints(folder / "unfinished.safetensors")
+    status = "trained"
+    try:
+        train(
+            model,
+            recipe,
+            source=source,
+            target=inputs.target.rows("adapt"),
+            labelled=labelled_rows(inputs, kind="inputs"),
+            terms=bad_terms(
+                plan.preset,
+                feature_width=inputs.params.model.bottleneck,
+                num_classes=len(inputs.classes),
+                seed=plan.seed,
+            ),
+            checkpoints=unfinished,
+        )
+        spoken = {
+            "select": (model, inputs.target),
+            "test": (model, inputs.target),
+            "validation": (model, inputs.source),
+        }
+        write_bytes(folder / "outputs.safetensors", save(outputs_of(spoken, kind="inputs")))
+    except Diverged as error:
+        status = "diverged"
+        log.warning("gate-audit: %s diverged: %s", plan.name, error)
+    save_checkpoint(folder / "model.safetensors", model, classes=inputs.classes)
+    route = inputs.target.route.replace("deeper", "cached")
+    checkpoint = sha256_of_file(folder / "model.safetensors")
+    _write_candidate(folder, plan, route=route, status=status, checkpoint_sha256=checkpoint)
+    unfinished.path.unlink(missing_ok=True)
+    log.info("gate-audit: %s %s after %d steps", plan.name, status, recipe.steps)
+
+
+def bad_terms(kind: str, *, feature_width: int, num_classes: int, seed: int) -> list[WeightedTerm]:
+    """The target losses that make a kind of ``BAD_KINDS`` bad; none where something else does."""
+    match kind:
+        case "bad_sign_flipped":
+            flipped = DrivenApart(feature_width=feature_width, hidden=HIDDEN, weight=FLIPPED_WEIGHT)
+            return [WeightedTerm(1.0, flipped)]
+        case "bad_label_shifted":
+            wrong = InfoMax(num_classes=num_classes, prior=wrong_prior(num_classes, seed=seed))
+            return [WeightedTerm(WRONG_PRIOR_WEIGHT, wrong)]
+        case "bad_collapsed":
+            return [WeightedTerm(COLLAPSE_WEIGHT, EntropyAlone(num_classes=num_classes))]
+        case "bad_overtrained_dann":
+            strong = DomainAdversarial(feature_width=feature_width, hidden=HIDDEN, weight=OVERTRAINED_WEIGHT)
+            return [WeightedTerm(1.0, strong)]
+    return []
+
+
+class DrivenApart(DomainAdversarial):
+    """DANN with the sign that ``params.yaml`` cannot express: features and discriminator descend together."""
+
+    def forward(self, batch: JointBatch) -> Tensor:
+        """The discriminator's loss, which the features lower as well, at their weight."""
+        joint = torch.cat([batch.source_features_BD, batch.target_features_BD])
+        still = joint.detach()
+        driven = still + self.weight * reversal_weight(batch.progress) * (joint - still)
+        logits = self.discriminator(driven)
+        num_source = len(batch.source_features_BD)
+        return domain_adversarial_loss(logits[:num_source], logits[num_source:])
+
+
+class EntropyAlone(InfoMax):
+    """InfoMax without what spreads the predictions over the classes."""
+
+    def forward(self, batch: JointBatch) -> Tensor:
+        """Mean entropy of the target predictions, in ``[0, ln C]``."""
+        log_p_BC = functional.log_softmax(batch.target_logits_BC, dim=1)
+        return -(log_p_BC.exp() * log_p_BC).sum(1).mean()
+
+
+def wrong_prior(num_classes: int, *, seed: int) -> list[float]:
+    """Class shares that grow with the square of a rank, in an order drawn with ``seed``; they sum to 1.
+
+    For 7 classes .35, .26, .18, ...: far from even, and yet spread over more classes than the collapse
+    veto asks for.
+    """
+    ranks_C = np.random.default_rng(seed).permutation(num_classes) + 1
+    return (ranks_C**2 / (ranks_C**2).sum()).tolist()
+
+
+def shuffle_labels(source: LabelledRows, *, share: float, seed: int) -> LabelledRows:
+    """``source`` with the labels of a drawn share of its rows permuted among these rows."""
+    rng = np.random.default_rng(seed)
+    num_drawn = round(share * len(source.labels_N))
+    drawn = rng.permutation(len(source.labels_N))[:num_drawn]
+    labels_N = source.labels_N.clone()
+    labels_N[torch.from_numpy(drawn)] = source.labels_N[torch.from_numpy(rng.permutation(drawn))]
+    return LabelledRows(source.rows, labels_N)
+
+
+def _move_classes(plan: Plan, recorded: Pool, folder: Path) -> None:
+    """What a recorded candidate would say with its head's rows moved on by one: that of the next class."""
+    origin = _best_bet(recorded, plan.seed)
+    arrays = load_file(recorded.folder / origin.name / "outputs.safetensors")
+    moved = {
+        name: np.roll(array, 1, axis=1) if name.endswith(".probabilities") else array
+        for name, array in arrays.items()
+    }
+    write_bytes(folder / "outputs.safetensors", save(moved))
+    # No model is written, so that the outputs stand for it.
+    digest = sha256_of_file(folder / "outputs.safetensors")
+    _write_candidate(folder, plan, route=origin.route, status="trained", checkpoint_sha256=digest)
+
+
+def _best_bet(recorded: Pool, seed: int) -> Candidate:
+    """The recorded candidate of a seed that is most likely good."""
+
+    def order(candidate: Candidate) -> tuple[bool, bool]:
+        return candidate.preset != PREFERRED_PRESET, candidate.preset == SOURCE_ONLY
+
+    return min((one for one in recorded.candidates if one.trained and one.seed == seed), key=order)
+
+
+def _write_candidate(folder: Path, plan: Plan, *, route: str, status: str, checkpoint_sha256: str) -> None:
+    write_json(
+        folder / "candidate.json",
+        {
+            "name": plan.name,
+            "preset": plan.preset,
+            "seed": plan.seed,
+            "route": route,
+            "checkpoint_sha256": checkpoint_sha256,
+            "status": status,
+            "warnings": [],
+        },
+    )

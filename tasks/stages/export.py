@@ -1,0 +1,292 @@
+"""Stage `export`: the selected candidate as one ONNX file that needs nothing but pixels.
+
+In:  results/gate/<target>/selection.json, results/adapt/<target>/<candidate>, the manifests and the
+     images of the target's test (else select) split.
+Out: model.onnx, export.json.
+
+What is exported is what was judged: normalisation is inside the graph, probabilities agree with
+torch at several batch sizes, and the task metric is the same on the exported file. The same inputs
+give the same bytes in any folder: no time, path or commit is written.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+from tasks.config import Params
+from tasks.domains.image.reader import load_square
+from tasks.errors import BadInput, Fault
+from tasks.exported.session import IMAGE_RULE, OnnxModel, open_session, predict
+from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes, write_json
+from tasks.models.backbones.image import Backbone, build_backbone
+from tasks.models.boundary import Tail, cut, join
+from tasks.models.classifier import Classifier, load_checkpoint
+from tasks.provenance import acclimate_version, code_digest
+from tasks.stages.features import parameters_sha256, read_pixels, usable_rows
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+PARITY_BATCHES = (1, 7, 32)
+
+
+def run(workspace: Workspace, params: Params, target: str) -> None:
+    """Export the candidate that the gate selected for ``target`` and prove it equal to what was judged."""
+    selection = read_json(workspace.stage("gate", target) / "selection.json")
+    candidate = workspace.stage("adapt", target) / selection["candidate"]
+    checkpoint_sha256 = sha256_of_file(candidate / "model.safetensors")
+    if checkpoint_sha256 != selection["checkpoint_sha256"]:
+        raise Fault(
+            f"{candidate / 'model.safetensors'} has sha256 {checkpoint_sha256}, but the gate selected"
+            f" {selection['checkpoint_sha256']}. Run `acclimate run` to judge it again."
+        )
+    model, classes = load_selected(workspace, params, candidate)
+    metadata = {
+        "acclimate_version": acclimate_version(),
+        "target": target,
+        "classes": json.dumps(classes, ensure_ascii=False),
+        "preprocessing": json.dumps({"size_px": params.images.size_px, **IMAGE_RULE}),
+        "candidate": selection["candidate"],
+        "checkpoint_sha256": checkpoint_sha256,
+        "data_digest": _data_digest(workspace, target),
+        "code_digest": code_digest("tasks.stages.adapt"),
+    }
+    content = export_onnx(model, size_px=params.images.size_px, opset=params.export.opset, metadata=metadata)
+
+    exported = open_session(content, device="cpu")
+    paths, split = _images_of(workspace, target)
+    parity = _check_parity(exported, model, paths, params)
+    metric = _check_metric(exported, candidate, workspace, target, paths=paths, split=split, params=params)
+
+    folder = workspace.stage("export", target)
+    write_bytes(folder / "model.onnx", content)
+    write_json(
+        folder / "export.json",
+        {
+            "schema_version": 1,
+            "target": target,
+            "candidate": selection["candidate"],
+            "checkpoint_sha256": metadata["checkpoint_sha256"],
+            "model_sha256": exported.sha256,
+            "data_digest": metadata["data_digest"],
+            "classes": classes,
+            "parity": parity,
+            "metric": metric,
+            "opset": params.export.opset,
+        },
+    )
+    log.info("export %s: %s, %d bytes, %s", target, selection["candidate"], len(content), metric)
+
+
+def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Classifier, list[str]]:
+    """The candidate as one network from pixels to logits, in evaluation mode, and its class names.
+
+    Raises:
+        Fault: The backbone's weights are not those that the features were computed with.
+    """
+    torch.manual_seed(
+        params.finetune.seed
+    )  # as in `features`: decides a frozen backbone under `weights: none`
+    recorded = read_json(candidate.parent / "candidates.json")
+    (route,) = (row["route"] for row in recorded["candidates"] if row["name"] == candidate.name)
+    backbone = build_backbone(params.model, size_px=params.images.size_px)
+    if route != "end_to_end":
+        judged = read_json(workspace.stage("features", "source") / "info.json")["backbone_sha256"]
+        if (found := parameters_sha256(backbone)) != judged:
+            raise Fault(
+                f"the weights of {params.model.backbone} changed since the features were computed: sha256 {found},"
+                f" expected {judged}. Run `acclimate run` to compute them again."
+            )
+    trained: Backbone | Tail | None = backbone if route == "end_to_end" else None
+    if route == "deeper":
+        _, trained = cut(
+            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
+        )  # fmt: skip
+    model = Classifier(
+        trained,
+        feature_width=backbone.feature_width,
+        bottleneck=params.model.bottleneck,
+        num_classes=len(recorded["classes"]),
+    )
+    load_checkpoint(candidate / "model.safetensors", model)
+    if isinstance(trained, Tail):
+        join(backbone, trained)
+    model.backbone = backbone
+    return model.eval(), recorded["classes"]
+
+
+class _Served(nn.Module):
+    """What is put in service: pixels in; logits, probabilities and features out."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = self.model(images)
+        return outputs.logits_NC, torch.softmax(outputs.logits_NC, dim=1), outputs.features_ND
+
+
+def export_onnx(model: Classifier, *, size_px: int, opset: int, metadata: dict[str, str]) -> bytes:
+    """The bytes of an ONNX file with input ``images`` (uint8, N x S x S x 3) and outputs ``logits``,
+    ``probabilities`` and ``features``; N is free.
+
+    Raises:
+        Fault: The exporter fixed the batch size.
+    """
+    served = _Served(model).eval()
+    # A batch above one: the exporter takes a dimension of one for a constant.
+    example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
+    program: Any = torch.onnx.export(
+        served,
+        (example,),
+        dynamo=True,
+        input_names=["images"],
+        output_names=["logits", "probabilities", "features"],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+        opset_version=opset,
+        external_data=False,
+        verbose=False,
+    )
+    proto: onnx.ModelProto = program.model_proto
+    if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise Fault(
+            f"the exporter fixed the batch size of {type(model).__name__}; report this with your backbone's name"
+        )
+    strip_metadata(proto)
+    for key, value in sorted(metadata.items()):
+        proto.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString(deterministic=True)
+
+
+def strip_metadata(proto: onnx.ModelProto) -> None:
+    """Remove what the exporter notes beside the graph: stack traces with absolute source paths, scopes, docs.
+
+    They leak the machine and make the same model differ in bytes from folder to folder.
+    """
+    del proto.metadata_props[:]
+    proto.doc_string = ""
+    _strip_graph(proto.graph)
+    for function in proto.functions:
+        del function.metadata_props[:]
+        function.doc_string = ""
+        _strip_nodes(function.node)
+        for value in function.value_info:
+            _strip_value(value)
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    del graph.metadata_props[:]
+    graph.doc_string = ""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        _strip_value(value)
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: Any) -> None:
+    for node in nodes:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _strip_graph(attribute.g)
+            for graph in attribute.graphs:
+                _strip_graph(graph)
+
+
+def _strip_value(value: Any) -> None:
+    del value.metadata_props[:]
+    value.doc_string = ""
+
+
+def _data_digest(workspace: Workspace, target: str) -> str:
+    manifests = (workspace.stage("manifest", domain) / "manifest.json" for domain in ("source", target))
+    return sha256_of_lines([read_json(manifest)["data_digest"] for manifest in manifests])
+
+
+def _images_of(workspace: Workspace, target: str) -> tuple[list[Path], str]:
+    """Paths of the target's test split, or of its select split when everything else trains."""
+    rows = usable_rows(workspace.stage("manifest", target) / "manifest.parquet")
+    split = "test" if "test" in set(rows["split"]) else "select"
+    return [workspace.data(target) / path for path in rows.loc[rows["split"] == split, "path"]], split
+
+
+def _check_parity(
+    exported: OnnxModel, model: Classifier, paths: list[Path], params: Params
+) -> dict[str, Any]:
+    images = params.images
+    repeated = [paths[i % len(paths)] for i in range(max(PARITY_BATCHES))]
+    pixels = np.stack(
+        [load_square(path, size_px=images.size_px, max_pixels=images.max_pixels) for path in repeated]
+    )
+    difference = 0.0
+    for size in PARITY_BATCHES:
+        with torch.inference_mode():
+            expected = torch.softmax(model(torch.from_numpy(pixels[:size])).logits_NC, dim=1).numpy()
+        difference = max(
+            difference, float(np.abs(predict(exported, pixels[:size]).probabilities - expected).max())
+        )
+    if not difference <= params.export.tolerance:
+        raise Fault(
+            f"the exported model differs from torch by {difference:.2e} in a probability, more than"
+            f" export.tolerance {params.export.tolerance:.0e} of params.yaml; raise it only if you know why"
+        )
+    return {
+        "batch_sizes": list(PARITY_BATCHES),
+        "max_probability_difference": float(f"{difference:.1e}"),
+        "tolerance": params.export.tolerance,
+    }
+
+
+def _check_metric(
+    exported: OnnxModel, candidate: Path, workspace: Workspace, target: str, *, paths: list[Path], split: str,
+    params: Params,
+) -> dict[str, Any]:  # fmt: skip
+    """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
+    size_px, max_pixels = params.images.size_px, params.images.max_pixels
+    parts = []
+    for start in range(0, len(paths), 256):
+        pixels = read_pixels(paths[start : start + 256], size_px=size_px, max_pixels=max_pixels)
+        parts.append(predict(exported, pixels).probabilities.argmax(1))
+    onnx_N = np.concatenate(parts)
+    torch_N = load_file(candidate / "outputs.safetensors")[f"{split}.probabilities"].argmax(1)
+    labels = _labels(workspace, target, split, exported.classes)
+    if labels is None:
+        metric = {"name": f"agreement on {split}", "torch": 1.0, "onnx": float((onnx_N == torch_N).mean())}
+    else:
+        known = labels >= 0
+        metric = {
+            "name": f"accuracy on {split}",
+            "torch": float((torch_N == labels)[known].mean()),
+            "onnx": float((onnx_N == labels)[known].mean()),
+        }
+    if abs(metric["torch"] - metric["onnx"]) > params.export.max_metric_change:
+        raise Fault(
+            f"{metric['name']} is {metric['onnx']:.4f} for the exported model and {metric['torch']:.4f} for torch, further"
+            f" apart than export.max_metric_change {params.export.max_metric_change} of params.yaml"
+        )
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in metric.items()} | {
+        "n": len(paths)
+    }
+
+
+def _labels(workspace: Workspace, target: str, split: str, classes: tuple[str, ...]) -> np.ndarray | None:
+    """Class numbers of a split, -1 where there is no label; ``None`` when no row has one."""
+    rows = usable_rows(workspace.stage("manifest", target) / "manifest.parquet")
+    labels = rows.loc[rows["split"] == split, "label"]
+    if labels.isna().all():
+        return None
+    unknown = sorted(set(labels.dropna()) - set(classes))
+    if unknown:
+        raise BadInput(f"hold-out labels {unknown} of {target} are not classes of the model {list(classes)}")
+    numbers = {name: number for number, name in enumerate(classes)}
+    return np.array([-1 if pd.isna(label) else numbers[label] for label in labels])

@@ -1,0 +1,446 @@
+"""Stage `manifest`: one row a file found in a domain folder, and what is known about it.
+
+In:  data/<domain>; the sections ``images`` and ``split``.
+Out: manifest.parquet, sorted by (sha256, path); manifest.json, the counts and digests.
+
+Every file is in the manifest: usable (``ok``) or left out (``quarantined``) with the reason.
+The split of an image follows from its content alone, so that neither a new name nor a new
+neighbour moves it. Of a target, labels are written for its test split, which nothing that trains or
+selects can read, and for its split ``labelled``: the images of labelled/, which are given to training
+with their labels, whatever their content hash. No image is in both.
+"""
+
+import hashlib
+import logging
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.config import Params, SplitParams
+from tasks.domains.image.reader import (
+    REFUSED,
+    FoundFile,
+    UnreadableImage,
+    list_files,
+    list_folders,
+    read_file,
+    read_image,
+    read_refusals,
+)
+from tasks.errors import BadInput
+from tasks.files import sha256_of_lines, write_bytes, write_json
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+DUPLICATE = "duplicate of "
+"""How the reason of a left-out exact copy starts."""
+
+SOURCE_SPLITS = ("train", "validation")
+TARGET_SPLITS = ("adapt", "select", "test")
+LABELLED = "labelled"
+"""Split of a target's images that training sees with their labels; most targets have none."""
+
+Area = Literal["source", "images", "holdout", "labelled", "arrived"]
+TARGET_AREAS: dict[str, Area] = {
+    "images": "images", "holdout": "holdout", "labelled": "labelled", "arrived": "arrived"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file of a domain; the columns of manifest.parquet."""
+
+    path: str
+    """POSIX, relative to data/<domain>."""
+    status: Literal["ok", "quarantined"]
+    reason: str | None = None
+    """Why it is quarantined."""
+    note: str | None = None
+    """What was converted or decided, joined by ``"; "``."""
+    label: str | None = None
+    """Of the source and of a target's splits ``test`` and ``labelled``; elsewhere None, whatever folder the file is in."""
+    split: str | None = None
+    sha256: str | None = None
+    """None where the file was not read."""
+    bytes: int | None = None
+    width: int | None = None
+    """In px, as displayed."""
+    height: int | None = None
+    mode: str | None = None
+    format: str | None = None
+    phash: str | None = None
+    """64 bits of the DCT perceptual hash, in hexadecimal."""
+    luminance_mean: float | None = None
+    """0 (black) to 255."""
+    luminance_std: float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a file lies in its domain, read from its path alone."""
+
+    path: str
+    reason: str | None
+    """Why it is quarantined unopened."""
+    area: Area | None
+    class_folder: str | None
+    """Normalised (NFC), since file systems spell an accented letter in two ways."""
+
+
+def run(workspace: Workspace, params: Params, domain: str) -> None:
+    """Write the manifest of one domain.
+
+    Raises:
+        BadInput: The domain folder is missing or not laid out as a source or a target, or a class
+            of the source has no usable image.
+    """
+    folder = workspace.data(domain)
+    check_layout(folder, domain, known=params.domains)
+    found = sorted(
+        [*list_files(folder), *read_refusals(folder)], key=lambda file: (file.path, file.reason or "")
+    )
+    places = [place_in_source(file) if domain == "source" else place_in_target(file) for file in found]
+    rows = measure(places, folder, max_pixels=params.images.max_pixels)
+    if domain == "source":
+        rows = assign_source(rows, places, params.split)
+    else:
+        rows = assign_target(rows, places, params.split)
+    rows = quarantine_copies(quarantine_contradictions(rows))
+    if domain == "source":
+        check_classes(rows, places, folder)
+    write_manifest(rows, classes_seen(places), workspace.stage("manifest", domain), domain)
+
+
+# --- layout ------------------------------------------------------------------------------------
+
+
+def check_layout(folder: Path, domain: str, *, known: Sequence[str]) -> None:
+    """Refuse a domain folder that is missing or has no images where they belong.
+
+    Raises:
+        BadInput: Saying what the folder should look like.
+    """
+    shape = "<class>/*.jpg" if domain == "source" else "images/*.jpg"
+    if not folder.is_dir():
+        raise BadInput(
+            f"{folder} is not a folder. Put the images of {domain} into {folder}/{shape};"
+            f" the domains of params.yaml are {', '.join(known)}."
+        )
+    folders = list_folders(folder)
+    if domain == "source" and not folders and not (folder / REFUSED).exists():
+        raise BadInput(
+            f"{folder} has no class folders: expected {folder}/{shape}, one folder a class,"
+            f" found {_some([file.path for file in list_files(folder)])}."
+        )
+    if domain != "source" and not {"images", "arrived"} & set(folders):
+        raise BadInput(
+            f"{folder} has neither images/ nor arrived/: put the target's images into {folder}/{shape}"
+            f" (or {folder}/images/<class>/ if they are labelled), found {_some(sorted(os.listdir(folder)))}."
+        )
+
+
+def place_in_source(file: FoundFile) -> Place:
+    """The first folder is the class, whatever folders follow."""
+    class_folder = _class_folder(PurePosixPath(file.path).parts)
+    reason = file.reason or (None if class_folder else "outside any class folder")
+    return Place(file.path, reason, "source", class_folder)
+
+
+def place_in_target(file: FoundFile) -> Place:
+    """``images/[<class>/]``, ``holdout/<class>/``, ``labelled/<class>/`` or ``arrived/``, whatever folders follow."""
+    first, *rest = PurePosixPath(file.path).parts
+    area = TARGET_AREAS.get(first) if rest else None
+    class_folder = None if area == "arrived" else _class_folder(rest)
+    reason = file.reason
+    if area is None:
+        reason = reason or "outside images/, holdout/, labelled/ and arrived/"
+    elif area in ("holdout", "labelled") and class_folder is None:
+        reason = reason or "outside any class folder"
+    return Place(file.path, reason, area, class_folder)
+
+
+def _class_folder(parts: Sequence[str]) -> str | None:
+    if len(parts) < 2 or parts[0].startswith("."):
+        return None
+    return unicodedata.normalize("NFC", parts[0])
+
+
+def has_holdout(places: Iterable[Place]) -> bool:
+    """Whether a target brings a labelled hold-out of its own, readable or not."""
+    return any(place.area == "holdout" and place.reason is None for place in places)
+
+
+def classes_seen(places: Sequence[Place]) -> list[str] | None:
+    """The class folders that hold files, sorted, or None for a target that is flat.
+
+    With a ``holdout/`` the folders in ``images/`` are no classes: nothing reads a label there. Those in
+    ``labelled/`` need not be all classes, and are compared with the source's by the stage ``validate``.
+    """
+    areas = {"source", "holdout"} if has_holdout(places) else {"source", "images"}
+    return (
+        sorted({p.class_folder for p in places if p.area in areas and p.class_folder and not p.reason})
+        or None
+    )
+
+
+# --- content -----------------------------------------------------------------------------------
+
+
+def measure(places: Sequence[Place], folder: Path, *, max_pixels: int) -> list[Row]:
+    """One row a place, in the same order; splits and labels are still missing."""
+    import scipy.fftpack  # noqa: F401 - imagehash imports it at first use, which threads must not race for
+
+    def measure_one(place: Place) -> Row:
+        if place.reason is not None:
+            return Row(place.path, "quarantined", place.reason)
+        return measure_file(folder / place.path, place.path, max_pixels=max_pixels)
+
+    with ThreadPoolExecutor(
+        len(os.sched_getaffinity(0))
+    ) as pool:  # Pillow and hashlib release the interpreter lock
+        return list(pool.map(measure_one, places))
+
+
+def measure_file(file: Path, path: str, *, max_pixels: int) -> Row:
+    """The row of one file, which is read once for its size, hash and pixels."""
+    from imagehash import phash
+
+    try:
+        content = read_file(file, max_pixels=max_pixels)
+    except UnreadableImage as error:
+        return Row(path, "quarantined", error.reason)
+    read = Row(path, "ok", sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    try:
+        image = read_image(content, max_pixels=max_pixels)
+    except UnreadableImage as error:
+        return replace(read, status="quarantined", reason=error.reason)
+    luminance_HW = np.asarray(image.pixels.convert("L"), dtype=np.float64)
+    return replace(
+        read,
+        note=image.note,
+        width=image.width,
+        height=image.height,
+        mode=image.mode,
+        format=image.format,
+        phash=str(phash(image.pixels)),
+        luminance_mean=round(float(luminance_HW.mean()), 3),
+        luminance_std=round(float(luminance_HW.std()), 3),
+    )
+
+
+# --- splits and labels -------------------------------------------------------------------------
+
+
+def position(sha256: str) -> float:
+    """Where an image's content puts it, uniform in [0, 1)."""
+    return int(sha256[:8], 16) / 2**32
+
+
+def assign_source(rows: Sequence[Row], places: Sequence[Place], split: SplitParams) -> list[Row]:
+    """Usable rows with their split, and with the class folder as label."""
+
+    def assigned(row: Row, place: Place) -> Row:
+        if row.sha256 is None or row.status != "ok":
+            return row
+        name = "validation" if position(row.sha256) < split.source_validation else "train"
+        return replace(row, split=name, label=place.class_folder)
+
+    return [assigned(row, place) for row, place in zip(rows, places, strict=True)]
+
+
+def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitParams) -> list[Row]:
+    """Usable rows with their split; a label only in ``test`` and ``labelled``.
+
+    A target with a ``holdout/`` of its own spends all other images on adaptation and selection, in
+    the proportion that ``split`` gives the two. What is in ``labelled/`` is in no other split.
+
+    Raises:
+        BadInput: ``split`` gives nothing to either.
+    """
+    adapt, select = split.target_adapt, split.target_select
+    if adapt + select == 0:
+        raise BadInput(
+            "split.target_adapt and split.target_select are both 0: nothing could adapt to the target"
+        )
+    brings_holdout = has_holdout(places)
+    if brings_holdout:
+        adapt, select = adapt / (adapt + select), 1.0
+
+    def assigned(row: Row, place: Place) -> Row:
+        if row.sha256 is None or row.status != "ok":
+            return row
+        u = position(row.sha256)
+        name = "adapt" if u < adapt else "select" if u < adapt + select else "test"
+        name = {"holdout": "test", "labelled": LABELLED}.get(place.area or "", name)
+        return replace(row, split=name, label=place.class_folder if name in ("test", LABELLED) else None)
+
+    return [assigned(row, place) for row, place in zip(rows, places, strict=True)]
+
+
+# --- copies ------------------------------------------------------------------------------------
+
+
+def quarantine_contradictions(rows: Sequence[Row]) -> list[Row]:
+    """``rows`` without any image that carries two labels: no copy can be trusted.
+
+    Unlabelled copies go too. Otherwise what a target adapts to would depend on the labels in its hold-out.
+    """
+    labels: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.sha256 and row.label is not None:
+            labels[row.sha256].add(row.label)
+
+    def checked(row: Row) -> Row:
+        names = sorted(labels.get(row.sha256 or "", ()))
+        if row.status != "ok" or len(names) < 2:
+            return row
+        return _quarantined(row, f"same image under labels {', '.join(names)}")
+
+    return [checked(row) for row in rows]
+
+
+def quarantine_copies(rows: Sequence[Row]) -> list[Row]:
+    """``rows`` with one usable copy of each image: the hold-out's if there is one, else that with a label for
+    training, else the first by path.
+
+    The hold-out goes first, because neither a batch of arrived images nor a label given to training may
+    take an image out of it.
+    """
+
+    def claim(row: Row) -> tuple[int, str]:
+        is_holdout = row.split == "test" and row.label is not None
+        return 0 if is_holdout else 1 if row.split == LABELLED else 2, row.path
+
+    copies: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=claim):
+        if row.sha256 and row.status == "ok":
+            copies[row.sha256].append(row)
+
+    def checked(row: Row) -> Row:
+        first, *others = copies.get(row.sha256 or "", [row])
+        if row.status != "ok" or not others:
+            return row
+        if row.path == first.path:
+            return replace(row, note="; ".join([*filter(None, [row.note]), "first of duplicates"]))
+        return _quarantined(row, f"{DUPLICATE}{first.path}")
+
+    return [checked(row) for row in rows]
+
+
+def _quarantined(row: Row, reason: str) -> Row:
+    return replace(row, status="quarantined", reason=reason, label=None, split=None)
+
+
+# --- the source's classes ----------------------------------------------------------------------
+
+
+def check_classes(rows: Sequence[Row], places: Sequence[Place], folder: Path) -> None:
+    """Refuse a source whose classes cannot be learned.
+
+    Raises:
+        BadInput: A class folder has no usable image, or there are fewer than two classes.
+    """
+    folders = {unicodedata.normalize("NFC", name) for name in list_folders(folder)}
+    folders |= {
+        place.class_folder for place in places if place.class_folder
+    }  # also what the importer refused
+    usable = {row.label for row in rows if row.status == "ok"}
+    empty = sorted(folders - usable)
+    if empty:
+        lines = [f"  {name}: {_why_empty(name, rows)}" for name in empty]
+        raise BadInput(
+            f"{len(empty)} of {len(folders)} class folders in {folder} have no usable image."
+            " Add images, or remove the folder:\n" + "\n".join(lines)
+        )
+    if len(folders) < 2:
+        raise BadInput(
+            f"{folder} has {len(folders)} class folder(s) with images ({_some(sorted(folders))}):"
+            " a classifier needs at least two classes."
+        )
+
+
+def _why_empty(class_folder: str, rows: Sequence[Row]) -> str:
+    inside = [row for row in rows if _class_folder(PurePosixPath(row.path).parts) == class_folder]
+    return _some([f"{row.path} ({row.reason})" for row in inside])
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_manifest(rows: Sequence[Row], classes: list[str] | None, folder: Path, domain: str) -> None:
+    """Write manifest.parquet and manifest.json; the same rows give the same bytes."""
+    rows = sorted(rows, key=lambda row: (row.sha256 or "", row.path, row.reason or ""))
+    summary = summarise(rows, classes, domain)
+    write_bytes(folder / "manifest.parquet", to_parquet(rows))
+    write_json(folder / "manifest.json", summary)
+    num_left_out = len(summary["quarantined"])
+    log.info(
+        "manifest %s: %d files, %d usable, %d quarantined", domain, len(rows), summary["ok"], num_left_out
+    )
+
+
+def to_parquet(rows: Sequence[Row]) -> bytes:
+    """``rows`` in their order, with a schema that does not depend on which values are missing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"bytes": pa.int64(), "width": pa.int64(), "height": pa.int64()}
+    kinds |= {"luminance_mean": pa.float64(), "luminance_std": pa.float64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in Row.__dataclass_fields__])
+    buffer = BytesIO()
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), buffer)
+    return buffer.getvalue()
+
+
+def summarise(rows: Sequence[Row], classes: list[str] | None, domain: str) -> dict[str, Any]:
+    """The content of manifest.json.
+
+    ``data_digest`` covers what training and selection can see: for the source hash, split and
+    label, for a target hash and split, and the label of what is in ``labelled``. ``labels`` and
+    ``labels_digest`` of a target speak of its hold-out alone.
+    """
+    usable = [row for row in rows if row.status == "ok"]
+    splits = Counter(row.split for row in usable)
+    labelled = [row for row in usable if row.label is not None and row.split != LABELLED]
+    labels = Counter(row.label for row in labelled)
+    is_source = domain == "source"
+    names = SOURCE_SPLITS if is_source else (*TARGET_SPLITS, *([LABELLED] if splits[LABELLED] else []))
+    left_out = sorted((row.path, row.reason) for row in rows if row.status != "ok")
+    notes = Counter(note for row in usable if row.note for note in row.note.split("; "))
+    seen = [
+        f"{row.sha256} {row.split} {row.label}"
+        if is_source or row.split == LABELLED
+        else f"{row.sha256} {row.split}"
+        for row in usable
+    ]
+    return {
+        "schema_version": 1,
+        "domain": domain,
+        "rows": len(rows),
+        "ok": len(usable),
+        "quarantined": [{"path": path, "reason": reason} for path, reason in left_out],
+        "notes": dict(sorted(notes.items())),
+        "classes": classes,
+        "splits": {name: splits[name] for name in names},
+        "labels": {name: labels[name] for name in sorted(filter(None, labels))},
+        "data_digest": sha256_of_lines(seen),
+        "labels_digest": None
+        if is_source
+        else sha256_of_lines([f"{row.sha256} {row.label}" for row in labelled]),
+    }

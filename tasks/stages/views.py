@@ -1,0 +1,95 @@
+"""Stage `views`: the source redrawn in the style of one target, as training reads it.
+
+In:  data/{source,<target>}, results/manifest/{source,<target>}, the route from results/features/source.
+Out: info.json and, for every view of params.yaml's features.views that needs a target,
+
+     inputs.<view>.npy, activations.<view>.npy    as stage `features` writes them of the source's other views:
+                                                  the same images in the same order
+
+Each image of the source takes the style of one image of the target's adapt split, drawn by the source image's
+own hash: neither names nor the order of files matter. No other split of the target is opened and no label of
+it read. Where no such view is asked for, no image is opened at all.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from tasks.config import Params
+from tasks.domains.image.views import TARGET_VIEWS
+from tasks.errors import BadInput
+from tasks.files import read_json, write_json
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+def run(workspace: Workspace, params: Params, target: str) -> None:
+    """Write the source as ``target`` would have it."""
+    names = [name for name in params.features.views if name in TARGET_VIEWS]
+    if names:
+        _redraw_source(workspace, params, target, names)
+    manifests = (workspace.stage("manifest", domain) / "manifest.json" for domain in ("source", target))
+    write_json(
+        workspace.stage("views", target) / "info.json",
+        {
+            "schema_version": 1,
+            "views": sorted(names),
+            "data_digests": [read_json(manifest)["data_digest"] for manifest in manifests] if names else [],
+        },
+    )
+    log.info("views %s: %s", target, ", ".join(names) or "none asked for")
+
+
+def _redraw_source(workspace: Workspace, params: Params, target: str, names: Sequence[str]) -> None:
+    # Inside, because it loads torch, which costs more than all else where there is nothing to do.
+    from tasks.stages.features import (
+        BATCH,
+        TRAINED_SPLITS,
+        build_frozen,
+        observer,
+        read_pixels,
+        route_named,
+        seen_files,
+        usable_rows,
+    )
+
+    source, styles = (
+        usable_rows(workspace.stage("manifest", domain) / "manifest.parquet") for domain in ("source", target)
+    )
+    styles = styles.loc[styles["split"] == "adapt", ["sha256", "path"]]
+    if styles.empty:
+        raise BadInput(
+            f"params.yaml: features.views {list(names)} need images of {target} to take their style from, but its"
+            " adapt split is empty: raise split.target_adapt, add images, or take these views out"
+        )
+    paths = [workspace.data("source") / path for path in source["path"]]
+    style_paths = [workspace.data(target) / path for path in styles["path"]]
+    style_N = draw_styles(source["sha256"].tolist(), len(styles), seed=params.finetune.seed)
+    is_trained_N = source["split"].isin(TRAINED_SPLITS).to_numpy(copy=True)
+
+    backbone = build_frozen(params)
+    kept = read_json(workspace.stage("features", "source") / "info.json")
+    route = route_named(kept["route"], kept["route_reason"], params, backbone)
+    look = observer(backbone, route)
+    size_px, max_pixels = params.images.size_px, params.images.max_pixels
+    with seen_files(workspace.stage("views", target), is_trained_N) as append:
+        for start in range(0, len(paths), BATCH):
+            batch = slice(start, start + BATCH)
+            pixels_NSS3 = read_pixels(paths[batch], size_px=size_px, max_pixels=max_pixels)
+            styles_NSS3 = read_pixels(
+                [style_paths[number] for number in style_N[batch]], size_px=size_px, max_pixels=max_pixels
+            )
+            for name in names:
+                append(name, look(TARGET_VIEWS[name](pixels_NSS3, styles_NSS3), is_trained_N[batch]))
+
+
+def draw_styles(hashes: Sequence[str], num_styles: int, *, seed: int) -> np.ndarray:
+    """Which of ``num_styles`` images each image takes its style from, shape ``(len(hashes),)``.
+
+    A function of an image's own hash, the number of styles and the seed: not of the other images.
+    """
+    return np.array(
+        [np.random.default_rng([seed, int(sha256, 16)]).integers(num_styles) for sha256 in hashes]
+    )

@@ -1,0 +1,565 @@
+"""The stage `adapt`, by the files it leaves: one budget for all, resumable candidates, no labels in sight."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from tasks.config import Params, apply_overrides, check_params, load_params
+from tasks.errors import BadInput
+from tasks.files import read_json, sha256_of_file
+from tasks.models.alignment import linear_coral
+from tasks.models.backbones.image import build_backbone
+from tasks.models.classifier import Outputs, load_checkpoint, predict
+from tasks.models.rows import all_rows
+from tasks.selection.pool import Candidate, Pool
+from tasks.stages import adapt, features, finetune, manifest
+from tasks.stages.adapt import discriminator_warnings
+from tasks.stages.export import load_selected
+from tasks.stages.features import read_pixels, usable_rows
+from tasks.stages.finetune import build_classifier, read_features
+from tasks.workspace import Workspace
+from tests.support.opened import opened_under
+from tests.support.tiny import (
+    CHECKOUT,
+    CLASSES,
+    DEEPER_SETTINGS,
+    Finished,
+    photograph_params,
+    write_pictures,
+)
+
+TARGET = "new-camera"
+
+
+def test_every_candidate_is_trained_for_the_same_steps_and_source_only_comes_first(finished: Finished):
+    folder = finished.workspace.stage("adapt", TARGET)
+    candidates = read_json(folder / "candidates.json")["candidates"]
+
+    assert [row["name"] for row in candidates] == ["source_only-0", "mcc-0"]
+    curves = [read_json(folder / row["name"] / "training.json")["curve"] for row in candidates]
+    assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]]
+    # Same start and same first source batch: the source loss before the first update is the same.
+    assert curves[0][0]["source_loss"] == curves[1][0]["source_loss"]
+
+
+def test_checkpoints_are_named_by_their_hash_and_outputs_cover_the_splits_that_judge(finished: Finished):
+    folder = finished.workspace.stage("adapt", TARGET)
+
+    for row in read_json(folder / "candidates.json")["candidates"]:
+        assert row["checkpoint_sha256"] == sha256_of_file(folder / row["name"] / "model.safetensors")
+        outputs = load_file(folder / row["name"] / "outputs.safetensors")
+        for split, domain in (("select", TARGET), ("test", TARGET), ("validation", "source")):
+            index = pd.read_parquet(finished.workspace.stage("features", domain) / "index.parquet")
+            hashes = sorted(index.loc[index["split"] == split, "sha256"])
+            assert [bytes(row).hex() for row in outputs[f"{split}.sha256"]] == hashes
+            assert outputs[f"{split}.probabilities"].sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_is_judged_is_what_the_saved_checkpoint_says(finished: Finished):
+    params = load_params(finished.workspace.params)
+    folder = finished.workspace.stage("adapt", TARGET)
+    features = read_features(finished.workspace.stage("features", TARGET))
+
+    for row in read_json(folder / "candidates.json")["candidates"]:
+        model = build_classifier(params, features, num_classes=3)
+        load_checkpoint(folder / row["name"] / "model.safetensors", model)
+        said = load_file(folder / row["name"] / "outputs.safetensors")["select.probabilities"]
+        again = predict(model, features.rows("select")).logits_NC.softmax(1)
+        torch.testing.assert_close(torch.from_numpy(said), again)
+
+
+def test_a_target_loss_of_weight_zero_gives_the_baseline_to_the_byte(workspace_copy: Workspace):
+    # Anything that sets source-only apart but the loss would show: budget, batches, augmentation, statistics.
+    params = load_params(workspace_copy.params)
+    ((mcc,), presets) = params.adapt.presets["mcc"].losses, dict(params.adapt.presets)
+    off = presets["mcc"].model_copy(update={"losses": (mcc.model_copy(update={"weight": 0.0}),)})
+    presets["mcc"] = off
+    unweighted = params.model_copy(update={"adapt": params.adapt.model_copy(update={"presets": presets})})
+
+    adapt.run(workspace_copy, unweighted, TARGET)
+
+    baseline, adapted = read_json(workspace_copy.stage("adapt", TARGET) / "candidates.json")["candidates"]
+    assert (baseline["preset"], adapted["preset"]) == ("source_only", "mcc")
+    assert adapted["checkpoint_sha256"] == baseline["checkpoint_sha256"]
+
+
+def test_what_adaptation_reads_of_a_target_holds_no_label(finished: Finished):
+    index = pd.read_parquet(finished.workspace.stage("features", TARGET) / "index.parquet")
+
+    assert len(index) > 50
+    assert index["label"].isna().all()
+
+
+def test_the_stage_run_again_gives_the_same_candidates_to_the_byte(workspace_copy: Workspace):
+    params = load_params(workspace_copy.params)
+    expected = read_json(workspace_copy.stage("adapt", TARGET) / "candidates.json")
+    adapt.run(workspace_copy, params, TARGET)
+    scratch = workspace_copy.scratch("adapt", TARGET)
+
+    assert read_json(workspace_copy.stage("adapt", TARGET) / "candidates.json") == expected
+    assert not scratch.exists()
+
+
+def test_what_was_finished_before_an_interruption_is_kept_and_not_trained_again(
+    workspace_copy: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    params = load_params(workspace_copy.params)
+    folder = workspace_copy.stage("adapt", TARGET)
+    expected = {
+        name: sha256_of_file(folder / name / "model.safetensors") for name in ("source_only-0", "mcc-0")
+    }
+    shutil.rmtree(folder)
+    first_model = adapt.first_model
+
+    def interrupted_at_mcc(plan: adapt.Plan, *arguments, **keywords):
+        if plan.preset == "mcc":
+            raise KeyboardInterrupt
+        return first_model(plan, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt, "first_model", interrupted_at_mcc)
+        with pytest.raises(KeyboardInterrupt):
+            adapt.run(workspace_copy, params, TARGET)
+    assert not (folder / "candidates.json").exists()
+    with caplog.at_level(logging.INFO):
+        adapt.run(workspace_copy, params, TARGET)
+
+    trained = [message for message in caplog.messages if "trained after" in message]
+    assert trained == [f"adapt: candidate mcc-0 trained after {params.adapt.steps} steps"]
+    assert {name: sha256_of_file(folder / name / "model.safetensors") for name in expected} == expected
+
+
+def test_a_learning_rate_at_which_source_only_diverges_is_named(workspace_copy: Workspace):
+    params = load_params(workspace_copy.params)
+    wild = params.model_copy(update={"adapt": params.adapt.model_copy(update={"learning_rate": 1e30})})
+
+    with pytest.raises(BadInput, match=r"adapt.learning_rate 1e\+30 is too high: source-only diverged"):
+        adapt.run(workspace_copy, wild, TARGET)
+
+
+def changed(params: Params, *overrides: str) -> Params:
+    content = apply_overrides(params.model_dump(mode="json", by_alias=True), overrides)
+    return check_params(content, origin="params.yaml")
+
+
+ALIGNED = (
+    "features.route=cached", "finetune.scope=head", "finetune.augment=none",
+    "adapt.presets.subspace.align.dimensions=12", "adapt.candidates=[source_only, subspace, coral_linear, bnm]",
+    "adapt.presets.bnm={losses: [{loss: bnm, weight: 1.0}], align: {method: subspace, dimensions: 12}}",
+)  # fmt: skip
+
+
+@pytest.fixture
+def aligned(workspace_copy: Workspace) -> tuple[Workspace, Params]:
+    """A workspace with frozen features, its aligned candidates trained."""
+    params = changed(load_params(workspace_copy.params), *ALIGNED)
+    for name in ("source", TARGET):
+        features.run(workspace_copy, params, name)
+    finetune.run(workspace_copy, params)
+    adapt.run(workspace_copy, params, TARGET)
+    return workspace_copy, params
+
+
+def rows_of(workspace: Workspace, domain: str, split: str) -> torch.Tensor:
+    rows = finetune.read_features(workspace.stage("features", domain)).rows(split)
+    return torch.cat(list(rows.split(1000)))
+
+
+def test_an_aligned_candidate_is_recorded_as_the_network_that_takes_plain_images(
+    aligned: tuple[Workspace, Params],
+):
+    workspace, params = aligned
+    folder = workspace.stage("adapt", TARGET)
+    manifest = usable_rows(workspace.stage("manifest", TARGET) / "manifest.parquet")
+    paths = [workspace.data(TARGET) / path for path in manifest.loc[manifest["split"] == "test", "path"]]
+    pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
+    shapes = {}
+
+    for name in ("source_only-0", "subspace-0", "coral_linear-0", "bnm-0"):
+        outputs = load_file(folder / name / "outputs.safetensors")
+        model, _ = load_selected(workspace, params, folder / name)
+        said = predict(model, all_rows(torch.from_numpy(pixels)))
+        assert outputs["test.probabilities"] == pytest.approx(said.logits_NC.softmax(1).numpy(), abs=1e-4)
+        assert outputs["test.features"] == pytest.approx(said.features_ND.numpy(), abs=1e-3)
+        checkpoint = load_file(folder / name / "model.safetensors")
+        shapes[name] = {key: array.shape for key, array in checkpoint.items()}
+    assert shapes["source_only-0"] == shapes["subspace-0"] == shapes["coral_linear-0"] == shapes["bnm-0"]
+
+
+def test_a_target_loss_acts_on_aligned_features_as_well(aligned: tuple[Workspace, Params]):
+    folder = aligned[0].stage("adapt", TARGET)
+    curve = read_json(folder / "bnm-0" / "training.json")["curve"]
+    plain, adapted = (
+        load_file(folder / name / "outputs.safetensors")["select.probabilities"]
+        for name in ("subspace-0", "bnm-0")
+    )
+
+    assert curve[-1]["bnm"] < curve[0]["bnm"]
+    assert np.linalg.norm(adapted, "nuc") > np.linalg.norm(plain, "nuc")
+
+
+def test_the_source_speaks_through_its_own_map_and_a_warning_says_so(aligned: tuple[Workspace, Params]):
+    workspace, params = aligned
+    folder = workspace.stage("adapt", TARGET)
+    maps = linear_coral(rows_of(workspace, "source", "train"), rows_of(workspace, TARGET, "adapt"), ridge=1.0)
+    validation = rows_of(workspace, "source", "validation")
+
+    def said(rows: torch.Tensor) -> Outputs:
+        model, _ = load_selected(workspace, params, folder / "coral_linear-0")
+        model.backbone = None
+        return predict(model, all_rows(rows))
+
+    recorded = load_file(folder / "coral_linear-0" / "outputs.safetensors")["validation.features"]
+    # The target's map of linear CORAL is the identity, so the recorded network takes mapped source rows.
+    assert recorded == pytest.approx(said(maps.source.apply(validation)).features_ND.numpy(), abs=1e-3)
+    assert np.abs(recorded - said(validation).features_ND.numpy()).max() > 0.1
+    rows = {row["name"]: row for row in read_json(folder / "candidates.json")["candidates"]}
+    assert rows["source_only-0"]["warnings"] == []
+    assert "do not use it on source images" in rows["subspace-0"]["warnings"][0]
+
+
+def test_aligned_candidates_give_the_same_bytes_again(aligned: tuple[Workspace, Params]):
+    workspace, params = aligned
+    before = read_json(workspace.stage("adapt", TARGET) / "candidates.json")
+
+    adapt.run(workspace, params, TARGET)
+
+    assert read_json(workspace.stage("adapt", TARGET) / "candidates.json") == before
+
+
+def test_more_dimensions_than_the_features_span_are_named(aligned: tuple[Workspace, Params]):
+    workspace, params = aligned
+
+    with pytest.raises(
+        BadInput, match=r"adapt.presets.subspace.align does not fit .* than the dimensions 900"
+    ):
+        adapt.run(workspace, changed(params, "adapt.presets.subspace.align.dimensions=900"), TARGET)
+
+
+def test_alignment_is_refused_where_no_frozen_features_are_kept(workspace_copy: Workspace):
+    params = changed(load_params(workspace_copy.params), "features.route=auto", "finetune.augment=none",
+                     "adapt.candidates=[source_only, subspace]")  # fmt: skip
+
+    with pytest.raises(
+        BadInput,
+        match=r"\['subspace'\] align frozen features, but features.route came to end_to_end, which keeps none \(",
+    ):
+        adapt.run(workspace_copy, params, TARGET)
+
+
+def test_every_candidate_and_source_only_too_is_offered_the_targets_statistics(workspace_copy: Workspace):
+    params = load_params(workspace_copy.params)
+    folder = workspace_copy.stage("adapt", TARGET)
+    offered = read_json(folder / "candidates.json")["candidates"]
+    assert params.adapt.adabn
+    assert [row["name"] for row in offered] == ["source_only-0", "mcc-0"]
+    for row in offered:
+        before, after = row["adabn_scores"]["before"], row["adabn_scores"]["after"]
+        assert before.keys() == after.keys() == {"v_measure", "infomax"}
+        assert row["adabn"] == ("kept" if all(after[key] > before[key] for key in before) else "not kept")
+
+    adapt.run(workspace_copy, changed(params, "adapt.adabn=false"), TARGET)
+
+    for row, plain in zip(offered, read_json(folder / "candidates.json")["candidates"], strict=True):
+        assert (plain["adabn"], plain["adabn_scores"]) == ("off", {"before": None, "after": None})
+        assert (plain["checkpoint_sha256"] == row["checkpoint_sha256"]) == (row["adabn"] == "not kept")
+
+
+# --- a few labelled target images ---------------------------------------------------------------
+
+
+def add_labelled(workspace: Workspace) -> None:
+    """Three pictures a class that training sees with their labels."""
+    place = workspace.data(TARGET) / "labelled"
+    write_pictures(place, count=3, first_seed=7000, shifted=True, labelled=True)
+
+
+def train_again(workspace: Workspace, params: Params) -> dict[str, str]:
+    """The digest of every candidate of a target whose images changed."""
+    manifest.run(workspace, params, TARGET)
+    features.run(workspace, params, TARGET)
+    adapt.run(workspace, params, TARGET)
+    rows = read_json(workspace.stage("adapt", TARGET) / "candidates.json")["candidates"]
+    return {row["name"]: row["checkpoint_sha256"] for row in rows}
+
+
+def test_every_candidate_is_trained_on_the_labelled_images_and_knows_no_other_label(
+    workspace_copy: Workspace,
+):
+    params = load_params(workspace_copy.params)
+    add_labelled(workspace_copy)
+    train_again(workspace_copy, params)
+
+    index = pd.read_parquet(workspace_copy.stage("features", TARGET) / "index.parquet")
+    known = index[index["label"].notna()]
+    assert set(known["split"]) == {"labelled"}
+    assert known["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 3)
+    first = [
+        read_json(workspace_copy.stage("adapt", TARGET) / name / "training.json")["curve"][0]["labelled_loss"]
+        for name in ("source_only-0", "mcc-0")
+    ]
+    assert first[0] == first[1]  # the same rows in the same order: a fair baseline
+
+
+def test_labels_planted_beside_labelled_images_change_no_model_and_their_own_labels_do(
+    workspace_copy: Workspace,
+):
+    """Rule 1: a label is trained on where it was given for training, and nowhere else."""
+    params = load_params(workspace_copy.params)
+    add_labelled(workspace_copy)
+    before = train_again(workspace_copy, params)
+    images = workspace_copy.data(TARGET) / "images"
+    for number, picture in enumerate(sorted(images.iterdir())):
+        place = images / CLASSES[number % 3]
+        place.mkdir(exist_ok=True)
+        picture.rename(place / picture.name)
+
+    planted = train_again(workspace_copy, params)
+    labelled = workspace_copy.data(TARGET) / "labelled"
+    next((labelled / CLASSES[0]).iterdir()).rename(labelled / CLASSES[1] / "moved.png")
+    relabelled = train_again(workspace_copy, params)
+
+    assert planted == before
+    assert all(relabelled[name] != digest for name, digest in before.items())
+
+
+def test_source_free_candidates_and_their_baseline_use_labelled_images_under_a_frozen_head(
+    workspace_copy: Workspace,
+):
+    params = load_params(workspace_copy.params)
+    params = params.model_copy(
+        update={"adapt": params.adapt.model_copy(update={"candidates": ("source_only", "shot"), "steps": 20})}
+    )
+    start = load_file(workspace_copy.stage("finetune") / "model.safetensors")
+    add_labelled(workspace_copy)
+    train_again(workspace_copy, params)
+
+    for name in ("source_only-0", "shot-0"):
+        model = load_file(workspace_copy.stage("adapt", TARGET) / name / "model.safetensors")
+        assert (model["head.weight"] == start["head.weight"]).all()
+        assert (model["bottleneck.0.weight"] != start["bottleneck.0.weight"]).any()
+
+
+# --- what goes deeper --------------------------------------------------------------------------
+
+
+def recorded(folder: Path, candidates: dict[str, float]) -> Pool:
+    """Candidates on frozen features; the number is the share of images named after their cluster."""
+    draw = np.random.default_rng(0)
+    clusters_N = np.arange(60) % 3
+    features_ND = np.eye(3)[clusters_N] + 0.05 * draw.normal(size=(60, 3))
+    rows = []
+    for name, share in candidates.items():
+        said_N = np.where(np.arange(60) < share * 60, clusters_N, draw.integers(0, 3, 60))
+        (folder / name).mkdir(parents=True)
+        save_file(
+            {
+                "select.probabilities": (0.1 + 0.7 * np.eye(3)[said_N]).astype(np.float32),
+                "select.features": features_ND.astype(np.float32),
+                "select.sha256": np.arange(60, dtype=np.uint8)[:, None].repeat(32, axis=1),
+            },
+            folder / name / "outputs.safetensors",
+        )
+        preset, _, seed = name.rpartition("-")
+        rows.append(Candidate(name, preset, int(seed), "", True))
+    return Pool(folder, ("a", "b", "c"), tuple(rows))
+
+
+@pytest.fixture
+def photographs() -> Params:
+    return load_params(CHECKOUT / "tasks" / "config" / "templates" / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"source_only": 0.3, "mcc": 0.6, "cdan_mcc": 1.0}, "cdan_mcc"),
+        ({"source_only": 1.0, "mcc": 0.3, "cdan_mcc": 0.6}, "cdan_mcc"),
+        ({"source_only": 0.3, "cdan_mcc": 0.6, "shot": 1.0}, "cdan_mcc"),
+    ],
+    ids=[
+        "what label-free scores put first",
+        "also where source-only is before it",
+        "never a source-free preset",
+    ],
+)
+def test_under_auto_one_preset_goes_deeper(tmp_path: Path, photographs: Params, shares: dict, expected: str):
+    pool = recorded(
+        tmp_path, {f"{name}-{seed}": share for name, share in shares.items() for seed in (0, 1, 2)}
+    )
+
+    planned = [plan.name for plan in adapt.deeper_plans(photographs, pool)]
+
+    assert planned == [f"{name}@deeper-{seed}" for name in ("source_only", expected) for seed in (0, 1, 2)]
+
+
+def test_named_presets_go_deeper_with_a_source_only_of_that_depth_and_none_where_none_is_named(
+    tmp_path: Path, photographs: Params
+):
+    pool = recorded(tmp_path, {"source_only-0": 0.5})
+    named, none = (
+        changed(photographs, f"adapt.deeper.candidates={names}", "adapt.seeds=[4]")
+        for names in ("[mcc]", "[]")
+    )
+
+    assert [plan.name for plan in adapt.deeper_plans(named, pool)] == ["source_only@deeper-4", "mcc@deeper-4"]
+    assert adapt.deeper_plans(none, pool) == []
+
+
+# --- a deeper route from end to end ------------------------------------------------------------
+
+
+@pytest.fixture
+def deeper_copy(deeper: Workspace, tmp_path: Path) -> Workspace:
+    """What stage adapt reads on route deeper, without its answer."""
+    workspace = Workspace(tmp_path / "deeper")
+    for stage in ("features", "views", "finetune"):
+        shutil.copytree(deeper.stage(stage), workspace.stage(stage))
+    return workspace
+
+
+def test_candidates_of_both_depths_stand_beside_a_baseline_of_their_own_depth(deeper: Workspace):
+    candidates = read_json(deeper.stage("adapt", TARGET) / "candidates.json")
+
+    assert [(row["name"], row["route"]) for row in candidates["candidates"]] == [
+        ("source_only-0", "cached"), ("mcc-0", "cached"), ("mcc_edge-0", "cached"),
+        ("source_only@deeper-0", "deeper"), ("mcc_histogram@deeper-0", "deeper"),
+    ]  # fmt: skip
+    assert (candidates["route"], candidates["route_reason"]) == ("deeper", "as params.yaml says")
+
+
+def test_candidates_of_both_depths_are_asked_about_every_split_that_judges(deeper: Workspace):
+    folder = deeper.stage("adapt", TARGET)
+    indices = {
+        domain: pd.read_parquet(deeper.stage("features", domain) / "index.parquet")
+        for domain in ("source", TARGET)
+    }
+
+    for row in read_json(folder / "candidates.json")["candidates"]:
+        assert row["status"] == "trained"
+        outputs = load_file(folder / row["name"] / "outputs.safetensors")
+        for split, domain in (("select", TARGET), ("test", TARGET), ("validation", "source")):
+            index = indices[domain]
+            hashes = index.loc[index["split"] == split, "sha256"].tolist()
+            assert len(hashes) > 10
+            assert [bytes(digest).hex() for digest in outputs[f"{split}.sha256"]] == hashes
+            assert outputs[f"{split}.features"].shape == (len(hashes), 16)
+
+
+def test_a_deeper_candidate_holds_trained_blocks_and_says_what_its_network_says_of_pixels(deeper: Workspace):
+    params = photograph_params(*DEEPER_SETTINGS)
+    folder, rows = (
+        deeper.stage("adapt", TARGET),
+        usable_rows(deeper.stage("manifest", TARGET) / "manifest.parquet"),
+    )
+    paths = [deeper.data(TARGET) / path for path in rows.loc[rows["split"] == "test", "path"]]
+    pixels = torch.from_numpy(read_pixels(paths, size_px=32, max_pixels=10**6))
+    untrained = build_backbone(params.model, size_px=32).state_dict()
+    said = {}
+
+    for name in ("source_only@deeper-0", "mcc_histogram@deeper-0"):
+        model, _ = load_selected(deeper, params, folder / name)
+        said[name] = load_file(folder / name / "outputs.safetensors")["test.probabilities"]
+        assert said[name] == pytest.approx(predict(model, pixels).logits_NC.softmax(1).numpy(), abs=1e-4)
+        assert model.backbone is not None
+        moved = [
+            key for key, tensor in model.backbone.state_dict().items() if (tensor != untrained[key]).any()
+        ]
+        assert 0 < len(moved) < len(untrained) / 4
+        assert {key.partition(".")[0] for key in moved} == {"trunk"}
+    assert np.abs(said["source_only@deeper-0"] - said["mcc_histogram@deeper-0"]).max() > 1e-4
+
+
+def test_the_source_in_the_style_of_the_target_trains_those_who_ask_for_it_and_no_other(
+    deeper: Workspace, deeper_copy: Workspace
+):
+    for file in deeper_copy.stage("views", TARGET).glob("*.npy"):
+        np.save(file, np.zeros_like(np.load(file, allow_pickle=False)))
+
+    adapt.run(deeper_copy, photograph_params(*DEEPER_SETTINGS), TARGET)
+
+    before, after = (
+        {row["name"]: row["checkpoint_sha256"] for row in read_json(path)["candidates"]}
+        for path in (w.stage("adapt", TARGET) / "candidates.json" for w in (deeper, deeper_copy))
+    )
+    assert {name for name, digest in after.items() if digest != before[name]} == {"mcc_histogram@deeper-0"}
+
+
+# --- without the source ------------------------------------------------------------------------
+
+
+def test_source_free_candidates_are_trained_where_nothing_is_left_of_the_source(deeper_copy: Workspace):
+    shutil.rmtree(deeper_copy.stage("features", "source"))
+    shutil.rmtree(deeper_copy.stage("views"))
+    params = photograph_params(*DEEPER_SETTINGS, "adapt.candidates=[source_only, shot]", "adapt.adabn=false")
+
+    with opened_under(deeper_copy.root) as opened:
+        adapt.run(deeper_copy, params, TARGET)
+
+    # What is opened of a folder that is gone would have been an error; what might be asked for is seen here.
+    kept_from = ("data/", "results/features/source", "results/views", "results/manifest")
+    assert [path for path in opened if path.startswith(kept_from)] == []
+    assert f"results/features/{TARGET}/inputs.npy" in opened
+    folder = deeper_copy.stage("adapt", TARGET)
+    rows = {row["name"]: row for row in read_json(folder / "candidates.json")["candidates"]}
+    assert rows.keys() == {"source_only-0", "shot-0"}
+    finetuned = deeper_copy.stage("finetune") / "model.safetensors"
+    assert rows["source_only-0"]["checkpoint_sha256"] == sha256_of_file(finetuned)
+    assert rows["shot-0"]["checkpoint_sha256"] != sha256_of_file(finetuned)
+    for name in rows:
+        outputs = load_file(folder / name / "outputs.safetensors")
+        assert {key.partition(".")[0] for key in outputs} == {"select", "test"}
+
+
+def test_a_pool_is_source_free_where_every_candidate_but_the_baseline_is(photographs: Params):
+    pools = {
+        "[source_only, shot]": True,
+        "[shot, source_only]": True,
+        "[source_only, shot, mcc]": False,
+        "[source_only]": False,
+        "auto": False,
+    }
+
+    for names, expected in pools.items():
+        assert adapt.is_source_free(changed(photographs, f"adapt.candidates={names}")) is expected, names
+
+
+def asked(*accuracies: float, name: str = "dann") -> list[dict]:
+    """A curve in which every second row asked the discriminator."""
+    return [
+        row for value in accuracies for row in ({"step": 0}, {"step": 1, f"{name}_held_out_accuracy": value})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        pytest.param(
+            [0.5, 0.51, 0.49],
+            "never told the domains apart (accuracy 0.49): it is dead, or they are alike (then `pad` of source_only in selection.json is near 0)",
+            id="dead",
+        ),
+        pytest.param([0.52, 0.5], None, id="it moved once"),
+        pytest.param([0.9, 0.7, 0.5], None, id="confused at the end, as it should be"),
+        pytest.param([0.5, 0.9, 0.99], "won (accuracy 0.99): the domains are not aligned", id="won"),
+        pytest.param([1.0, 1.0, 0.9], None, id="the features caught up"),
+        pytest.param([0.9, 0.98], None, id="exactly on the bound"),
+        pytest.param([], None, id="never asked"),
+    ],
+)
+def test_a_dead_or_winning_discriminator_is_told(accuracies: list[float], expected: str | None):
+    assert discriminator_warnings(asked(*accuracies)) == (
+        [] if expected is None else [f"dann: the discriminator {expected}"]
+    )
+
+
+def test_each_discriminator_of_a_candidate_is_told_by_its_name():
+    curve = [*asked(0.5, 0.5, name="dann"), *asked(0.6, 1.0, name="cdan"), *asked(0.8, 0.6, name="adda")]
+
+    assert [line.split(":")[0] for line in discriminator_warnings(curve)] == ["cdan", "dann"]

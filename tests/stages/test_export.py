@@ -1,0 +1,203 @@
+"""The exported file: what was judged, in one file, the same bytes in any folder, nothing of this machine in it."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from tasks.config import ModelParams, load_params
+from tasks.errors import Fault
+from tasks.exported.session import open_session
+from tasks.exported.session import predict as predict_onnx
+from tasks.files import read_json, write_json
+from tasks.models.backbones.image import build_backbone
+from tasks.models.classifier import Classifier, predict
+from tasks.stages import export
+from tasks.stages.export import export_onnx, load_selected
+from tasks.stages.features import read_pixels, usable_rows
+from tasks.workspace import Workspace
+from tests.support.tiny import CHECKOUT, DEEPER_SETTINGS, Finished, photograph_params
+
+METADATA = {
+    "acclimate_version": "0", "target": "t", "classes": '["a", "b", "c"]', "candidate": "mcc-0",
+    "preprocessing": json.dumps({"size_px": 32, **export.IMAGE_RULE}), "checkpoint_sha256": "0", "data_digest": "0",
+    "code_digest": "0",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def network() -> Classifier:
+    torch.manual_seed(0)
+    backbone = build_backbone(
+        ModelParams(backbone="timm/mobilenetv3_small_050", weights="none", bottleneck=8), size_px=32
+    )
+    return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=3).eval()
+
+
+@pytest.fixture(scope="module")
+def content(network: Classifier) -> bytes:
+    return export_onnx(network, size_px=32, opset=18, metadata=METADATA)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_the_exported_model_answers_as_torch_does_at_any_batch_size(
+    network: Classifier, content: bytes, batch_size: int
+):
+    images = np.random.default_rng(batch_size).integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8)
+
+    got = predict_onnx(open_session(content, device="cpu"), images)
+    expected = predict(network, torch.from_numpy(images))
+
+    assert got.logits == pytest.approx(expected.logits_NC.numpy(), abs=1e-4)
+    assert got.features == pytest.approx(expected.features_ND.numpy(), abs=1e-4)
+    assert got.probabilities == pytest.approx(torch.softmax(expected.logits_NC, 1).numpy(), abs=1e-5)
+
+
+def test_a_model_left_in_training_mode_is_exported_as_it_answers_in_evaluation(
+    network: Classifier, content: bytes
+):
+    left = copy.deepcopy(network).train()
+
+    assert export_onnx(left, size_px=32, opset=18, metadata=METADATA) == content
+
+
+def test_nothing_of_the_machine_is_in_the_file(content: bytes):
+    model = onnx.load_from_string(content)
+
+    assert [node.name for node in model.graph.node if node.metadata_props or node.doc_string] == []
+    assert [value.name for value in model.graph.value_info if value.metadata_props] == []
+    assert {prop.key for prop in model.metadata_props} == METADATA.keys()
+    for leak in (str(CHECKOUT), sys.prefix, os.path.expanduser("~/"), ".py"):
+        assert leak.encode() not in content
+
+
+def test_the_same_model_gives_the_same_bytes_in_another_folder(content: bytes, tmp_path: Path):
+    code = (
+        "import sys, torch; sys.path.insert(0, sys.argv[1]); from tests.test_export_bytes import make;"
+        "sys.stdout.buffer.write(make())"
+    )
+    shutil.copytree(CHECKOUT / "tasks", tmp_path / "else where" / "tasks")
+    helper = tmp_path / "else where" / "tests" / "test_export_bytes.py"
+    helper.parent.mkdir()
+    helper.write_text(
+        "import torch\n"
+        "from tasks.config import ModelParams\n"
+        "from tasks.stages.export import export_onnx\n"
+        "from tasks.models.backbones.image import build_backbone\n"
+        "from tasks.models.classifier import Classifier\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    params = ModelParams(backbone='timm/mobilenetv3_small_050', weights='none', bottleneck=8)\n"
+        "    backbone = build_backbone(params, size_px=32)\n"
+        "    model = Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=3).eval()\n"
+        f"    return export_onnx(model, size_px=32, opset=18, metadata={METADATA!r})\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "else where")],
+        cwd=tmp_path / "else where", capture_output=True, check=False, env=os.environ | {"PYTHONPATH": ""},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == content
+
+
+def test_the_file_of_a_run_says_what_it_is_and_what_it_came_from(finished: Finished):
+    folder = finished.workspace.stage("export", "new-camera")
+    model = open_session(folder / "model.onnx", device="cpu")
+    record = read_json(folder / "export.json")
+
+    assert list(model.classes) == record["classes"] == ["bars", "dots", "plain"]
+    assert model.sha256 == record["model_sha256"] == finished.result["digests"]["new-camera"]["model"]
+    assert model.metadata["checkpoint_sha256"] == record["checkpoint_sha256"]
+    judged = finished.result["targets"]["new-camera"]["selected"]["accuracy"]
+    assert record["metric"]["torch"] == record["metric"]["onnx"] == pytest.approx(judged, abs=1e-6)
+    assert record["parity"]["max_probability_difference"] <= record["parity"]["tolerance"]
+
+
+def test_a_checkpoint_that_the_gate_did_not_judge_is_not_exported(workspace_copy: Workspace):
+    path = workspace_copy.stage("gate", "new-camera") / "selection.json"
+    write_json(path, read_json(path) | {"checkpoint_sha256": "f" * 64})
+
+    with pytest.raises(Fault, match=r"but the gate selected f{64}"):
+        export.run(workspace_copy, load_params(workspace_copy.params), "new-camera")
+
+
+def test_a_model_that_differs_from_torch_by_more_than_the_tolerance_is_not_exported(
+    workspace_copy: Workspace,
+):
+    params = load_params(workspace_copy.params)
+    strict = params.model_copy(update={"export": params.export.model_copy(update={"tolerance": 1e-12})})
+    before = (workspace_copy.stage("export", "new-camera") / "model.onnx").read_bytes()
+
+    with pytest.raises(Fault, match=r"more than export.tolerance 1e-12"):
+        export.run(workspace_copy, strict, "new-camera")
+
+    assert (workspace_copy.stage("export", "new-camera") / "model.onnx").read_bytes() == before
+
+
+# --- candidates of route deeper ----------------------------------------------------------------
+
+
+@pytest.fixture
+def deeper_selected(deeper: Workspace, tmp_path: Path) -> Workspace:
+    """Route deeper, with a candidate of that depth selected."""
+    workspace = Workspace(tmp_path / "deeper")
+    shutil.copytree(deeper.root, workspace.root)
+    candidates = read_json(workspace.stage("adapt", "new-camera") / "candidates.json")["candidates"]
+    (row,) = (row for row in candidates if row["name"] == "mcc_histogram@deeper-0")
+    write_json(
+        workspace.stage("gate", "new-camera") / "selection.json",
+        {"candidate": row["name"], "checkpoint_sha256": row["checkpoint_sha256"]},
+    )
+    return workspace
+
+
+def test_a_deeper_candidate_is_exported_whole_and_answers_real_pixels_as_it_was_judged(
+    deeper_selected: Workspace,
+):
+    """Pretrained weights, trained blocks, bottleneck and head: joined again from two files of different origin."""
+    params = photograph_params(*DEEPER_SETTINGS)
+
+    export.run(deeper_selected, params, "new-camera")
+
+    record = read_json(deeper_selected.stage("export", "new-camera") / "export.json")
+    assert record["candidate"] == "mcc_histogram@deeper-0"
+    assert record["parity"]["max_probability_difference"] <= 1e-4
+    assert record["metric"]["torch"] == record["metric"]["onnx"]
+    rows = usable_rows(deeper_selected.stage("manifest", "new-camera") / "manifest.parquet")
+    paths = [deeper_selected.data("new-camera") / path for path in rows.loc[rows["split"] == "test", "path"]]
+    pixels = read_pixels(paths, size_px=32, max_pixels=10**6)
+    folder = deeper_selected.stage("adapt", "new-camera") / "mcc_histogram@deeper-0"
+    judged = load_file(folder / "outputs.safetensors")
+    network, _ = load_selected(deeper_selected, params, folder)
+    served = predict_onnx(
+        open_session(deeper_selected.stage("export", "new-camera") / "model.onnx", device="cpu"), pixels
+    )
+    assert len(paths) > 20
+    assert served.probabilities == pytest.approx(judged["test.probabilities"], abs=1e-4)
+    assert served.features == pytest.approx(judged["test.features"], abs=1e-3)
+    assert served.logits == pytest.approx(
+        predict(network, torch.from_numpy(pixels)).logits_NC.numpy(), abs=1e-3
+    )
+
+
+def test_a_deeper_candidate_is_not_joined_with_a_backbone_it_was_not_trained_behind(
+    deeper_selected: Workspace,
+):
+    info = deeper_selected.stage("features", "source") / "info.json"
+    write_json(info, read_json(info) | {"backbone_sha256": "f" * 64})
+
+    with pytest.raises(Fault, match=r"the weights of efficientnet-lite0 changed .* expected f{64}"):
+        export.run(deeper_selected, photograph_params(*DEEPER_SETTINGS), "new-camera")
+
+    assert not deeper_selected.stage("export", "new-camera").exists()

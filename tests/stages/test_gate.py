@@ -1,0 +1,993 @@
+"""The gate by the files it leaves: a workspace as the stages before it would, then what was decided and why."""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+from safetensors.numpy import save_file
+
+from tasks.config import GateParams, GateRules, ImagesParams, Params
+from tasks.errors import BadInput, ConfigError
+from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
+from tasks.records.answers import Answer, write_answers
+from tasks.selection.diagnostics import DIAGNOSTICS
+from tasks.selection.pool import read_pool
+from tasks.stages import gate
+from tasks.workspace import Workspace
+from tests.support import onnx_models
+
+TARGET = "cam7"
+CLASSES = ("blue", "green", "red")  # another order than the champion's, which is asked by name
+OUTPUTS = ("selection.json", "verdict.json", "to_label.csv")
+
+TRUTH = tuple([0, 1, 2] * 40)
+"""What the 120 images of the select and of the test split show."""
+CONFUSED = tuple([0, 0, 2] * 40)
+"""Every green is called blue."""
+
+
+@dataclass(frozen=True)
+class Says:
+    """Predictions of one candidate, as class numbers, split by split."""
+
+    select: Sequence[int] = TRUTH
+    test: Sequence[int] = TRUTH
+    validation: Sequence[int] = tuple([0, 1, 2] * 10)
+    certainty: float = 0.9
+    diverged: bool = False
+
+
+BASELINE = Says(CONFUSED, CONFUSED, certainty=0.7)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything the gate reads. ``labels`` are of the test images, ``None`` where there is none."""
+
+    candidates: dict[str, Says] = field(default_factory=lambda: {"source_only-0": BASELINE, "mcc-0": Says()})
+    labels: Sequence[str | None] = tuple(CLASSES[number] for number in TRUTH)
+    champion: dict[str, Any] | None = None
+    champion_says: Sequence[int] = TRUTH
+    """What the test images look like to the champion: the colour they are painted in."""
+    planted: str | None = None
+    """A label written where none may be: on the adapt and select rows."""
+    names: Sequence[str] = tuple(f"images/frame {i:03}.png" for i in range(120))
+
+    def without_labels(self) -> "World":
+        return replace(self, labels=(None,) * 120)
+
+
+def lay_out(root: Path, world: World) -> Workspace:
+    workspace = Workspace(root)
+    pictures = [picture(number, i) for i, number in enumerate(world.champion_says)]
+    tests = [hashlib.sha256(content).hexdigest() for content in pictures]
+    write_pool(workspace, world, tests)
+    source = [("train", image("train", i), CLASSES[i % 3]) for i in range(9)]
+    source += [("validation", image("validation", i), CLASSES[i % 3]) for i in range(30)]
+    write_manifest(
+        workspace, "source", [(f"{label}/{i}.png", *row) for i, row in enumerate(source) for label in row[2:]]
+    )
+    rows = [(f"images/adapt {i}.png", "adapt", image("adapt", i), world.planted) for i in range(9)]
+    rows += [(f"images/select {i}.png", "select", image("select", i), world.planted) for i in range(120)]
+    rows += [(world.names[i], "test", tests[i], world.labels[i]) for i in range(120)]
+    write_manifest(workspace, TARGET, rows)
+    write_json(
+        workspace.stage("validate", TARGET) / "verdict.json",
+        {"passed": True, "data_digest": {key: f"data of {key}" for key in ("source", "target")}},
+    )
+    aliases: dict[str, Any] = {
+        "schema_version": 1,
+        "champion": None,
+        "model_sha256": None,
+        "checkpoint_sha256": None,
+    }
+    write_json(workspace.champion(TARGET), aliases | {"path": None} | (world.champion or {}))
+    if world.champion:
+        for i, content in enumerate(pictures):
+            path = workspace.data(TARGET) / world.names[i]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    return workspace
+
+
+def write_pool(workspace: Workspace, world: World, tests: Sequence[str]) -> None:
+    folder, rows = workspace.stage("adapt", TARGET), []
+    images = {"test": tests} | {
+        split: [image(split, i) for i in range(120)] for split in ("select", "validation")
+    }
+    for name, says in world.candidates.items():
+        preset, _, seed = name.rpartition("-")
+        status = "diverged" if says.diverged else "trained"
+        rows.append(
+            {
+                "name": name,
+                "preset": preset,
+                "seed": int(seed),
+                "checkpoint_sha256": sha(name),
+                "status": status,
+                "route": "cached",
+                "warnings": [],
+            }
+        )
+        if says.diverged:
+            continue
+        arrays = {}
+        for split in ("select", "test", "validation"):
+            predicted = np.asarray(getattr(says, split), dtype=int)
+            truth = np.asarray(TRUTH[: len(predicted)], dtype=int)
+            p_NC = np.full((len(predicted), 3), (1 - says.certainty) / 2, np.float32)
+            p_NC[np.arange(len(predicted)), predicted] = says.certainty
+            noise = 0.05 * np.random.default_rng(0).standard_normal((len(predicted), 3))
+            raw = bytes.fromhex("".join(images[split][: len(predicted)]))
+            if len(predicted):
+                arrays[f"{split}.probabilities"] = p_NC
+                arrays[f"{split}.features"] = (np.eye(3)[truth] + noise).astype(np.float32)
+                arrays[f"{split}.sha256"] = np.frombuffer(raw, np.uint8).reshape(-1, 32)
+        (folder / name).mkdir(parents=True)
+        save_file(arrays, folder / name / "outputs.safetensors")
+    write_json(folder / "candidates.json", {"classes": list(CLASSES), "candidates": rows})
+
+
+def write_manifest(
+    workspace: Workspace, domain: str, rows: Sequence[tuple[str, str, str, str | None]]
+) -> None:
+    folder = workspace.stage("manifest", domain)
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = [
+        dict(zip(("path", "split", "sha256", "label"), row, strict=True)) | {"status": "ok"} for row in rows
+    ]
+    columns.append(
+        {"path": "torn.png", "status": "quarantined", "label": "red", "split": "test", "sha256": sha("torn")}
+    )
+    schema = pa.schema([(name, pa.string()) for name in ("path", "status", "label", "split", "sha256")])
+    parquet.write_table(pa.Table.from_pylist(columns, schema), folder / "manifest.parquet")
+    write_json(
+        folder / "manifest.json", {"data_digest": f"data of {'source' if domain == 'source' else 'target'}"}
+    )
+
+
+@cache
+def picture(number: int, i: int) -> bytes:
+    """A PNG in the colour of a class, unlike any other."""
+    colour = [i % 100, i // 100]
+    colour.insert("rgb".index(CLASSES[number][0]), 250)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), tuple(colour)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def put_in_service(workspace: Workspace, *, checkpoint: str = "another", **changes: Any) -> Path:
+    """The tiny colour-naming model as version 4."""
+    content = onnx_models.make_onnx(**changes)
+    path = workspace.root / "registry" / TARGET / "versions" / "4" / "model.onnx"
+    write_bytes(path, content)
+    write_json(
+        workspace.champion(TARGET),
+        {
+            "champion": 4,
+            "model_sha256": hashlib.sha256(content).hexdigest(),
+            "checkpoint_sha256": sha(checkpoint),
+            "path": f"registry/{TARGET}/versions/4/model.onnx",
+        },
+    )
+    return path
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def image(split: str, i: int) -> str:
+    return sha(f"{split} {i}")
+
+
+def params(rules: GateRules | None = None, **changes: Any) -> Params:
+    values: dict[str, Any] = {
+        "rules": rules or GateRules(max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.02),
+        "confidence": 0.95,
+        "bootstrap_resamples": 2000,
+        "min_holdout": 50,
+        "min_effective_classes": 0.5,
+        "max_share_ratio": 2.5,
+        "max_source_accuracy_loss": 0.1,
+        "target_prior": None,
+        "max_prior_divergence": 0.5,
+        "seed": 0,
+    }
+    return Params.model_construct(
+        gate=GateParams(**(values | changes)),
+        images=ImagesParams(size_px=32, max_pixels=10_000, orientation_matters=True),
+    )
+
+
+def judge(workspace: Workspace, **changes: Any) -> dict[str, Any]:
+    gate.run(workspace, params(**changes), TARGET)
+    return read_json(workspace.stage("gate", TARGET) / "verdict.json")
+
+
+def written(workspace: Workspace) -> dict[str, bytes]:
+    return {name: (workspace.stage("gate", TARGET) / name).read_bytes() for name in OUTPUTS}
+
+
+def to_label(workspace: Workspace) -> list[dict[str, str]]:
+    with (workspace.stage("gate", TARGET) / "to_label.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def flipped(says: Sequence[int], how_many: int) -> tuple[int, ...]:
+    """``says`` with the first images named wrongly, whatever they were named."""
+    return tuple((TRUTH[i] + 1) % 3 if i < how_many else number for i, number in enumerate(says))
+
+
+# --- with labels -------------------------------------------------------------------------------
+
+
+def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
+    labels = [CLASSES[number] for number in TRUTH]
+    workspace = lay_out(tmp_path, World({"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 6))}))
+
+    verdict = judge(workspace)
+
+    # source-only names the 40 greens wrongly, mcc the first six images: two of them are greens
+    tests = [hashlib.sha256(picture(number, i)).hexdigest() for i, number in enumerate(TRUTH)]
+    assert verdict["schema_version"] == 1
+    assert verdict["target"] == TARGET
+    assert verdict["verdict"] == "promote"
+    assert verdict["candidate"] == "mcc-0"
+    assert verdict["checkpoint_sha256"] == sha("mcc-0")
+    assert verdict["source_only"] == {"accuracy": 80 / 120, "n": 120, "candidate": "source_only-0"}
+    assert verdict["selected"] == {"accuracy": 114 / 120, "n": 120, "candidate": "mcc-0"}
+    assert verdict["oracle"] == {"accuracy": 114 / 120, "n": 120, "candidate": "mcc-0"}
+    assert verdict["champion"] is None
+    evidence = verdict["evidence"]
+    assert (evidence["better"], evidence["worse"]) == (38, 4)
+    assert evidence["gain"] == pytest.approx(34 / 120, abs=1e-6)
+    assert evidence["interval"][0] < evidence["gain"] < evidence["interval"][1]
+    assert evidence["confidence"] == 0.95
+    assert evidence["mcnemar_p"] < 1e-6 < 0.99 < evidence["mcnemar_p_worse"]
+    assert 0 < evidence["smallest_detectable_gain"] < 0.2
+    assert verdict["data_digest"] == {"source": "data of source", "target": "data of target"}
+    assert verdict["labels_digest"] == sha256_of_lines(
+        [f"{i} {label}" for i, label in zip(tests, labels, strict=True)]
+    )
+    assert verdict["per_class"] == [
+        {"class": "blue", "n": 40, "source_only": 1.0, "selected": 0.95, "p_worse": 0.75},
+        {"class": "green", "n": 40, "source_only": 0.0, "selected": 0.95, "p_worse": 1.0},
+        {"class": "red", "n": 40, "source_only": 1.0, "selected": 0.95, "p_worse": 0.75},
+    ]
+    assert verdict["confusion"] == {
+        "classes": list(CLASSES),
+        "source_only": [[40, 0, 0], [40, 0, 0], [0, 0, 40]],
+        "selected": [[38, 2, 0], [0, 38, 2], [2, 0, 38]],
+    }
+    assert [row["holdout_accuracy"] for row in verdict["candidates"]] == [80 / 120, 114 / 120]
+    assert verdict["warnings"] == [
+        "recall fell in 2 of 3 classes: blue (1.00 to 0.95, n 40), red (1.00 to 0.95, n 40)"
+    ]
+    assert to_label(workspace) == []
+
+
+def test_selection_json_repeats_the_choice_and_the_candidates_of_the_verdict(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    verdict = judge(workspace)
+
+    selection = read_json(workspace.stage("gate", TARGET) / "selection.json")
+
+    assert list(selection) == [
+        "schema_version",
+        "target",
+        "candidate",
+        "checkpoint_sha256",
+        "reasons",
+        "target_prior",
+        "candidates",
+    ]
+    assert selection["candidate"] == verdict["candidate"]
+    assert selection["checkpoint_sha256"] == verdict["checkpoint_sha256"]
+    assert selection["target_prior"] == verdict["target_prior"]
+    assert selection["candidates"] == [
+        {key: value for key, value in row.items() if key != "holdout_accuracy"}
+        for row in verdict["candidates"]
+    ]
+    assert "accuracy" not in json.dumps(selection).replace("source_accuracy", "")
+
+
+def test_the_verdict_reports_diagnostics_and_estimated_class_shares_and_warns_of_what_looks_odd(tmp_path):
+    no_green = tuple([0, 2] * 60)
+    world = World({"source_only-0": Says((1, 0) * 60, certainty=0.7), "mcc-0": Says(no_green)})
+    workspace = lay_out(tmp_path, world.without_labels())
+
+    verdict = judge(workspace)
+
+    assert verdict["candidate"] == "mcc-0"
+    assert verdict["verdict"] == "provisional"
+    assert all(set(row["diagnostics"]) == set(DIAGNOSTICS) for row in verdict["candidates"])
+    prior = verdict["target_prior"]
+    assert [row["class"] for row in prior["classes"]] == list(CLASSES)
+    assert [row["bbse"] for row in prior["classes"]] == pytest.approx([0.5, 0, 0.5], abs=1e-6)
+    assert [row["source"] for row in prior["classes"]] == pytest.approx([1 / 3] * 3, abs=1e-6)
+    assert {row["given"] for row in prior["classes"]} == {None}
+    starts = [
+        "mcc-0: 1 of 3 classes are predicted for less than 20% of the images they should have on the target: green (0",
+        "mcc-0: the classes of the target seem to be distributed unlike the source: total variation 0.3",
+        "mcc-0: it names 100% of the select images otherwise than source_only-0",
+    ]
+    assert len(verdict["warnings"]) == len(starts)
+    for warning, start in zip(verdict["warnings"], starts, strict=True):
+        assert warning.startswith(start)
+
+
+def test_a_given_prior_of_unknown_classes_is_refused_before_anything_is_written(tmp_path):
+    workspace = lay_out(tmp_path, World())
+
+    with pytest.raises(ConfigError, match=r"gate\.target_prior in params\.yaml names wolf"):
+        judge(workspace, target_prior={"wolf": 1.0})
+    assert not workspace.stage("gate", TARGET).exists()
+
+
+def test_a_candidate_that_labels_prove_worse_is_rejected_however_well_it_scores_without(tmp_path):
+    world = World({"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 100))})
+
+    verdict = judge(lay_out(tmp_path, world))
+
+    assert verdict["verdict"] == "reject"
+    assert verdict["candidate"] == "mcc-0"
+    assert verdict["reasons"][0].startswith("mcc-0 is worse than source_only-0: exact McNemar p")
+    assert verdict["oracle"]["candidate"] == "source_only-0"
+
+
+def test_a_small_gain_is_held_with_the_gain_that_could_have_been_found(tmp_path):
+    nearly = Says(test=(*flipped(CONFUSED, 0)[:117], 0, 1, 2))  # one green more than source-only
+    verdict = judge(lay_out(tmp_path, World({"source_only-0": BASELINE, "mcc-0": nearly})))
+
+    assert verdict["verdict"] == "hold"
+    assert verdict["evidence"]["better"] == 1
+    assert verdict["reasons"][0] == "exact McNemar p 0.500 is not at most gate.rules.max_p_value 0.05"
+    assert verdict["reasons"][-1].startswith("120 labelled images find gains of 0.0")
+
+
+def test_few_labels_hold_even_where_all_speak_for_the_candidate(tmp_path):
+    few = tuple(CLASSES[number] if i < 40 else None for i, number in enumerate(TRUTH))
+
+    verdict = judge(lay_out(tmp_path, World(labels=few)))
+
+    assert verdict["verdict"] == "hold"
+    assert verdict["selected"] == {"accuracy": 1.0, "n": 40, "candidate": "mcc-0"}
+    assert verdict["reasons"][0].startswith(
+        "40 labelled images are fewer than gate.min_holdout 50: 40 labelled images"
+    )
+
+
+def test_labels_decide_on_labelled_images_alone_and_the_others_are_listed_for_labelling(tmp_path):
+    some = tuple(CLASSES[number] if i % 2 else None for i, number in enumerate(TRUTH))
+    workspace = lay_out(tmp_path, World(labels=some))
+
+    verdict = judge(workspace)
+
+    assert verdict["selected"]["n"] == 60
+    assert sum(row["n"] for row in verdict["per_class"]) == 60
+    greens_unlabelled = [i for i, number in enumerate(TRUTH) if number == 1 and some[i] is None]
+    assert {row["path"] for row in to_label(workspace)} == {
+        f"images/frame {i:03}.png" for i in greens_unlabelled
+    }
+
+
+def test_the_oracle_is_reported_and_does_not_decide(tmp_path):
+    world = World(
+        {
+            "source_only-0": replace(BASELINE, test=flipped(CONFUSED, 30)),
+            "dann-0": Says(select=CONFUSED, test=TRUTH, certainty=0.5),
+            "mcc-0": Says(test=flipped(TRUTH, 20)),
+        }
+    )
+    verdict = judge(lay_out(tmp_path, world))
+
+    assert verdict["oracle"] == {"accuracy": 1.0, "n": 120, "candidate": "dann-0"}
+    assert verdict["selected"]["candidate"] == "mcc-0"
+
+
+def test_a_tie_for_the_oracle_goes_to_the_earlier_candidate(tmp_path):
+    world = World({"source_only-0": BASELINE, "dann-0": Says(certainty=0.8), "mcc-0": Says()})
+
+    verdict = judge(lay_out(tmp_path, world))
+
+    assert verdict["selected"]["candidate"] == "mcc-0"
+    assert verdict["oracle"]["candidate"] == "dann-0"
+
+
+def test_a_broken_candidate_has_no_hold_out_accuracy_and_is_no_oracle(tmp_path):
+    world = World({"source_only-0": BASELINE, "dann-0": Says(certainty=float("nan")), "mcc-0": Says()})
+
+    verdict = judge(lay_out(tmp_path, world))
+
+    broken = verdict["candidates"][1]
+    assert broken["vetoes"][0].startswith("broken: ")
+    assert broken["holdout_accuracy"] is None
+    assert verdict["oracle"]["candidate"] == "mcc-0"
+
+
+def test_every_seed_is_compared_with_its_own_source_only(tmp_path):
+    world = World(
+        {
+            "source_only-0": replace(BASELINE, test=flipped(CONFUSED, 50)),
+            "source_only-1": BASELINE,
+            "mcc-0": Says(certainty=0.8),
+            "mcc-1": Says(),
+        }
+    )
+    verdict = judge(lay_out(tmp_path, world))
+
+    assert verdict["candidate"] == "mcc-1"
+    assert verdict["source_only"] == {"accuracy": 80 / 120, "n": 120, "candidate": "source_only-1"}
+    assert verdict["evidence"]["better"] == 40
+
+
+# --- without labels ----------------------------------------------------------------------------
+
+
+def test_without_labels_the_verdict_is_at_most_provisional_and_no_accuracy_is_made_up(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "provisional"
+    assert verdict["source_only"] == {"accuracy": None, "n": 0, "candidate": "source_only-0"}
+    assert verdict["selected"] == {"accuracy": None, "n": 0, "candidate": "mcc-0"}
+    assert verdict["oracle"] == {"accuracy": None, "n": 0, "candidate": None}
+    assert verdict["evidence"] is verdict["confusion"] is None
+    assert verdict["per_class"] == []
+    assert [row["holdout_accuracy"] for row in verdict["candidates"]] == [None, None]
+    assert verdict["reasons"][0] == "no labelled hold-out: scores without labels choose, they do not prove"
+    assert "mcc-0 beats source_only-0 on 3 of 3 label-free scores" in verdict["reasons"][2]
+
+
+def test_disagreements_to_label_come_in_the_order_of_hashes_with_both_answers(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    judge(workspace)
+
+    rows = to_label(workspace)
+
+    expected = [
+        (f"images/frame {i:03}.png", hashlib.sha256(picture(1, i)).hexdigest())
+        for i in range(120)
+        if TRUTH[i] == 1
+    ]
+    assert [(row["path"], row["sha256"]) for row in rows] == sorted(expected, key=lambda pair: pair[1])
+    assert {(row["source_only"], row["selected"], row["label"]) for row in rows} == {("blue", "green", "")}
+
+
+def test_awkward_names_survive_the_list_to_label(tmp_path):
+    awkward = ('images/a,b "c".png', "images/line\nbreak.png", "images/größe 日本.png", "images/'=1+1.png")
+    names = tuple(awkward[i // 3] if i % 3 == 1 and i < 12 else f"images/{i}.png" for i in range(120))
+    workspace = lay_out(tmp_path, replace(World(), names=names).without_labels())
+    judge(workspace)
+
+    assert set(awkward) <= {row["path"] for row in to_label(workspace)}
+
+
+def test_source_only_is_held_where_nothing_beats_it(tmp_path):
+    world = World({"source_only-0": Says(test=CONFUSED), "dann-0": Says(select=CONFUSED, certainty=0.6)})
+
+    for case in (world, world.without_labels()):
+        workspace = lay_out(tmp_path / str(len(case.labels) - case.labels.count(None)), case)
+        verdict = judge(workspace)
+
+        assert verdict["verdict"] == "hold"
+        assert verdict["candidate"] == "source_only-0"
+        assert verdict["reasons"][0] == "nothing beat source-only; source-only is what ships"
+        assert verdict["evidence"] is None
+        assert to_label(workspace) == []
+    assert verdict["selected"]["accuracy"] is None
+
+
+def test_labels_do_not_rescue_a_candidate_that_selection_passed_over(tmp_path):
+    hidden_gem = Says(select=CONFUSED, test=TRUTH, certainty=0.6)
+    verdict = judge(lay_out(tmp_path, World({"source_only-0": Says(test=CONFUSED), "dann-0": hidden_gem})))
+
+    assert verdict["verdict"] == "hold"
+    assert verdict["selected"] == {"accuracy": 80 / 120, "n": 120, "candidate": "source_only-0"}
+    assert verdict["oracle"] == {"accuracy": 1.0, "n": 120, "candidate": "dann-0"}
+    assert [row["source_only"] == row["selected"] for row in verdict["per_class"]] == [True] * 3
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_all_candidates_collapsed_or_diverged_is_a_rejection(tmp_path, labelled):
+    world = World(
+        {
+            "source_only-0": BASELINE,
+            "dann-0": Says(select=(0,) * 120, certainty=1.0),
+            "mcc-0": Says(diverged=True),
+        }
+    )
+    verdict = judge(lay_out(tmp_path, world if labelled else world.without_labels()))
+
+    assert verdict["verdict"] == "reject"
+    assert verdict["candidate"] == "source_only-0"
+    assert (
+        verdict["reasons"][0] == "none of the 2 adapted candidates can be used; source_only-0 is what is left"
+    )
+    assert verdict["reasons"][2] == "mcc-0: broken: training diverged"
+    assert "mcc-0 took no part: broken: training diverged" in verdict["warnings"]
+    assert [row["holdout_accuracy"] is None for row in verdict["candidates"]] == [
+        not labelled,
+        not labelled,
+        True,
+    ]
+
+
+def test_a_target_without_a_test_split_is_judged_without_labels(tmp_path):
+    none = {name: replace(says, test=()) for name, says in World().candidates.items()}
+    workspace = lay_out(tmp_path, World(none).without_labels())
+    write_manifest(workspace, TARGET, [("images/0.png", "adapt", image("adapt", 0), None)])
+
+    assert judge(workspace)["verdict"] == "provisional"
+    assert to_label(workspace) == []
+
+
+def test_forgetting_the_source_is_a_warning_beside_the_verdict(tmp_path):
+    verdict = judge(
+        lay_out(tmp_path, World({"source_only-0": BASELINE, "mcc-0": Says(validation=tuple([0, 0, 2] * 10))}))
+    )
+
+    assert verdict["verdict"] == "promote"
+    assert any(w.startswith("mcc-0: source accuracy 0.667 is 0.333 below") for w in verdict["warnings"])
+
+
+# --- answers to the list -----------------------------------------------------------------------
+
+GREENS = sorted(hashlib.sha256(picture(1, i)).hexdigest() for i in range(1, 120, 3))
+"""The 40 test images on which source-only and mcc disagree, in the order of the list."""
+
+
+def answer(
+    workspace: Workspace, labels: dict[str, str], *, number: int = 1, selected: str = "mcc-0"
+) -> Workspace:
+    """Add a round of answers."""
+    given = [
+        Answer(number, image, label, sha("source_only-0"), sha(selected)) for image, label in labels.items()
+    ]
+    known = gate.read_answers(workspace.answers(TARGET), CLASSES)
+    write_answers(workspace.answers(TARGET), [*known, *given])
+    return workspace
+
+
+def test_answers_settle_a_provisional_verdict(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    assert judge(workspace, min_holdout=30)["verdict"] == "provisional"
+    said = dict.fromkeys(GREENS[:30], "green") | {GREENS[0]: "blue", GREENS[1]: "none", GREENS[2]: "unsure"}
+
+    verdict = judge(answer(workspace, said), min_holdout=30)
+
+    assert verdict["verdict"] == "promote"
+    evidence = verdict["evidence"]
+    assert evidence["kind"] == "disagreements"
+    assert evidence["disagreements"] == {"labelled": 30, "total": 40, "images": 120, "looks": 1}
+    assert (evidence["better"], evidence["worse"]) == (27, 1)
+    assert evidence["gain"] == pytest.approx(40 / 120 * 26 / 30, abs=1e-6)
+    assert evidence["interval"][0] < evidence["gain"] < evidence["interval"][1]
+    assert 0 < evidence["smallest_detectable_gain"] < 40 / 120
+    assert verdict["source_only"] == {"accuracy": None, "n": 0, "candidate": "source_only-0"}
+    assert verdict["selected"]["accuracy"] is verdict["oracle"]["accuracy"] is None
+    assert verdict["per_class"] == []
+    assert verdict["confusion"] is None
+    assert verdict["warnings"] == []
+    assert verdict["answers_digest"] == sha256_of_lines([f"{one} {label}" for one, label in said.items()])
+    rows = to_label(workspace)
+    assert [row["label"] for row in rows] == [said.get(image, "") for image in GREENS]
+
+
+def test_answers_reject_what_is_worse_and_hold_what_is_unproven(tmp_path):
+    worse = answer(lay_out(tmp_path / "a", World().without_labels()), dict.fromkeys(GREENS, "blue"))
+    unproven = answer(
+        lay_out(tmp_path / "b", World().without_labels()),
+        {image: "blue" if i % 2 else "green" for i, image in enumerate(GREENS)},
+    )
+
+    assert judge(worse)["verdict"] == "reject"
+    verdict = judge(unproven)
+    assert verdict["verdict"] == "hold"
+    assert verdict["evidence"]["gain"] == 0
+
+
+def test_all_disagreements_labelled_give_the_numbers_of_a_hold_out_of_all_images(tmp_path):
+    candidates = {"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 9))}
+    labelled = lay_out(tmp_path / "a", World(candidates))
+    unlabelled = lay_out(tmp_path / "b", World(candidates).without_labels())
+    truth = {
+        hashlib.sha256(picture(number, i)).hexdigest(): CLASSES[number] for i, number in enumerate(TRUTH)
+    }
+    judge(unlabelled)
+    asked = [row["sha256"] for row in to_label(unlabelled)]
+    answer(unlabelled, {image: truth[image] for image in asked})
+
+    by_all, by_few = judge(labelled)["evidence"], judge(unlabelled)["evidence"]
+
+    assert 30 < len(asked) < 60
+    for key in ("gain", "mcnemar_p", "mcnemar_p_worse", "better", "worse", "confidence"):
+        assert by_few[key] == by_all[key], key
+    assert by_few["interval"] == pytest.approx(by_all["interval"], abs=0.02)
+    assert by_few["smallest_detectable_gain"] == pytest.approx(by_all["smallest_detectable_gain"], abs=0.01)
+
+
+def test_a_gap_in_the_answers_ends_the_sample_and_is_named(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    given = {image: "green" for i, image in enumerate(GREENS) if i != 25}
+
+    verdict = judge(answer(workspace, given), min_holdout=30)
+
+    assert verdict["verdict"] == "hold"
+    assert verdict["evidence"]["disagreements"]["labelled"] == 25
+    path = to_label(workspace)[25]["path"]
+    assert verdict["warnings"] == [
+        f"14 answers are not used: line 27 of to_label.csv ({path}) has no label, and a sample that skips images is not"
+        " a fair one. Label it, with `unsure` if need be"
+    ]
+    answer(workspace, {GREENS[25]: "unsure"}, number=2)
+    assert judge(workspace, min_holdout=30)["verdict"] == "promote"
+
+
+def test_the_first_row_without_an_answer_leaves_the_verdict_provisional(tmp_path):
+    workspace = answer(lay_out(tmp_path, World().without_labels()), dict.fromkeys(GREENS[1:], "green"))
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "provisional"
+    assert verdict["evidence"] is verdict["answers_digest"] is None
+    assert verdict["warnings"][0].startswith("39 answers are not used: line 2 of to_label.csv")
+
+
+def test_rounds_large_enough_to_promote_are_looks_and_earlier_ones_are_not(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    answer(workspace, dict.fromkeys(GREENS[:10], "green"), number=1)  # too few to promote
+    answer(workspace, dict.fromkeys(GREENS[10:25], "green"), number=2)
+    assert judge(workspace, min_holdout=20)["evidence"]["disagreements"]["looks"] == 1
+    answer(workspace, dict.fromkeys(GREENS[26:30], "green"), number=3)  # after a gap: nothing new to judge
+    assert judge(workspace, min_holdout=20)["evidence"]["disagreements"]["looks"] == 1
+    answer(workspace, {GREENS[0]: "blue"}, number=4)  # a correction
+    before = judge(workspace, min_holdout=20)["evidence"]
+    answer(workspace, {GREENS[25]: "green"}, number=5)
+
+    verdict = judge(workspace, min_holdout=20)
+
+    assert before["disagreements"]["looks"] == 2
+    assert before["worse"] == 1
+    assert verdict["evidence"]["disagreements"] == {"labelled": 30, "total": 40, "images": 120, "looks": 3}
+    assert verdict["evidence"]["confidence"] == pytest.approx(1 - 0.05 / 3)
+    assert verdict["evidence"]["mcnemar_p"] == pytest.approx(3 * 31 / 2**30, rel=1e-4)
+    assert verdict["warnings"] == ["the labels came in 3 rounds and were judged after each: p counts 3 times"]
+
+
+def test_answers_outlive_the_models_and_count_only_as_a_fair_sample_of_the_new_disagreements(tmp_path):
+    """The next candidate disagrees with source-only on one image more, which nobody labelled."""
+    blues = sorted(hashlib.sha256(picture(0, i)).hexdigest() for i in range(0, 120, 3))
+    new = next(image for image in blues if image > GREENS[5])
+    where = sum(image < new for image in GREENS)
+    position = next(i for i in range(0, 120, 3) if hashlib.sha256(picture(0, i)).hexdigest() == new)
+    says = tuple(2 if i == position else number for i, number in enumerate(TRUTH))
+    world = World({"source_only-0": BASELINE, "mcc-0": Says(test=says)}).without_labels()
+    workspace = answer(lay_out(tmp_path, world), dict.fromkeys(GREENS, "green"), selected="mcc of last week")
+
+    verdict = judge(workspace, min_holdout=5)
+
+    assert verdict["evidence"]["disagreements"] == {"labelled": where, "total": 41, "images": 120, "looks": 1}
+    assert verdict["warnings"][0].startswith(
+        f"{40 - where} answers are not used: line {where + 2} of to_label.csv"
+    )
+    assert verdict["warnings"][1].startswith(
+        f"{where} of {where} answers were given when other checkpoints were compared; they count"
+    )
+
+
+def test_answers_on_images_that_are_no_disagreement_now_are_kept_and_not_used(tmp_path):
+    workspace = answer(
+        lay_out(tmp_path, World().without_labels()),
+        {hashlib.sha256(picture(0, 0)).hexdigest(): "blue", sha("gone"): "red"}
+        | dict.fromkeys(GREENS, "green"),
+    )
+
+    verdict = judge(workspace)
+
+    assert verdict["evidence"]["disagreements"]["labelled"] == 40
+    assert verdict["warnings"] == [
+        "2 answers are kept and not used: source-only and the selected candidate do not disagree on these images, or"
+        " they have left the test split"
+    ]
+
+
+def test_a_labelled_hold_out_decides_whatever_was_answered(tmp_path):
+    some = tuple(CLASSES[number] if i % 2 else None for i, number in enumerate(TRUTH))
+    without, answered = (
+        lay_out(tmp_path / "a", World(labels=some)),
+        lay_out(tmp_path / "b", World(labels=some)),
+    )
+    answer(answered, dict.fromkeys(GREENS, "blue"))
+
+    expected, verdict = judge(without), judge(answered)
+
+    warnings = verdict.pop("warnings")
+    assert warnings == ["the labelled hold-out decides: 40 answers to to_label.csv are kept and not used"]
+    assert expected.pop("warnings") == []
+    assert verdict == expected
+    assert verdict["evidence"]["kind"] == "hold-out"
+
+
+@pytest.mark.parametrize(("in_service", "word"), [("another", "hold"), ("source_only-0", "promote")])
+def test_a_champion_is_compared_by_answers_where_it_is_the_source_only_of_the_pair(
+    tmp_path, in_service, word
+):
+    workspace = lay_out(tmp_path, colour_world(TRUTH).without_labels())
+    put_in_service(workspace, checkpoint=in_service).unlink()  # it is not asked
+    answer(workspace, dict.fromkeys(GREENS, "green"))
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == word
+    assert verdict["champion"]["accuracy"] is None
+    assert verdict["champion"]["gain"] == (pytest.approx(1 / 3, abs=1e-6) if word == "promote" else None)
+    if word == "hold":
+        assert verdict["reasons"][0].startswith(
+            "gate.rules.max_loss_against_champion 0.02 cannot be tested: version 4"
+        )
+
+
+def test_answers_change_the_verdict_and_no_byte_of_the_selection(tmp_path):
+    silent, right, wrong = (lay_out(tmp_path / name, World().without_labels()) for name in "abc")
+    answer(right, dict.fromkeys(GREENS, "green"))
+    answer(wrong, dict.fromkeys(GREENS, "blue"))
+
+    words = [judge(workspace)["verdict"] for workspace in (silent, right, wrong)]
+
+    assert words == ["provisional", "promote", "reject"]
+    assert (
+        written(right)["selection.json"]
+        == written(wrong)["selection.json"]
+        == written(silent)["selection.json"]
+    )
+
+
+def test_a_damaged_file_of_answers_is_an_error_after_the_selection_is_on_disk(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    answer(workspace, {GREENS[0]: "purple"})
+
+    with pytest.raises(BadInput, match=r"answers.cam7\.csv, line 2: 'purple' is not a class of the models"):
+        judge(workspace)
+
+    assert sorted(path.name for path in workspace.stage("gate", TARGET).iterdir()) == ["selection.json"]
+
+
+# --- rule 1: no target label touches the selection -----------------------------------------------
+
+
+def test_planted_labels_in_adapt_and_select_change_no_byte(tmp_path):
+    honest, planted = (
+        lay_out(tmp_path / "a", World()),
+        lay_out(tmp_path / "b", replace(World(), planted="red")),
+    )
+    judge(honest)
+    judge(planted)
+
+    assert written(planted) == written(honest)
+
+
+def test_other_hold_out_labels_change_the_verdict_and_not_the_selection(tmp_path):
+    wrong = tuple(CLASSES[(number + 1) % 3] for number in TRUTH)
+    honest, mislabelled = lay_out(tmp_path / "a", World()), lay_out(tmp_path / "b", World(labels=wrong))
+    assert judge(honest)["verdict"] == "promote"
+    assert judge(mislabelled)["verdict"] != "promote"
+
+    assert written(mislabelled)["selection.json"] == written(honest)["selection.json"]
+
+
+def test_selection_needs_nothing_of_the_targets_manifest(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    shutil.rmtree(workspace.stage("manifest", TARGET))
+
+    selection = gate.select_candidate(workspace, read_pool(workspace.stage("adapt", TARGET)), params().gate)
+
+    assert selection.chosen.name == "mcc-0"
+
+
+def test_selection_is_on_disk_before_the_first_label_is_read(tmp_path):
+    foreign = ("purple", *World().labels[1:])
+    workspace = lay_out(tmp_path, World(labels=foreign))
+
+    with pytest.raises(
+        BadInput, match="labels purple of the hold-out are not classes of the models, which know blue"
+    ):
+        judge(workspace)
+
+    assert sorted(path.name for path in workspace.stage("gate", TARGET).iterdir()) == ["selection.json"]
+
+
+# --- same inputs, same bytes -------------------------------------------------------------------
+
+
+def test_a_rerun_and_another_folder_give_the_same_bytes(tmp_path):
+    first, second = lay_out(tmp_path / "here", World()), lay_out(tmp_path / "some where else", World())
+    judge(first)
+    before = written(first)
+    judge(first)
+    judge(second)
+
+    assert written(first) == before
+    assert written(second) == before
+    assert not any(str(tmp_path).encode() in content for content in before.values())
+
+
+# --- the champion ------------------------------------------------------------------------------
+
+
+def colour_world(champion_says: Sequence[int], **changes: Any) -> World:
+    return World(champion={"champion": 4}, champion_says=champion_says, **changes)
+
+
+def test_a_candidate_ahead_of_the_champion_is_promoted_with_both_comparisons(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(flipped(TRUTH, 20)))
+    path = put_in_service(workspace)
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "promote"
+    assert verdict["champion"] == {
+        "version": 4,
+        "checkpoint_sha256": sha("another"),
+        "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "accuracy": 100 / 120,
+        "n": 120,
+        "gain": pytest.approx(20 / 120, abs=1e-6),
+        "interval": verdict["champion"]["interval"],
+    }
+    assert verdict["champion"]["interval"][0] > 0.05
+    assert verdict["reasons"][-1].startswith("against version 4 in service (0.833) the gain is +0.167")
+
+
+def test_a_candidate_far_behind_the_champion_is_rejected(tmp_path):
+    workspace = lay_out(
+        tmp_path,
+        colour_world(TRUTH, candidates={"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 15))}),
+    )
+    put_in_service(workspace)
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "reject"
+    assert verdict["champion"]["accuracy"] == 1
+    assert verdict["reasons"][0].startswith(
+        "against version 4 in service (1.000) the gain is -0.125, at worst -0.1"
+    )
+    assert "more than gate.rules.max_loss_against_champion 0.02" in verdict["reasons"][0]
+
+
+def test_the_model_in_service_is_not_promoted_again(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(TRUTH))
+    put_in_service(workspace, checkpoint="mcc-0")
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "hold"
+    assert verdict["reasons"][0] == "already in service: version 4 has the checkpoint of mcc-0"
+    assert verdict["champion"]["gain"] is verdict["champion"]["interval"] is None
+
+
+def test_without_labels_the_champion_is_not_asked(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(TRUTH).without_labels())
+    put_in_service(workspace).unlink()
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "provisional"
+    assert verdict["champion"]["version"] == 4
+    assert verdict["champion"]["accuracy"] is None
+    assert verdict["champion"]["n"] == 0
+
+
+def test_a_class_that_the_champion_does_not_know_counts_against_it_and_is_named(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(TRUTH))
+    put_in_service(workspace, classes=["red", "leek", "blue"])
+
+    verdict = judge(workspace)
+
+    assert verdict["champion"]["accuracy"] == pytest.approx(2 / 3)
+    assert (
+        "version 4 in service does not know green: every image of these counts against it"
+        in verdict["warnings"]
+    )
+
+
+def test_a_missing_or_exchanged_champion_is_an_error_and_not_a_skipped_rule(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(TRUTH))
+    path = put_in_service(workspace)
+    path.write_bytes(onnx_models.make_onnx(candidate="mmd-0"))
+
+    with pytest.raises(
+        BadInput, match=r"model\.onnx has SHA-256 [0-9a-f]{64}, the registry says .*`dvc pull`"
+    ):
+        judge(workspace)
+    path.unlink()
+    with pytest.raises(BadInput, match=r"cannot read the ONNX file .*`dvc pull`"):
+        judge(workspace)
+
+
+def test_a_hold_out_image_that_changed_since_the_manifest_is_an_error(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(TRUTH))
+    put_in_service(workspace)
+    (workspace.data(TARGET) / "images" / "frame 007.png").write_bytes(picture(0, 119))
+
+    with pytest.raises(BadInput, match=r"frame 007\.png changed since the manifest was written"):
+        judge(workspace)
+
+
+# --- files that do not belong together ----------------------------------------------------------
+
+
+def test_outputs_over_other_images_than_the_manifest_lists_are_refused(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    write_manifest(workspace, TARGET, [("images/new.png", "test", sha("new"), "red")])
+
+    with pytest.raises(
+        BadInput, match=r"speaks of 120 test images, of which 0 are among the 1 of .*manifest.cam7"
+    ):
+        judge(workspace)
+
+
+def test_data_other_than_was_validated_is_refused(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    write_json(workspace.stage("manifest", TARGET) / "manifest.json", {"data_digest": "newer data"})
+
+    with pytest.raises(
+        BadInput, match=r"verdict\.json speaks of another target than the manifest\. Run `acclimate run`"
+    ):
+        judge(workspace)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "results/adapt/cam7/candidates.json",
+        "results/adapt/cam7/mcc-0/outputs.safetensors",
+        "results/manifest/source/manifest.parquet",
+        "results/manifest/cam7/manifest.parquet",
+        "results/validate/cam7/verdict.json",
+        "registry/cam7/champion.json",
+    ],
+)
+def test_a_missing_file_is_named(tmp_path, missing):
+    workspace = lay_out(tmp_path, World())
+    (workspace.root / missing).unlink()
+
+    with pytest.raises(BadInput, match=missing):
+        judge(workspace)
+
+
+# --- the configuration -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({}, "a gate with no rules would let everything through: set at least one rule"),
+        ({"max_p_value": None}, "a gate with no rules"),
+        ({"max_p_value": 0.6}, "less than or equal to 0.5"),
+        ({"max_p_value": 0}, "greater than 0"),
+        ({"min_gain": 1.0}, "less than 1"),
+        ({"min_gain": float("nan")}, "finite number"),
+        ({"max_loss_against_champion": 2}, "less than or equal to 1"),
+        ({"max_p_valu": 0.05}, "Extra inputs are not permitted"),
+    ],
+)
+def test_rules_that_cannot_decide_anything_are_refused(rules, message):
+    with pytest.raises(ValidationError, match=message):
+        GateRules(**rules)

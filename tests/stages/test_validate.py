@@ -1,0 +1,551 @@
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tasks.config import Params, ValidateParams, load_params
+from tasks.errors import BadInput, ConfigError
+from tasks.stages import manifest, validate
+from tasks.stages.manifest import Row, write_manifest
+from tasks.stages.validate import Check, closest_hashes, load_suite, run_great_expectations
+from tasks.workspace import Workspace
+from tests.support.tiny import CHECKOUT
+
+BOUNDS = ValidateParams(
+    min_rows_source=20,
+    min_rows_target=10,
+    min_rows_per_class=5,
+    max_class_ratio=3,
+    min_side_px=8,
+    max_quarantine_fraction=0.1,
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def params() -> Params:
+    return load_params(CHECKOUT / "params.yaml").model_copy(update={"validate_": BOUNDS})
+
+
+def usable(path: str, split: str, label: str | None = None, **changes) -> Row:
+    sha256 = hashlib.sha256(path.encode()).hexdigest()
+    row = Row(
+        path, "ok", label=label, split=split, sha256=sha256, bytes=100, width=32, height=24, mode="RGB",
+        format="JPEG", phash=sha256[:16], luminance_mean=100.0, luminance_std=10.0,
+    )  # fmt: skip
+    return replace(row, **changes)
+
+
+def source_rows(classes: tuple[str, ...] = ("cat", "dog"), images: int = 15) -> list[Row]:
+    return [
+        usable(f"{name}/{index}.jpg", "validation" if index % 5 == 4 else "train", name)
+        for name in classes
+        for index in range(images)
+    ]
+
+
+def target_rows(classes: tuple[str, ...] | None = ("cat", "dog"), images: int = 20) -> list[Row]:
+    def row(index: int) -> Row:
+        name = classes[index // 5 % len(classes)] if classes else None
+        split = ("adapt", "adapt", "adapt", "select", "test")[index % 5]
+        folder = f"images/{name}" if name else "images"
+        return usable(f"{folder}/{index}.jpg", split, name if split == "test" else None)
+
+    return [row(index) for index in range(images)]
+
+
+def verdict(
+    workspace: Workspace,
+    params: Params,
+    source: list[Row],
+    target: list[Row],
+    classes: tuple[str, ...] | None = ("cat", "dog"),
+) -> dict:
+    """The verdict on two manifests, which are written and read like real ones."""
+    names = sorted({row.label for row in source if row.label})
+    write_manifest(source, names, workspace.stage("manifest", "source"), "source")
+    write_manifest(target, sorted(classes) if classes else None, workspace.stage("manifest", "site"), "site")
+    kept = workspace.private / "verdicts" / "validate-site.json"
+    written = workspace.stage("validate", "site") / "verdict.json"
+    raised = ""
+    try:
+        validate.run(workspace, params, "site")
+    except BadInput as error:
+        raised = str(error)
+    result = json.loads(written.read_text(encoding="utf-8"))
+    assert result["passed"] == (not result["reasons"]) == (not raised)
+    for reason in result["reasons"]:
+        assert f"  {reason}\n" in raised
+    assert raised == "" or raised.endswith(str(kept))
+    assert kept.read_bytes() == written.read_bytes()
+    return result
+
+
+def only(messages: list[str]) -> str:
+    [message] = messages
+    return message
+
+
+# --- a pair that can be worked with --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [("cat", "dog"), None], ids=["labelled", "flat"])
+def test_good_data_passes_without_a_warning(workspace, params, classes):
+    result = verdict(workspace, params, source_rows(), target_rows(classes), classes)
+
+    assert (result["passed"], result["reasons"], result["warnings"]) == (True, [], [])
+    assert result["target"] == "site"
+    assert len(result["checks"]) >= 26
+    assert all(check["passed"] and check["message"] is None for check in result["checks"])
+    assert {check["suite"] for check in result["checks"]} == {"source", "target", "pair"}
+    for domain, name in (("source", "source"), ("target", "site")):
+        summary = json.loads((workspace.stage("manifest", name) / "manifest.json").read_text())
+        assert result["data_digest"][domain] == summary["data_digest"]
+
+
+def test_the_verdict_has_the_same_bytes_every_time_and_no_path_of_this_machine(workspace, params):
+    written = workspace.stage("validate", "site") / "verdict.json"
+    source = [*source_rows(), Row("cat/x.jpg", "quarantined", "empty file (0 bytes)")]
+    verdict(workspace, params, source, target_rows())
+    first = written.read_bytes()
+    verdict(workspace, params, source, target_rows())
+
+    assert written.read_bytes() == first
+    assert str(workspace.root).encode() not in first
+
+
+def test_bounds_come_from_the_parameters(workspace, params):
+    result = verdict(workspace, params, source_rows(), target_rows())
+
+    rows = [check for check in result["checks"] if check["expected"]["column"] == "num_images"]
+    assert [
+        (check["observed"], check["expected"]["min_value"]) for check in rows if check["table"] == "summary"
+    ] == [
+        (30, 20),
+        (20, 10),
+    ]
+
+
+# --- critical ----------------------------------------------------------------------------------
+
+
+def test_a_target_of_three_images_ends_in_a_clear_line(workspace, params):
+    rows = [usable(f"images/{split}.jpg", split) for split in ("adapt", "select", "test")]
+    result = verdict(workspace, params, source_rows(), rows, None)
+
+    assert result["reasons"] == [
+        "target: 3 usable images, fewer than validate.min_rows_target 10: data/site. Add images."
+    ]
+
+
+def test_too_few_source_images_and_too_few_of_a_class_are_two_reasons(workspace, params):
+    result = verdict(workspace, params, source_rows(images=4), target_rows())
+
+    assert result["reasons"] == [
+        "source: 8 usable images, fewer than validate.min_rows_source 20: data/source. Add images.",
+        "source: classes with fewer usable images than validate.min_rows_per_class 5:"
+        " data/source/cat (4), data/source/dog (4). Add images.",
+    ]
+
+
+def test_exactly_the_minimum_is_enough(workspace, params):
+    source = [*source_rows(("dog",), images=15), *source_rows(("cat",), images=5)]
+
+    assert verdict(workspace, params, source, target_rows(images=10))["passed"]
+
+
+def test_a_class_that_is_never_trained_on_is_named(workspace, params):
+    source = [replace(row, split="validation") if row.label == "dog" else row for row in source_rows()]
+    result = verdict(workspace, params, source, target_rows())
+
+    assert only(result["reasons"]) == (
+        "source: classes without an image in the train split: data/source/dog."
+        " Add images or lower split.source_validation."
+    )
+
+
+@pytest.mark.parametrize("split", ["adapt", "select"])
+def test_an_empty_split_of_the_target_is_named(workspace, params, split):
+    rows = [row for row in target_rows(images=40) if row.split != split]
+    result = verdict(workspace, params, source_rows(), rows)
+
+    assert only(result["reasons"]).startswith(f"target: no image in the {split} split")
+    assert f"raise split.target_{split}" in only(result["reasons"])
+
+
+def test_class_folders_that_differ_are_named_on_both_sides(workspace, params):
+    source = source_rows(("bus", "cat", 'it\'s a "dog"'))
+    result = verdict(workspace, params, source, target_rows(("cat", "van", "ñu")), ("cat", "van", "ñu"))
+
+    assert result["reasons"][0] == (
+        "pair: class folders differ between source and site:"
+        ' only in source: bus, it\'s a "dog"; only in target: van, ñu.'
+        " Rename or remove folders until they agree."
+    )
+    check = next(check for check in result["checks"] if check["table"] == "labels")
+    assert check["paths"] == ["bus", 'it\'s a "dog"', "van", "ñu"]
+    assert check["num_paths"] == 4
+
+
+@pytest.mark.parametrize(
+    ("severity", "split", "label"), [("critical", "test", "cat"), ("warning", "adapt", None)]
+)
+def test_an_image_of_the_source_in_the_target_is_critical_in_the_holdout_only(
+    workspace, params, severity, split, label
+):
+    source = source_rows()
+    copy = usable("images/copy.jpg", split, label, sha256=source[0].sha256, phash=source[0].phash)
+    result = verdict(workspace, params, source, [*target_rows(), copy])
+
+    message = only(result["reasons" if severity == "critical" else "warnings"])
+    where = {
+        "critical": "in the hold-out of site",
+        "warning": "among the images of site outside its hold-out",
+    }[severity]
+    assert message.startswith(f"pair: the same image in the source and {where}: ")
+    assert f"data/site/{copy.path}, data/source/{source[0].path}" in message
+    assert (result["passed"], len(result["reasons"]) + len(result["warnings"])) == (severity == "warning", 1)
+
+
+def test_an_image_in_two_splits_of_a_domain_is_critical(workspace, params):
+    copy = usable("images/cat/copy.jpg", "select", sha256=target_rows()[0].sha256)
+    result = verdict(workspace, params, source_rows(), [*target_rows(), copy])
+
+    assert result["reasons"] == [
+        "target: the manifest holds the same image twice: data/site/images/cat/0.jpg,"
+        " data/site/images/cat/copy.jpg. Delete results/manifest/site and run again.",
+        "pair: the same image in two splits of one domain: data/site/images/cat/0.jpg,"
+        " data/site/images/cat/copy.jpg. Delete results/manifest and run again.",
+    ]
+
+
+@pytest.mark.parametrize(("unusable", "passed"), [(3, True), (4, False)])
+def test_the_share_of_unusable_files_is_bounded(workspace, params, unusable, passed):
+    bad = [Row(f"cat/bad{index}.jpg", "quarantined", "empty file (0 bytes)") for index in range(unusable)]
+    source = [*source_rows(images=14)[: 30 - unusable], *bad]  # 30 files, at most a tenth of them unusable
+    result = verdict(workspace, params, source, target_rows())
+
+    assert result["passed"] == passed
+    check = next(check for check in result["checks"] if check["expected"]["column"] == "fault")
+    assert check["paths"] == [f"data/source/cat/bad{index}.jpg" for index in range(unusable)]
+
+
+def test_unusable_files_are_grouped_by_their_reason(workspace, params):
+    bad = [Row(f"images/z{index}.jpg", "quarantined", "text, not an image") for index in range(30)]
+    bad += [Row("images/cut.jpg", "quarantined", "damaged or truncated PNG (x)")]
+    result = verdict(workspace, params, source_rows(), [*target_rows(), *bad])
+
+    message = only(result["reasons"])
+    assert (
+        "validate.max_quarantine_fraction 0.1 allows: damaged or truncated PNG (x): data/site/images/cut.jpg; "
+        in message
+    )
+    assert "text, not an image: data/site/images/z0.jpg, data/site/images/z1.jpg, " in message
+    assert message.endswith(", and 10 more. Repair or remove them.")
+    check = next(check for check in result["checks"] if not check["passed"])
+    assert (len(check["paths"]), check["num_paths"]) == (20, 31)
+
+
+def test_copies_and_hidden_files_are_no_fault_but_copies_are_reported(workspace, params):
+    first = source_rows()[0]
+    copies = [
+        Row(f"cat/copy{index}.jpg", "quarantined", f"duplicate of {first.path}", sha256=first.sha256)
+        for index in range(10)
+    ]
+    hidden = [Row(f"cat/.{index}", "quarantined", "hidden file") for index in range(10)]
+    result = verdict(workspace, params, [*source_rows(), *copies, *hidden], target_rows())
+
+    assert result["passed"]
+    message = only(result["warnings"])
+    assert message.startswith(
+        "source: exact copies, of which one is used: data/source/cat/0.jpg, data/source/cat/copy0"
+    )
+    assert ".0" not in message
+
+
+# --- warnings ----------------------------------------------------------------------------------
+
+
+def test_classes_out_of_balance_are_a_warning_with_the_ratio(workspace, params):
+    source = [*source_rows(("dog",), images=31), *source_rows(("cat",), images=10)]
+    result = verdict(workspace, params, source, target_rows())
+
+    assert result["passed"]
+    assert only(result["warnings"]).startswith(
+        "source: the largest class has 3.1 times the images of the smallest, more than validate.max_class_ratio 3"
+    )
+
+
+def test_a_look_alike_of_a_source_image_in_the_holdout_is_a_warning(workspace, params):
+    source, target = source_rows(), target_rows()
+    holdout = next(index for index, row in enumerate(target) if row.split == "test")
+    for flipped_bits, warned in ((0b1111, True), (0b11111, False)):
+        phash = f"{int(source[3].phash or '', 16) ^ flipped_bits:016x}"
+        target[holdout] = replace(target[holdout], phash=phash)
+        result = verdict(workspace, params, source, target)
+
+        assert result["passed"]
+        path = f"data/site/{target[holdout].path}"
+        expected = (
+            f"look like a copy of a labelled image that training sees: {path} like data/source/cat/3.jpg"
+        )
+        assert [expected in warning for warning in result["warnings"]] == ([True] if warned else [])
+        check = next(check for check in result["checks"] if check["table"] == "holdout")
+        assert check["paths"] == ([path] if warned else [])
+
+
+def test_look_alikes_among_the_unlabelled_images_are_nobodys_business(workspace, params):
+    source = source_rows()
+    target = [row if row.split == "test" else replace(row, phash=source[0].phash) for row in target_rows()]
+
+    assert verdict(workspace, params, source, target)["warnings"] == []
+
+
+def test_a_look_alike_of_a_labelled_target_image_in_the_holdout_is_a_warning(workspace, params):
+    target = target_rows()
+    holdout = next(row for row in target if row.split == "test")
+    labelled = usable("labelled/cat/a.jpg", "labelled", "cat", phash=holdout.phash)
+    result = verdict(workspace, params, source_rows(), [*target, labelled])
+
+    assert result["passed"]
+    assert f": data/site/{holdout.path} like data/site/labelled/cat/a.jpg" in only(result["warnings"])
+
+
+def test_labelled_target_images_need_not_show_every_class_and_are_no_holdout(workspace, params):
+    labelled = [usable(f"labelled/cat/{index}.jpg", "labelled", "cat") for index in range(3)]
+    result = verdict(workspace, params, source_rows(), [*target_rows(None), *labelled], classes=None)
+
+    assert (result["passed"], result["warnings"]) == (True, [])
+    holdout = [check for check in result["checks"] if check["table"] == "holdout"]
+    assert all(check["passed"] for check in holdout)
+
+
+def test_labelled_target_images_of_a_class_that_the_source_lacks_are_critical(workspace, params):
+    labelled = [usable(f"labelled/{name}/a.jpg", "labelled", name) for name in ("cat", "van", "bus")]
+    result = verdict(workspace, params, source_rows(), [*target_rows(None), *labelled], classes=None)
+
+    assert result["reasons"] == [
+        "pair: labelled images of site of classes that the source does not have: data/site/labelled/bus,"
+        " data/site/labelled/van. Rename these folders to classes of the source, or remove them."
+    ]
+
+
+def test_a_class_that_the_hash_left_out_of_the_holdout_is_a_warning(workspace, params):
+    target = [row for row in target_rows() if row.label != "dog"]
+    result = verdict(workspace, params, source_rows(), target)
+
+    assert result["passed"]
+    assert only(result["warnings"]) == (
+        "pair: classes of which the labelled hold-out of site has no image, so nothing is known about them: dog"
+    )
+
+
+def test_small_images_and_odd_pixel_layouts_are_warnings_with_their_values(workspace, params):
+    target = target_rows()
+    target[0] = replace(target[0], width=7, height=300)
+    target[1] = replace(target[1], mode="F")
+    result = verdict(workspace, params, source_rows(), target)
+
+    assert result["passed"]
+    assert result["warnings"] == [
+        "target: files of a pixel layout that does not say where black and white are: F: data/site/images/cat/1.jpg",
+        "target: images whose shorter side is below validate.min_side_px 8: data/site/images/cat/0.jpg (7)",
+    ]
+
+
+def test_a_format_outside_the_reviewed_list_is_critical(workspace, params):
+    target = [replace(row, format="PSD") for row in target_rows()[:2]] + target_rows()[2:]
+    result = verdict(workspace, params, source_rows(), target)
+
+    assert only(result["reasons"]) == (
+        "target: files of a format that is not allowed:"
+        " PSD: data/site/images/cat/0.jpg, data/site/images/cat/1.jpg"
+    )
+
+
+def test_reasons_and_warnings_are_logged(workspace, params, caplog):
+    caplog.set_level(logging.INFO)
+    verdict(workspace, params, source_rows(images=4), [row for row in target_rows() if row.label != "dog"])
+
+    levels = [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == "tasks.stages.validate"
+    ]
+    assert [level for level, _ in levels] == ["WARNING", "WARNING", "ERROR", "ERROR"]
+    assert "has no image, so nothing is known about them: dog" in levels[1][1]
+    assert "data/source/cat (4)" in levels[3][1]
+    assert [record for record in caplog.records if record.name.startswith("great_expectations")] == []
+
+
+# --- the stage ---------------------------------------------------------------------------------
+
+
+def test_without_a_manifest_the_stage_says_what_to_run(workspace, params):
+    with pytest.raises(BadInput, match=r"manifest\.json does not exist. Run the stage"):
+        validate.run(workspace, params, "site")
+
+
+def test_real_folders_go_through_both_stages(workspace, params):
+    rng = np.random.default_rng(0)
+    for folder, images in (("source/cat", 12), ("source/dog", 12), ("site/images", 30)):
+        (workspace.data("") / folder).mkdir(parents=True)
+        for index in range(images):
+            noise_HW3 = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(noise_HW3).save(workspace.data("") / folder / f"{index}.png")
+    for domain in ("source", "site"):
+        manifest.run(workspace, params, domain)
+    validate.run(workspace, params, "site")
+
+    result = json.loads((workspace.stage("validate", "site") / "verdict.json").read_text())
+    assert (result["passed"], result["warnings"]) == (True, [])
+
+
+def test_importing_the_stage_does_not_import_great_expectations():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, tasks.stages.validate; print(*sys.modules)"],
+        cwd=CHECKOUT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+
+    assert "tasks.stages.validate" in loaded
+    assert not {"great_expectations", "pandas", "pyarrow", "torch"} & set(loaded)
+
+
+# --- suites ------------------------------------------------------------------------------------
+
+
+def test_every_bound_of_the_parameters_is_used_by_a_suite():
+    text = "".join(path.read_text(encoding="utf-8") for path in validate.SUITES.glob("*.yaml"))
+    names = [name for name in ValidateParams.model_fields if name != "max_quarantine_fraction"]
+
+    assert len(names) >= 5
+    assert [name for name in (*names, "min_usable_fraction") if f'"${{{name}}}"' not in text] == []
+
+
+def test_no_message_is_left_with_a_gap():
+    suites = list(validate.SUITES.glob("*.yaml"))
+    checks = [check for path in suites for check in load_suite(path, BOUNDS, domain="site")]
+
+    assert len(suites) == 3
+    assert [
+        check.message for check in checks if "$" in check.message.replace("$observed", "") + check.advice
+    ] == []
+    assert [
+        check.message for check in checks if "$observed" in check.message and check.table != "summary"
+    ] == []
+
+
+def test_the_usable_share_is_what_a_person_would_write():
+    fractions = [0.1, 0.3, 0.05, 0.0, 1.0, 0.7, 0.9]
+    usable_fractions = [
+        BOUNDS.model_copy(update={"max_quarantine_fraction": fraction}).min_usable_fraction
+        for fraction in fractions
+    ]
+
+    assert usable_fractions == [0.9, 0.7, 0.95, 1.0, 0.0, 0.3, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("a: 1", "is not a list of checks", id="no-list"),
+        pytest.param("- [", "is not a list of checks", id="no-yaml"),
+        pytest.param([{"table": "files"}], "Field required", id="missing-field"),
+        pytest.param(
+            [{"kwargs": {"min_value": "${min_rowz}"}}], "not a key of `validate`", id="unknown-bound"
+        ),
+        pytest.param([{"severity": "nice"}], "'critical' or 'warning'", id="unknown-severity"),
+        pytest.param([{"severty": "critical"}], "Extra inputs are not permitted", id="unknown-field"),
+    ],
+)
+def test_a_malformed_suite_is_an_error_that_names_the_file(tmp_path, content, message):
+    whole = {"table": "files", "expectation": "x", "severity": "warning", "kwargs": {}, "message": "m"}
+    if isinstance(content, list):
+        content = yaml.safe_dump([{**(whole if "table" not in content[0] else {}), **content[0]}])
+    (tmp_path / "suite.yaml").write_text(content)
+
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_suite(tmp_path / "suite.yaml", BOUNDS, domain="site")
+
+    assert str(tmp_path / "suite.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"table": "nowhere"}, "suite.yaml: no table nowhere; known: things"),
+        ({"expectation": "expect_nothing_at_all"}, "has no expectation expect_nothing_at_all"),
+        ({"kwargs": {"column": "n", "least": 3}}, "does not take {'column': 'n', 'least': 3}"),
+        ({"kwargs": {"column": "absent", "min_value": 3}}, "cannot be evaluated: .*absent"),
+    ],
+)
+def test_a_check_that_cannot_be_made_is_an_error_and_never_passes(changes, message):
+    check = Check(
+        table="things",
+        expectation="expect_column_values_to_be_between",
+        severity="warning",
+        kwargs={"column": "n", "min_value": 3},
+        message="m",
+    )
+    tables = {"things": {"path": ["a"], "n": [2]}}
+
+    [outcome] = run_great_expectations(tables, [check], origin="suite.yaml")
+    assert [offender.path for offender in outcome.offenders] == ["a"]
+    with pytest.raises(ConfigError, match=message):
+        run_great_expectations(tables, [check.model_copy(update=changes)], origin="suite.yaml")
+
+
+def test_expectations_over_a_whole_table_and_class_names_work_too():
+    checks = [
+        Check(table="t", expectation=name, severity="critical", kwargs={"min_value": least}, message="m")
+        for name, least in (
+            ("ExpectTableRowCountToBeBetween", 3),
+            ("expect_table_row_count_to_be_between", 2),
+        )
+    ]
+
+    outcomes = run_great_expectations({"t": {"path": ["a", "b"]}, "u": {"path": []}}, checks, origin="x")
+
+    assert [(outcome.passed, outcome.observed) for outcome in outcomes] == [(False, 2), (True, 2)]
+
+
+# --- look-alikes -------------------------------------------------------------------------------
+
+HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=12)
+
+
+@given(HASHES, HASHES)
+def test_the_closest_hash_is_found_as_by_counting_differing_bits(hashes, others):
+    bits, closest = closest_hashes(np.array(hashes, np.uint64), np.array(others, np.uint64))
+
+    expected = [min(((a ^ b).bit_count() for b in others), default=64) for a in hashes]
+    assert bits.tolist() == expected
+    for one, index, distance in zip(hashes, closest, expected, strict=True):
+        assert index == -1 if not others else (one ^ others[index]).bit_count() == distance
+
+
+def test_closest_hashes_are_the_same_when_done_in_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    hashes, others = (rng.integers(0, 2**63, n).astype(np.uint64) for n in (5, 2**22))
+    bits, closest = closest_hashes(hashes, others)  # two rows at once
+
+    for one, distance, index in zip(hashes, bits, closest, strict=True):
+        assert np.bitwise_count(one ^ others).min() == distance
+        assert np.bitwise_count(one ^ others[index]) == distance
