@@ -10,6 +10,7 @@ from tasks.config import Params
 from tasks.errors import AcclimateError
 from tasks.files import read_json, write_json
 from tasks.provenance import acclimate_version, library_versions
+from tasks.records.manifest import read_summary
 from tasks.workspace import Workspace
 
 MODEL_COLUMNS = ("source_only", "selected", "oracle")
@@ -56,10 +57,9 @@ def _target(workspace: Workspace, target: str) -> dict[str, Any]:
     verdict = read_json(workspace.stage("gate", target) / "verdict.json")
     quarantined = []
     for domain in ("source", target):
-        manifest = read_json(workspace.stage("manifest", domain) / "manifest.json")
-        for row in manifest["quarantined"]:
-            path = (Path("data") / domain / row["path"]).as_posix()
-            quarantined.append({"path": path, "reason": row["reason"]})
+        for row in read_summary(workspace.stage("manifest", domain)).quarantined:
+            path = (Path("data") / domain / row.path).as_posix()
+            quarantined.append({"path": path, "reason": row.reason})
     return {
         **{column: verdict[column] for column in MODEL_COLUMNS},
         "verdict": {
@@ -77,8 +77,8 @@ def _target(workspace: Workspace, target: str) -> dict[str, Any]:
 def _digests(workspace: Workspace, target: str) -> dict[str, str]:
     export = read_json(workspace.stage("export", target) / "export.json")
     return {
-        "source_data": read_json(workspace.stage("manifest", "source") / "manifest.json")["data_digest"],
-        "target_data": read_json(workspace.stage("manifest", target) / "manifest.json")["data_digest"],
+        "source_data": read_summary(workspace.stage("manifest", "source")).data_digest,
+        "target_data": read_summary(workspace.stage("manifest", target)).data_digest,
         "checkpoint": export["checkpoint_sha256"],
         "model": export["model_sha256"],
     }

@@ -38,10 +38,10 @@ from tasks.losses.terms import build_terms
 from tasks.models.alignment import Maps, fold, linear_coral, subspace_alignment
 from tasks.models.classifier import Classifier, load_checkpoint, predict, save_checkpoint
 from tasks.provenance import code_digest
+from tasks.records.manifest import LABELLED
 from tasks.selection.choose import Scored, choose
 from tasks.selection.pool import SOURCE_ONLY, Pool, candidate_of, read_outputs, voices
 from tasks.selection.scores import selection_scores
-from tasks.stages.features import LABELLED
 from tasks.stages.finetune import (
     Features,
     build_classifier,

@@ -13,8 +13,9 @@ from tasks.domains.image.views import TURNS
 from tasks.errors import ConfigError
 from tasks.files import read_json
 from tasks.models.backbones.image import build_backbone
+from tasks.records.manifest import read_examples
 from tasks.stages import adapt, features, finetune, manifest
-from tasks.stages.features import read_pixels, usable_rows
+from tasks.stages.features import read_pixels
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, TINY_SETTINGS, write_pictures
 
@@ -62,8 +63,8 @@ def test_the_adapt_split_is_kept_turned_and_a_candidate_is_trained_on_it(workspa
     kinds = ("inputs", "activations") if route == "deeper" else ("inputs",)
     assert files(workspace, TARGET) == {f"{kind}.{name}.npy" for kind in kinds for name in TURNS}
     assert files(workspace, "source") == set()
-    rows = usable_rows(workspace.stage("manifest", TARGET) / "manifest.parquet")
-    paths = [workspace.data(TARGET) / path for path in rows.loc[rows["split"] == "adapt", "path"]]
+    rows = read_examples(workspace.stage("manifest", TARGET))
+    paths = [workspace.data(TARGET) / row.path for row in rows if row.split == "adapt"]
     pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
     torch.manual_seed(params.finetune.seed)
     backbone = build_backbone(params.model, size_px=16).eval()
