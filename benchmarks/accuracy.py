@@ -32,7 +32,7 @@ from flows.runs.child import child_environment
 from flows.runs.lock import hold
 from flows.runs.walk import prepare
 from flows.workspaces.create import create_workspace, domain_name, import_images
-from tasks.config import apply_overrides, check_params, load_params
+from tasks.config.params import apply_overrides, check_params, load_params
 from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
 from tasks.workspace import Workspace

@@ -17,7 +17,7 @@ from flows.release import promote_by_policy
 from flows.runs.lock import hold
 from flows.runs.walk import run_held
 from flows.workspaces.landing import add_target, take_in, targets_with_batches
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import yaml
 from flows.runs.child import StageRun
 from flows.runs.process import STAGES
 from flows.runs.walk import DOMAIN_STAGES, TARGET_STAGES, walk
-from tasks.config import Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.provenance import code_deps
 from tests.support.tiny import CHECKOUT
 

@@ -9,7 +9,7 @@ from typing import Any
 from flows.runs.lock import hold
 from flows.runs.walk import run_held
 from flows.workspaces.answers import Filled, read_filled, refuse
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.judgement.holdout import Holdout, read_holdout

@@ -11,7 +11,7 @@ import yaml
 from flows.runs.lock import hold
 from flows.runs.walk import record, run_held
 from flows.workspaces.create import create_workspace, domain_name, import_images, note_refused
-from tasks.config import apply_overrides, check_params
+from tasks.config.params import apply_overrides, check_params
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 

@@ -20,7 +20,7 @@ from flows.runs.repair import heal
 from flows.runs.result import build_result, write_result
 from flows.workspaces.answers import create_answers
 from flows.workspaces.create import refresh_generated
-from tasks.config import Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.workspace import Workspace
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import yaml
 
-from tasks.config import DOMAIN_NAME
 from tasks.domains.image.reader import REFUSED, FoundFile, list_files, list_folders
 from tasks.errors import BadInput, Fault
 from tasks.files import write_text
 from tasks.provenance import PACKAGE_ROOT, code_digest, library_versions
-from tasks.workspace import Workspace
+from tasks.workspace import DOMAIN_NAME, Workspace
 
 log = logging.getLogger(__name__)
 

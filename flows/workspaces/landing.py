@@ -17,11 +17,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from flows.workspaces.create import import_images, note_refused
-from tasks.config import DOMAIN_NAME, Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.domains.image.reader import REFUSED, read_refusals
 from tasks.errors import BadInput
 from tasks.files import atomic_file, fsync_folder, sha256_of_file, sha256_of_lines, write_text
-from tasks.workspace import Workspace
+from tasks.workspace import DOMAIN_NAME, Workspace
 
 log = logging.getLogger(__name__)
 

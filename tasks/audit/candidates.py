@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.audit.replay import BAD_KINDS
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.trainer import Diverged, LabelledRows, train
 from tasks.files import read_json, sha256_of_file, write_bytes, write_json

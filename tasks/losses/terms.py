@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from tasks.config import (
+from tasks.config.sections.presets import (
     AddaTerm,
     BnmTerm,
     CdanTerm,

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from tasks.config import CoralAlign, Params, Preset, SubspaceAlign
+from tasks.config.params import Params
+from tasks.config.sections.presets import CoralAlign, Preset, SubspaceAlign
 from tasks.engine.adabn import Proposal, propose_target_statistics
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.devices import make_deterministic, training_device

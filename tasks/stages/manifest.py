@@ -24,7 +24,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.config import Params, SplitParams
+from tasks.config.params import Params
+from tasks.config.sections.data import SplitParams
 from tasks.domains.image.reader import (
     REFUSED,
     FoundFile,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tasks.config import (
+from tasks.config.sections.model import ModelParams
+from tasks.config.sections.presets import (
     AddaTerm,
     CdanTerm,
     CentroidLabelsTerm,
@@ -17,7 +18,6 @@ from tasks.config import (
     InfomaxTerm,
     MccTerm,
     MmdTerm,
-    ModelParams,
     SelfTrainingTerm,
 )
 from tasks.engine.augment.image import AUGMENTATIONS, affine, flip_crop

@@ -12,7 +12,7 @@ from PIL import Image
 
 from flows.runs.walk import track_data
 from flows.workspaces.create import create_workspace, domain_name, import_images, note_refused
-from tasks.config import apply_overrides, load_params
+from tasks.config.params import apply_overrides, load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json
 from tasks.stages import features, manifest

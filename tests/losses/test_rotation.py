@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.domains.image.views import TURNS
 from tasks.engine.augment.image import turn
 from tasks.engine.trainer import LabelledRows, Recipe, train

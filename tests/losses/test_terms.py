@@ -4,7 +4,7 @@ from typing import get_args
 import pytest
 import torch
 
-from tasks.config import (
+from tasks.config.sections.presets import (
     AddaTerm,
     BnmTerm,
     CdanTerm,

@@ -15,7 +15,9 @@ from PIL import Image
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from tasks.config import ExportParams, ImagesParams, Params, ProbeParams
+from tasks.config.params import Params
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
 from tasks.files import write_bytes, write_json
 from tasks.stages import probe

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from tasks.config import Params, apply_overrides, check_params
+from tasks.config.params import Params, apply_overrides, check_params
 from tasks.domains.image.views import TURNS
 from tasks.errors import ConfigError
 from tasks.files import read_json

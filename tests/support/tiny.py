@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tasks.config import Params, apply_overrides, check_params
+from tasks.config.params import Params, apply_overrides, check_params
 from tasks.workspace import Workspace
 
 CHECKOUT = Path(__file__).resolve().parents[2]
