@@ -28,10 +28,11 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from flows.runs.child import child_environment
-from flows.runs.lock import hold
-from flows.runs.walk import prepare
-from flows.workspaces.create import create_workspace, domain_name, import_images
+from flows.runs.lock import lock_workspace
+from flows.runs.prepare import prepare
+from flows.workspaces.copy import import_images
+from flows.workspaces.create import create_workspace, domain_name
+from flows.workspaces.programs import child_environment
 from tasks.config.params import apply_overrides, check_params, load_params
 from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
@@ -166,7 +167,7 @@ def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
         ):
             if not place.exists():
                 import_images(origin, place)
-    with hold(workspace, purpose="benchmark"):
+    with lock_workspace(workspace, purpose="benchmark"):
         prepare(workspace, params)
         for target in params.targets:
             before = candidates_of(workspace, target)

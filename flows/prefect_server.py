@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from flows.runs.child import SILENCE, child_environment
+from flows.workspaces.programs import SILENCE, child_environment
 from tasks.errors import Fault
 from tasks.files import write_json
 from tasks.workspace import Workspace

@@ -122,7 +122,6 @@ def test_no_import_goes_round_in_a_circle():
 @pytest.mark.parametrize(
     ("library", "places"),
     [
-        ("prefect", ("flows",)),
         ("great_expectations", ("tasks.stages.validate", "tasks.checks")),
         ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.stages.features", "tasks.stages.finetune",
                    "tasks.stages.adapt", "tasks.audit.candidates", "tasks.stages.export")),
@@ -138,6 +137,20 @@ def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[s
     ]
 
     assert strays == []
+
+
+def test_prefect_is_imported_at_the_top_of_flows_only():
+    importers = {
+        module
+        for module, path in modules().items()
+        if any(name.split(".")[0] == "prefect" for name in imports(path))
+    }
+
+    assert importers
+    assert [module for module in importers if not re.fullmatch(r"flows\.\w+", module)] == []
+    assert {path.stem for path in (CHECKOUT / "flows").glob("*.py")} == {
+        "__init__", "arrive", "cli", "pipeline", "prefect_server", "release", "up",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ its error, if any, comes back as the error class it was, with the message it had
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from flows.runs.repair import keep_copy_of_lock
+from flows.workspaces.programs import child_environment
 from tasks import errors
 from tasks.errors import AcclimateError, Fault
 from tasks.files import write_text
@@ -25,16 +25,6 @@ from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-# glibc returns freed memory to the kernel after every training step and pays for it in page faults:
-# a quarter of the time.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
-SILENCE = {
-    "DVC_NO_ANALYTICS": "1",
-    "DO_NOT_TRACK": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
 TRANSIENT_LINES = ("Unable to acquire lock", "is busy, it is being blocked by")
 
 
@@ -54,12 +44,6 @@ class StageRun:
     @property
     def name(self) -> str:
         return f"{self.stage}@{self.target}" if self.target else self.stage
-
-
-def child_environment() -> dict[str, str]:
-    """The environment of stage and DVC processes: this interpreter's commands first, telemetry off."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, **ALLOCATOR, **SILENCE, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def run_stage(

@@ -5,22 +5,20 @@ only who calls a stage differs.
 """
 
 import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.runs.child import StageRun, child_environment, run_stage
-from flows.runs.lock import hold
+from flows.runs.child import StageRun, run_stage
+from flows.runs.lock import lock_workspace
+from flows.runs.prepare import prepare
 from flows.runs.process import STAGES
 from flows.runs.repair import heal
 from flows.runs.result import build_result, write_result
-from flows.workspaces.answers import create_answers
-from flows.workspaces.create import refresh_generated
-from tasks.config.params import Params, load_params
+from flows.workspaces.programs import commit_all
+from flows.workspaces.targets import choose_targets
+from tasks.config.params import load_params
 from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.workspace import Workspace
 
@@ -96,11 +94,11 @@ def run_pipeline(
     """
     workspace = Workspace(root.resolve())
     load_params(workspace.params)  # a wrong file is told before waiting for whoever holds the workspace
-    with hold(workspace, purpose=purpose, wait=wait) as lock_fd:
-        return run_held(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
+    with lock_workspace(workspace, purpose=purpose, wait=wait) as lock_fd:
+        return run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
 
 
-def run_held(
+def run_locked(
     workspace: Workspace,
     lock_fd: int,
     *,
@@ -110,7 +108,7 @@ def run_held(
 ) -> dict[str, Any]:
     """:func:`run_pipeline` for a caller that holds the workspace already, by ``lock_fd``."""
     params = load_params(workspace.params)
-    chosen = _choose(params, targets)
+    chosen = choose_targets(params, targets)
     prepare(workspace, params)
 
     def run(stage: str, target: str | None) -> StageRun:
@@ -128,104 +126,7 @@ def run_held(
     result = build_result(workspace, params, chosen, runs, failed)
     write_result(workspace, result)
     if params.release.record == "commit":
-        record(workspace, message=f"{purpose}: {', '.join(chosen)}")
+        commit_all(workspace, message=f"{purpose}: {', '.join(chosen)}")
     if failed:
         raise BadInput("\n".join(f"{target}: {error}" for target, error in failed.items()))
     return result
-
-
-def prepare(workspace: Workspace, params: Params) -> None:
-    """Everything a walk needs: whole DVC files, pointers, generated files, data under DVC."""
-    from deploy.registry import create_registry
-
-    heal(workspace)
-    for target in params.targets:
-        create_registry(workspace, target)
-        create_answers(workspace, target)
-    refresh_generated(workspace)
-    track_data(workspace, params)
-
-
-def track_data(workspace: Workspace, params: Params) -> None:
-    """Put every domain's folder under DVC, as it is now.
-
-    Raises:
-        BadInput: A domain has no folder.
-    """
-    missing = [domain for domain in params.domains if not workspace.data(domain).is_dir()]
-    if missing:
-        folders = ", ".join(f"data/{domain}" for domain in missing)
-        raise BadInput(
-            f"{workspace.root} has no {folders}; params.yaml lists {missing} under domains."
-            " Put the images there, or take the name out of domains and targets."
-        )
-    dvc(workspace, "add", "--quiet", *(f"data/{domain}" for domain in params.domains))
-
-
-def dvc(workspace: Workspace, *arguments: str) -> str:
-    """Run a DVC command in the workspace and return what it printed.
-
-    Raises:
-        Fault: It failed.
-    """
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(
-        command, cwd=workspace.root, env=child_environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise Fault(
-            f"`dvc {' '.join(arguments)}` failed in {workspace.root}:\n{(done.stderr or done.stdout).strip()}"
-        )
-    return done.stdout
-
-
-def git(workspace: Workspace, *arguments: str) -> str:
-    """Run a git command in the workspace, under a neutral identity where the user has none.
-
-    Raises:
-        Fault: It failed.
-    """
-    identity = {} if _has_git_identity(workspace) else {
-        "GIT_AUTHOR_NAME": "acclimate", "GIT_AUTHOR_EMAIL": "acclimate@localhost",
-        "GIT_COMMITTER_NAME": "acclimate", "GIT_COMMITTER_EMAIL": "acclimate@localhost",
-    }  # fmt: skip
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=workspace.root,
-        env=os.environ | identity,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Fault(
-            f"`git {' '.join(arguments)}` failed in {workspace.root}:\n{(done.stderr or done.stdout).strip()}"
-        )
-    return done.stdout
-
-
-def record(workspace: Workspace, *, message: str) -> None:
-    """Commit pointers, verdicts and dvc.lock; large files are DVC's and stay out of git."""
-    git(workspace, "add", "--all", ".")
-    if git(workspace, "status", "--porcelain"):
-        git(workspace, "commit", "--quiet", "--message", message)
-
-
-def _has_git_identity(workspace: Workspace) -> bool:
-    done = subprocess.run(
-        ["git", "config", "user.email"], cwd=workspace.root, capture_output=True, check=False
-    )
-    return done.returncode == 0
-
-
-def _choose(params: Params, targets: Sequence[str] | None) -> tuple[str, ...]:
-    if not params.targets:
-        raise BadInput(
-            "params.yaml lists no targets; put one under domains and targets, and its images under data/<name>"
-        )
-    if targets is None:
-        return params.targets
-    unknown = [target for target in targets if target not in params.targets]
-    if unknown:
-        raise BadInput(f"no such target: {', '.join(unknown)}; params.yaml lists {', '.join(params.targets)}")
-    return tuple(targets)

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.runs.walk import track_data
-from flows.workspaces.create import create_workspace, domain_name, import_images, note_refused
+from flows.runs.prepare import track_data
+from flows.workspaces.copy import import_images, note_refused
+from flows.workspaces.create import create_workspace, domain_name
 from tasks.config.params import apply_overrides, load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json

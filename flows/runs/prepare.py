@@ -1,0 +1,37 @@
+"""Everything that a walk needs before its first stage."""
+
+from flows.runs.repair import heal
+from flows.workspaces.create import refresh_generated
+from flows.workspaces.filled import create_answers
+from flows.workspaces.programs import dvc
+from tasks.config.params import Params
+from tasks.errors import BadInput
+from tasks.workspace import Workspace
+
+
+def prepare(workspace: Workspace, params: Params) -> None:
+    """Everything a walk needs: whole DVC files, pointers, generated files, data under DVC."""
+    from deploy.registry import create_registry
+
+    heal(workspace)
+    for target in params.targets:
+        create_registry(workspace, target)
+        create_answers(workspace, target)
+    refresh_generated(workspace)
+    track_data(workspace, params)
+
+
+def track_data(workspace: Workspace, params: Params) -> None:
+    """Put every domain's folder under DVC, as it is now.
+
+    Raises:
+        BadInput: A domain has no folder.
+    """
+    missing = [domain for domain in params.domains if not workspace.data(domain).is_dir()]
+    if missing:
+        folders = ", ".join(f"data/{domain}" for domain in missing)
+        raise BadInput(
+            f"{workspace.root} has no {folders}; params.yaml lists {missing} under domains."
+            " Put the images there, or take the name out of domains and targets."
+        )
+    dvc(workspace, "add", "--quiet", *(f"data/{domain}" for domain in params.domains))
