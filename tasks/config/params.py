@@ -8,7 +8,6 @@ Device, worker counts and addresses are not here: they come from the environment
 (``ACCLIMATE_DEVICE``) or the command line, because they must not split DVC's cache.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ from tasks.config.sections.delivery import ExportParams, ProbeParams, ReportPara
 from tasks.config.sections.gate import GateParams
 from tasks.config.sections.model import FeaturesParams, ModelParams
 from tasks.config.sections.operation import ArrivalParams, ReleaseParams, ScheduleParams
-from tasks.config.sections.section import Section
+from tasks.config.sections.section import Section, fault_lines
 from tasks.config.sections.training import AdaptParams, FinetuneParams
 from tasks.errors import ConfigError
 from tasks.workspace import DOMAIN_NAME
@@ -114,21 +113,6 @@ class Params(Section):
                 )
         return self
 
-    @model_validator(mode="after")
-    def _images_may_be_turned(self) -> "Params":
-        rotating = [name for name in self.adapt.trained if self.adapt.presets[name].rotates]
-        if rotating and self.images.orientation_matters:
-            raise ValueError(
-                f"adapt.candidates {rotating} learn how far an image was turned, but images.orientation_matters is true:"
-                " where orientation is the label (a turned 6 is a 9) that teaches what the classes must not be told by."
-                " Leave them out, or set images.orientation_matters to false if a turned image keeps its class"
-            )
-        if rotating and self.features.route != "end_to_end" and not self.features.rotations:
-            raise ValueError(
-                f"adapt.candidates {rotating} ask for turned images, which features.rotations does not keep: set it to true"
-            )
-        return self
-
 
 def load_params(path: Path) -> Params:
     """Read and check params.yaml.
@@ -156,41 +140,5 @@ def check_params(content: Any, *, origin: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = [_describe(detail) for detail in error.errors()]
-        raise ConfigError(f"{origin} does not describe a run:\n" + "\n".join(lines)) from error
-
-
-def _describe(detail: Any) -> str:
-    key = ".".join(str(part) for part in detail["loc"]) or "(whole file)"
-    if detail["type"] == "extra_forbidden":
-        return f"  {key}: unknown key (got {detail['input']!r})"
-    if detail["type"] == "missing":
-        return f"  {key}: missing"
-    if detail["type"] == "value_error":
-        return f"  {key}: {detail['ctx']['error']}"
-    return f"  {key}: {detail['msg'][:1].lower()}{detail['msg'][1:]} (got {detail['input']!r})"
-
-
-def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """``content`` with ``dotted.key=value`` settings applied; values are parsed as YAML.
-
-    Raises:
-        ConfigError: A setting has no ``=`` or its key is not in ``content``; all are named at once.
-    """
-    result = yaml.safe_load(yaml.safe_dump(content))
-    faults = []
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        *parents, leaf = key.strip().split(".")
-        section: Any = result
-        for parent in parents:
-            section = section.get(parent) if isinstance(section, dict) else None
-        if not separator:
-            faults.append(f"  --set {override}: expected key=value")
-        elif not isinstance(section, dict) or leaf not in section:
-            faults.append(f"  --set {key}: unknown key (got {value!r})")
-        else:
-            section[leaf] = yaml.safe_load(value)
-    if faults:
-        raise ConfigError("settings do not name keys of params.yaml:\n" + "\n".join(faults))
-    return result
+        lines = "\n".join(fault_lines(error))
+        raise ConfigError(f"{origin} does not describe a run:\n{lines}") from error

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.config.params import apply_overrides, check_params, load_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import check_params, load_params
 from tasks.errors import ConfigError
 from tests.support.tiny import CHECKOUT
 

@@ -1,133 +1,56 @@
 """Presets of ``adapt.presets``: methods, each a named list of weighted target losses."""
 
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+import yaml
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from tasks.config.sections.section import Count, Fraction, NonNegative, Positive, Section
+from tasks.config.sections.section import Count, NonNegative, Positive, Section
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets.yaml"
 
 
-class DannTerm(Section):
-    """Domain-adversarial alignment of the bottleneck features."""
+def built_in_presets() -> dict[str, Any]:
+    """The presets that every params file has, by name, as tasks/config/presets.yaml holds them."""
+    return yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
 
-    loss: Literal["dann"]
+
+def loss_names() -> list[str]:
+    """Names of the losses that exist: the modules of ``tasks.losses``, found without importing any."""
+    package = find_spec("tasks.losses")
+    folders = package.submodule_search_locations if package else None
+    return sorted(module.name for module in iter_modules(folders or []) if not module.ispkg)
+
+
+def unknown_loss(name: str) -> str:
+    """That no loss is called ``name``, and which there are."""
+    return f"no loss is called {name!r}; tasks/losses has {', '.join(loss_names())}"
+
+
+class LossTerm(Section):
+    """A target loss of a preset. Its file declares its other keys, which are not checked here: that takes torch."""
+
+    model_config = ConfigDict(extra="allow")
+
+    loss: str
+    """The name of a file of tasks/losses."""
     weight: NonNegative
-    """Strength of the reversed gradient at the end of training; it ramps up with progress."""
-    hidden: Count
-    """Width of the domain discriminator's two hidden layers."""
+    """Multiplier of the loss, or of its gradient on the features."""
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the loss is built with: all keys but its name."""
+        return {"weight": self.weight, **(self.model_extra or {})}
 
-class MmdTerm(Section):
-    """Multi-kernel maximum mean discrepancy between bottleneck features."""
-
-    loss: Literal["mmd"]
-    weight: NonNegative
-    """Multiplier of the loss."""
-    num_kernels: Annotated[int, Field(ge=1, le=33)]
-    """Gaussian kernels, their widths (squared) a factor of two apart around the batch's mean squared distance."""
-
-
-class MccTerm(Section):
-    """Minimum class confusion of the target predictions."""
-
-    loss: Literal["mcc"]
-    weight: NonNegative
-    """Multiplier of the loss."""
-    temperature: Positive
-    """Softens the predictions before confusion is measured."""
-
-
-class CdanTerm(Section):
-    """Domain-adversarial alignment of features and predictions together."""
-
-    loss: Literal["cdan"]
-    weight: NonNegative
-    """As of ``dann``."""
-    hidden: Count
-    """As of ``dann``."""
-    entropy_weighting: bool
-    """Count confident rows for more."""
-
-
-class AddaTerm(Section):
-    """Adversarial alignment in its classic form: a discriminator, and features that answer with inverted labels."""
-
-    loss: Literal["adda"]
-    weight: NonNegative
-    """Strength of the inverted-label loss at the end of training; it ramps up with progress."""
-    hidden: Count
-    """As of ``dann``."""
-
-
-class JanTerm(Section):
-    """Maximum mean discrepancy of features and predictions together."""
-
-    loss: Literal["jan"]
-    weight: NonNegative
-    """Multiplier of the loss."""
-    num_kernels: Annotated[int, Field(ge=1, le=33)]
-    """As of ``mmd``, on the features."""
-
-
-class CoralTerm(Section):
-    """Distance of the two covariances."""
-
-    loss: Literal["coral"]
-    weight: NonNegative
-    """Multiplier of the loss, which is small: 10 to 1000."""
-
-
-class InfomaxTerm(Section):
-    """Confident predictions that are spread over the classes."""
-
-    loss: Literal["infomax"]
-    weight: NonNegative
-    """Multiplier of the loss."""
-    prior: tuple[Fraction, ...] | None = None
-    """The target's class shares, in the order of the class names, where they are known; else uniform."""
-
-
-class BnmTerm(Section):
-    """Batch nuclear-norm maximisation of the target predictions."""
-
-    loss: Literal["bnm"]
-    weight: NonNegative
-    """Multiplier of the loss."""
-
-
-class SelfTrainingTerm(Section):
-    """Cross-entropy on the target's own most confident predictions, class by class."""
-
-    loss: Literal["self_training"]
-    weight: NonNegative
-    """Multiplier of the loss."""
-    first_share: Fraction
-    """Share of every predicted class that is believed at the start."""
-    last_share: Fraction
-    """The same at the end."""
-
-
-class CentroidLabelsTerm(Section):
-    """Cross-entropy on the nearest class centroid of the target's own features."""
-
-    loss: Literal["centroid_labels"]
-    weight: NonNegative
-    """Multiplier of the loss."""
-
-
-class RotationTerm(Section):
-    """By how many quarter turns a target image was turned, told from its features and those of the upright one."""
-
-    loss: Literal["rotation"]
-    weight: NonNegative
-    """Multiplier of the loss; 0.3 to 0.6 beside others."""
-
-
-LossTerm = Annotated[
-    DannTerm | CdanTerm | AddaTerm | MmdTerm | JanTerm | CoralTerm | MccTerm | InfomaxTerm | BnmTerm
-    | SelfTrainingTerm | CentroidLabelsTerm | RotationTerm,
-    Field(discriminator="loss"),
-]  # fmt: skip
+    @field_validator("loss")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in loss_names():
+            raise ValueError(unknown_loss(name))
+        return name
 
 
 class SubspaceAlign(Section):
@@ -148,9 +71,6 @@ class CoralAlign(Section):
 
 Alignment = Annotated[SubspaceAlign | CoralAlign, Field(discriminator="method")]
 
-TWO_SIDED = ("dann", "cdan", "adda", "mmd", "jan", "coral")
-"""Losses that look at source rows too."""
-
 
 class Preset(Section):
     """A method: weighted target losses, and what they are trained on."""
@@ -164,11 +84,6 @@ class Preset(Section):
     align: Alignment | None = None
     """A closed-form map of frozen features, one a domain, before bottleneck and head are trained on them."""
 
-    @property
-    def rotates(self) -> bool:
-        """Whether it is trained on turned target images."""
-        return any(term.loss == "rotation" for term in self.losses)
-
     @model_validator(mode="before")
     @classmethod
     def _list_of_losses(cls, value: Any) -> Any:
@@ -179,9 +94,6 @@ class Preset(Section):
         losses = [term.loss for term in self.losses]
         if len(set(losses)) != len(losses):
             raise ValueError(f"names a loss twice: {losses}; keep one, with one weight")
-        two_sided = [loss for loss in losses if loss in TWO_SIDED]
-        if self.source_free and two_sided:
-            raise ValueError(f"is source_free, but {two_sided} compare the target with the source")
         if self.source_free and self.align:
             raise ValueError("is source_free, but align fits the source to the target")
         if self.source_free and (self.views or not losses):

@@ -1,10 +1,10 @@
 """Sections of the two training stages: on the source alone, and with a target."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from tasks.config.sections.presets import Preset
+from tasks.config.sections.presets import Preset, built_in_presets
 from tasks.config.sections.section import Count, Fraction, NonNegative, Positive, Section
 
 AUTO_CANDIDATES = (
@@ -63,7 +63,8 @@ class AdaptParams(Section):
     """The candidates of every target, source-only among them, trained under one budget."""
 
     presets: dict[str, Preset]
-    """Methods by name; a list stands for its losses, and ``source_only`` is the empty one."""
+    """Methods by name, added to those of tasks/config/presets.yaml or instead of them; a list stands for its losses,
+    and ``source_only`` is the empty one."""
     candidates: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)]
     """Presets to train, ``source_only`` among them; ``auto``: a small pool of published defaults."""
     deeper: DeeperParams
@@ -105,9 +106,21 @@ class AdaptParams(Section):
         return tuple(dict.fromkeys((*self.pool, *self.deeper.named)))
 
     @property
+    def unproven(self) -> tuple[str, ...]:
+        """Those of ``trained`` that a run asks the losses about: all but the built-in ones that ``auto`` trains."""
+        proven = {name: Preset.model_validate(built_in_presets()[name]) for name in AUTO_CANDIDATES}
+        return tuple(name for name in self.trained if self.presets[name] != proven.get(name))
+
+    @property
     def aligned(self) -> tuple[str, ...]:
         """Those of the pool that need frozen features."""
         return tuple(name for name in self.pool if self.presets[name].align)
+
+    @field_validator("presets", mode="before")
+    @classmethod
+    def _built_in_and_own(cls, own: Any) -> Any:
+        own = {} if own is None else own  # all entries below it commented out
+        return {**built_in_presets(), **own} if isinstance(own, dict) else own
 
     @model_validator(mode="after")
     def _candidates_are_presets(self) -> "AdaptParams":
