@@ -71,7 +71,7 @@ class InvertedLabelAdversarial(nn.Module):
         )
 
     def diagnostics(self) -> dict[str, float]:
-        """As of :class:`tasks.losses.dann.DomainAdversarial`."""
+        """As those of :class:`tasks.losses.dann.DomainAdversarial`."""
         return {} if self._accuracy is None else {"discriminator_accuracy": self._accuracy}
 
 

@@ -121,7 +121,7 @@ class ConditionalDomainAdversarial(nn.Module):
         )
 
     def diagnostics(self) -> dict[str, float]:
-        """As of :class:`tasks.losses.dann.DomainAdversarial`."""
+        """As those of :class:`tasks.losses.dann.DomainAdversarial`."""
         return {} if self._accuracy is None else {"discriminator_accuracy": self._accuracy}
 
     def _weights(self, logits_BC: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def squared_joint_mmd(
         target_features_TD: Target features, ``T >= 2``; ``T`` need not equal ``S``.
         source_p_SC: Softmax of the source rows.
         target_p_TC: Softmax of the target rows.
-        num_kernels: As of :func:`tasks.losses.mmd.squared_mmd`.
+        num_kernels: As for :func:`tasks.losses.mmd.squared_mmd`.
 
     Returns:
         Scalar in ``[-2, 2]``, about 0 for equal joint distributions.

@@ -166,3 +166,10 @@ def test_reading_parameters_does_not_load_torch():
     )
 
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("path", ["params.yaml", "tasks/config/templates/params.yaml"])
+def test_a_params_file_repeats_no_built_in_preset(path: str):
+    own = yaml.safe_load((CHECKOUT / path).read_text())["adapt"]["presets"]
+
+    assert [name for name, preset in own.items() if preset == built_in_presets().get(name)] == []

@@ -82,7 +82,7 @@ class Preset(Section):
     source_free: bool = False
     """Start from the model of stage finetune, keep its head, and never see the source again."""
     align: Alignment | None = None
-    """A closed-form map of frozen features, one a domain, before bottleneck and head are trained on them."""
+    """A closed-form map of frozen features, one per domain, before bottleneck and head are trained on them."""
 
     @model_validator(mode="before")
     @classmethod

@@ -108,7 +108,8 @@ class AdaptParams(Section):
     @property
     def unproven(self) -> tuple[str, ...]:
         """Those of ``trained`` that a run asks the losses about: all but the built-in ones that ``auto`` trains."""
-        proven = {name: Preset.model_validate(built_in_presets()[name]) for name in AUTO_CANDIDATES}
+        built_in = built_in_presets()
+        proven = {name: Preset.model_validate(built_in[name]) for name in AUTO_CANDIDATES}
         return tuple(name for name in self.trained if self.presets[name] != proven.get(name))
 
     @property
