@@ -32,7 +32,8 @@ from flows.runs.prepare import prepare
 from flows.workspaces.copy import import_images
 from flows.workspaces.create import create_workspace, domain_name
 from flows.workspaces.programs import child_environment
-from tasks.config import apply_overrides, check_params, load_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import check_params, load_params
 from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
 from tasks.records.manifest import read_examples

@@ -18,7 +18,7 @@ from flows.runs.lock import lock_workspace
 from flows.runs.walk import run_locked
 from flows.workspaces.landing import take_in, targets_with_batches
 from flows.workspaces.targets import add_target
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 from deploy import registry
 from flows.runs.lock import lock_workspace
 from flows.workspaces.targets import check_target
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.errors import BadInput, Refused
 from tasks.files import read_json
 from tasks.workspace import Workspace

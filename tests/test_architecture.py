@@ -13,8 +13,9 @@ import yaml
 from flows.runs.child import StageRun
 from flows.runs.process import STAGES
 from flows.runs.walk import DOMAIN_STAGES, TARGET_STAGES, walk
-from tasks.config import Params, load_params
-from tasks.provenance import code_deps
+from tasks.config.params import Params, load_params
+from tasks.config.sections.presets import loss_names
+from tasks.provenance import code_deps, code_files
 from tests.support.tiny import CHECKOUT
 
 PIPELINE = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text())["stages"]
@@ -110,6 +111,25 @@ def test_no_stage_imports_a_stage():
     ]
 
     assert strays == []
+
+
+def test_the_engine_knows_what_a_loss_is_and_no_loss_by_name():
+    known = {
+        name for module, names in import_graph().items() if room(module) == "tasks.engine" for name in names
+    }
+
+    assert {name for name in known if room(name) == "tasks.losses"} == {
+        "tasks.losses.contract.batch",
+        "tasks.losses.contract.terms",
+    }
+
+
+def test_finetune_depends_on_no_target_loss_and_adapt_on_all_of_them():
+    losses = {f"tasks/losses/{name}.py" for name in loss_names()}
+
+    assert len(losses) > 10
+    assert losses & set(code_files("tasks.stages.finetune")) == set()
+    assert losses <= set(code_files("tasks.stages.adapt"))
 
 
 def test_no_import_goes_round_in_a_circle():

@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.runs.lock import lock_workspace
 from tasks.audit.replay import Draws, Trial, candidate_rows, confusion, kinds, pools, promises, replay
-from tasks.config import Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
 from tasks.selection.pool import read_pool

@@ -10,7 +10,7 @@ from flows.runs.lock import lock_workspace
 from flows.runs.walk import run_locked
 from flows.workspaces.filled import Filled, read_filled, refuse
 from flows.workspaces.targets import check_target
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.judgement.holdout import Holdout, read_holdout

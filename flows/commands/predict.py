@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import registry
 from flows.workspaces.targets import check_target
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.domains.image.reader import load_square
 from tasks.errors import BadInput
 from tasks.exported.session import OnnxModel, open_session, predict

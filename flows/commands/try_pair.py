@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 
 from flows.runs.lock import lock_workspace
+from flows.runs.prepare import ask_losses
 from flows.runs.walk import run_locked
 from flows.workspaces.copy import import_images, note_refused
 from flows.workspaces.create import create_workspace, domain_name
 from flows.workspaces.programs import commit_all
-from tasks.config import apply_overrides, check_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import check_params
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
@@ -58,7 +60,7 @@ def try_folders(
     content = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
     content |= {"domains": ["source", name], "targets": [name]}
     params = apply_overrides(content, overrides)
-    check_params(params, origin="the settings")
+    ask_losses(check_params(params, origin="the settings"), origin="the settings")
     place = create_workspace(workspace or Path(f"acclimate-{name}"), params=params)
     purpose = f"try {source.name} {target.name}"
     with lock_workspace(place, purpose=purpose) as lock_fd:

@@ -4,9 +4,34 @@ from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated
 from flows.workspaces.filled import create_answers
 from flows.workspaces.programs import dvc
-from tasks.config import Params
+from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
+
+
+def read_params(workspace: Workspace) -> Params:
+    """params.yaml, checked as far as it can be before a stage runs.
+
+    Raises:
+        ConfigError: It does not describe a run; every offending key is named.
+    """
+    params = load_params(workspace.params)
+    ask_losses(params, origin=str(workspace.params))
+    return params
+
+
+def ask_losses(params: Params, *, origin: str) -> None:
+    """Let the losses check the presets that a user wrote; ``origin`` names the file in messages.
+
+    The presets that ``auto`` trains need no check: asking would import torch, which takes seconds.
+
+    Raises:
+        ConfigError: Naming every offending key at once.
+    """
+    if params.adapt.unproven:
+        from tasks.losses.presets.check import check_presets
+
+        check_presets(params, origin=origin)
 
 
 def prepare(workspace: Workspace, params: Params) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.runs.child import StageRun
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.errors import AcclimateError
 from tasks.files import read_json, write_json
 from tasks.provenance import acclimate_version, library_versions

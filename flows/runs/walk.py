@@ -12,13 +12,12 @@ from typing import Any
 
 from flows.runs.child import StageRun, run_stage
 from flows.runs.lock import lock_workspace
-from flows.runs.prepare import prepare
+from flows.runs.prepare import prepare, read_params
 from flows.runs.process import STAGES
 from flows.runs.repair import heal
 from flows.runs.result import build_result, write_result
 from flows.workspaces.programs import commit_all
 from flows.workspaces.targets import choose_targets
-from tasks.config import load_params
 from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.workspace import Workspace
 
@@ -93,7 +92,7 @@ def run_pipeline(
         Busy: Another run holds the workspace and ``wait`` is false.
     """
     workspace = Workspace(root.resolve())
-    load_params(workspace.params)  # a wrong file is told before waiting for whoever holds the workspace
+    read_params(workspace)  # a wrong file is told before waiting for whoever holds the workspace
     with lock_workspace(workspace, purpose=purpose, wait=wait) as lock_fd:
         return run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
 
@@ -107,7 +106,7 @@ def run_locked(
     purpose: str = "run",
 ) -> dict[str, Any]:
     """:func:`run_pipeline` for a caller that holds the workspace already, by ``lock_fd``."""
-    params = load_params(workspace.params)
+    params = read_params(workspace)
     chosen = choose_targets(params, targets)
     prepare(workspace, params)
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import yaml
 
 from flows.workspaces.programs import dvc, git
-from tasks.config import DOMAIN_NAME
 from tasks.errors import BadInput
 from tasks.files import write_text
 from tasks.provenance import PACKAGE_ROOT, code_digest, library_versions
-from tasks.workspace import Workspace
+from tasks.workspace import DOMAIN_NAME, Workspace
 
 CODE_FOLDERS = ("tasks/", "deploy/", "flows/")
 DEPENDENCY_LOCK = "requirements.lock"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from ruamel.yaml import YAML
 
-from tasks.config import DOMAIN_NAME, Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.files import atomic_file
-from tasks.workspace import Workspace
+from tasks.workspace import DOMAIN_NAME, Workspace
 
 log = logging.getLogger(__name__)
 

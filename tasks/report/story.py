@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from tasks.config import GateParams
+from tasks.config.sections.gate import GateParams
 from tasks.report.evidence import Evidence
 from tasks.report.wording import (
     count,

@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import IMAGE_RULE, OnnxModel, open_session, predict

@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.domains.image.views import SOURCE_VIEWS, TURNS
 from tasks.engine.devices import training_device

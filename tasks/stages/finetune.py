@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.views import TARGET_VIEWS, TURNS
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.devices import make_deterministic, training_device

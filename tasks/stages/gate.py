@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.config import GateParams, Params
+from tasks.config.params import Params
+from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_lines, write_json, write_text
 from tasks.judgement.holdout import Holdout, read_holdout

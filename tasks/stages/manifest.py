@@ -23,7 +23,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.config import Params, SplitParams
+from tasks.config.params import Params
+from tasks.config.sections.data import SplitParams
 from tasks.domains.image.reader import (
     MEASURES,
     REFUSED,

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import UnreadableImage, load_square
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import OnnxModel, Predictions, open_session, predict

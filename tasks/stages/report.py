@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.config import GateParams, Params
+from tasks.config.params import Params
+from tasks.config.sections.gate import GateParams
 from tasks.files import write_text
 from tasks.report import figures
 from tasks.report.evidence import Domain, Evidence, read_evidence

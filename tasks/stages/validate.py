@@ -40,7 +40,9 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.config import Params, Section, ValidateParams
+from tasks.config.params import Params
+from tasks.config.sections.data import ValidateParams
+from tasks.config.sections.section import Section
 from tasks.domains.image.reader import HIDDEN
 from tasks.errors import BadInput, ConfigError
 from tasks.files import write_json

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.views import TARGET_VIEWS
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json

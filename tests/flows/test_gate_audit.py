@@ -16,7 +16,7 @@ from flows.commands.gate_audit import audit
 from flows.commands.tables import audit_tables
 from tasks.audit import candidates as audit_candidates
 from tasks.audit.replay import BAD_KINDS, Draws
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.engine.trainer import LabelledRows, train
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file

@@ -13,7 +13,8 @@ from PIL import Image
 from flows.runs.prepare import track_data
 from flows.workspaces.copy import import_images, note_refused
 from flows.workspaces.create import create_workspace, domain_name
-from tasks.config import apply_overrides, load_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json
 from tasks.stages import features, manifest

@@ -15,7 +15,8 @@ import pytest
 from markdown_it import MarkdownIt
 from safetensors.numpy import load_file, save_file
 
-from tasks.config import GateRules, Params
+from tasks.config.params import Params
+from tasks.config.sections.gate import GateRules
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.records.manifest import read_manifest

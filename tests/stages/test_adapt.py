@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from tasks.config import Params, apply_overrides, check_params, load_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import Params, check_params, load_params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.models.alignment import linear_coral

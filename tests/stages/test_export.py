@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from tasks.config import ModelParams, load_params
+from tasks.config.params import load_params
+from tasks.config.sections.model import ModelParams
 from tasks.errors import Fault
 from tasks.exported.session import open_session
 from tasks.exported.session import predict as predict_onnx
@@ -91,7 +92,7 @@ def test_the_same_model_gives_the_same_bytes_in_another_folder(content: bytes, t
     helper.parent.mkdir()
     helper.write_text(
         "import torch\n"
-        "from tasks.config import ModelParams\n"
+        "from tasks.config.sections.model import ModelParams\n"
         "from tasks.stages.export import export_onnx\n"
         "from tasks.models.backbones.image import build_backbone\n"
         "from tasks.models.classifier import Classifier\n"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.domains.image.views import edge
 from tasks.errors import BadInput

@@ -17,7 +17,9 @@ from PIL import Image
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from tasks.config import GateParams, GateRules, ImagesParams, Params
+from tasks.config.params import Params
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.gate import GateParams, GateRules
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
 from tasks.records.answers import Answer, write_answers

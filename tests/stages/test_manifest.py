@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.config import ImagesParams, Params, SplitParams, load_params
+from tasks.config.params import Params, load_params
+from tasks.config.sections.data import ImagesParams, SplitParams
 from tasks.errors import BadInput
 from tasks.stages import manifest
 from tasks.stages.manifest import position

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from tasks.config import ExportParams, ImagesParams, Params, ProbeParams
+from tasks.config.params import Params
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
 from tasks.files import write_bytes, write_json
 from tasks.records.manifest import Row, read_examples

@@ -8,10 +8,13 @@ import pytest
 import torch
 import yaml
 
-from tasks.config import Params, apply_overrides, check_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import Params, check_params
+from tasks.config.sections.presets import built_in_presets
 from tasks.domains.image.views import TURNS
 from tasks.errors import ConfigError
 from tasks.files import read_json
+from tasks.losses.presets.check import check_presets
 from tasks.models.backbones.image import build_backbone
 from tasks.records.manifest import read_examples
 from tasks.stages import adapt, features, finetune, manifest
@@ -27,7 +30,9 @@ FROZEN = ("finetune.scope=head", "features.mirror=true", "features.rotations=tru
 def settings(*overrides: str) -> Params:
     content = yaml.safe_load((CHECKOUT / "tasks" / "config" / "templates" / "params.yaml").read_text())
     content |= {"domains": ["source", TARGET], "targets": [TARGET]}
-    return check_params(apply_overrides(content, [*TINY_SETTINGS, *overrides]), origin="params.yaml")
+    params = check_params(apply_overrides(content, [*TINY_SETTINGS, *overrides]), origin="params.yaml")
+    check_presets(params)
+    return params
 
 
 @pytest.fixture
@@ -136,5 +141,5 @@ def test_the_demo_of_digits_says_that_orientation_matters_and_photographs_do_not
     assert demo["images"]["orientation_matters"] is True
     assert photographs["images"]["orientation_matters"] is False
     assert photographs["adapt"]["candidates"] == "auto"
-    assert "mcc_rotation" in photographs["adapt"]["presets"]
+    assert "mcc_rotation" in built_in_presets()
     assert "mcc_rotation" not in settings("adapt.candidates=auto", "features.views=[edge]").adapt.pool

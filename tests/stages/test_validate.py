@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.config import Params, ValidateParams, load_params
+from tasks.config.params import Params, load_params
+from tasks.config.sections.data import ValidateParams
 from tasks.errors import BadInput, ConfigError
 from tasks.records.manifest import Row, read_summary
 from tasks.stages import manifest, validate

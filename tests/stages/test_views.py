@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.domains.image.views import TARGET_VIEWS
 from tasks.errors import BadInput
