@@ -64,7 +64,9 @@ def test_labels_are_those_of_the_splits_asked_for(folder: Path):
     assert read_labels(folder, splits=["adapt", "test"]) == {"b" * 64: "dog"}
 
 
-def test_who_does_not_ask_for_labels_does_not_load_their_column(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_who_does_not_ask_for_labels_does_not_load_their_column(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     loaded, read_table = [], parquet.read_table
 
     def spy(path: Path, *, columns: list[str]) -> pa.Table:
