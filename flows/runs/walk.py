@@ -7,10 +7,12 @@ only who calls a stage differs.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flows.runs.child import StageRun, run_stage
+from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import prepare, read_params
 from flows.runs.process import STAGES
@@ -92,9 +94,22 @@ def run_pipeline(
         Busy: Another run holds the workspace and ``wait`` is false.
     """
     workspace = Workspace(root.resolve())
-    read_params(workspace)  # a wrong file is told before waiting for whoever holds the workspace
+    read_params(workspace)  # a wrong file is told before waiting for whoever has the workspace
     with lock_workspace(workspace, purpose=purpose, wait=wait) as lock_fd:
         return run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
+
+
+def run_stage_twice(dvc: DvcClient, stage: str, target: str | None) -> StageRun:
+    """:func:`run_stage`, tried once more after a fault that may pass."""
+    try:
+        return run_stage(dvc, stage, target)
+    except Fault as fault:
+        if not fault.retryable:
+            raise
+        log.warning("%s Trying once more.", fault)
+        time.sleep(RETRY_DELAY_S)
+        heal(dvc.workspace)  # a killed process may have left DVC's files half-written
+        return run_stage(dvc, stage, target)
 
 
 def run_locked(
@@ -105,23 +120,12 @@ def run_locked(
     through: Callable[[RunStage], RunStage] = lambda run: run,
     purpose: str = "run",
 ) -> dict[str, Any]:
-    """:func:`run_pipeline` for a caller that holds the workspace already, by ``lock_fd``."""
+    """:func:`run_pipeline` for a caller that has locked the workspace already, by ``lock_fd``."""
     params = read_params(workspace)
     chosen = choose_targets(params, targets)
-    prepare(workspace, params)
-
-    def run(stage: str, target: str | None) -> StageRun:
-        try:
-            return run_stage(workspace, stage, target, lock_fd=lock_fd)
-        except Fault as fault:
-            if not fault.retryable:
-                raise
-            log.warning("%s Trying once more.", fault)
-            time.sleep(RETRY_DELAY_S)
-            heal(workspace)  # what was killed may have left DVC's files half-written
-            return run_stage(workspace, stage, target, lock_fd=lock_fd)
-
-    runs, failed = walk(chosen, through(run))
+    with DvcClient(workspace, lock_fd=lock_fd) as dvc:
+        prepare(dvc, params)
+        runs, failed = walk(chosen, through(partial(run_stage_twice, dvc)))
     result = build_result(workspace, params, chosen, runs, failed)
     write_result(workspace, result)
     if params.release.record == "commit":
