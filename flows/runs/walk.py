@@ -15,9 +15,8 @@ from flows.runs.child import StageRun, run_stage
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import prepare, read_params
-from flows.runs.process import STAGES
 from flows.runs.repair import heal
-from flows.runs.result import build_result, write_result
+from flows.runs.result import Walked, build_result, write_result
 from flows.workspaces.programs import commit_all
 from flows.workspaces.targets import choose_targets
 from tasks.errors import AcclimateError, BadInput, Fault
@@ -25,47 +24,51 @@ from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-# Stages that run once a domain, once, and once a target; dvc.yaml has the edges, a test compares.
-DOMAIN_STAGES = ("manifest", "features")
-TARGET_STAGES = ("validate", "views", "adapt", "gate", "export", "probe", "report")
+# dvc.yaml has the edges, a test compares.
+SHARED_STAGES = (("manifest", "source"), ("features", "source"), ("finetune", None))
+TARGET_STAGES = ("manifest", "validate", "features", "views", "adapt", "gate", "export", "probe", "report")
 RETRY_DELAY_S = 3
 
 RunStage = Callable[[str, str | None], StageRun]
 
 
-def walk(targets: Sequence[str], run: RunStage) -> tuple[list[StageRun], dict[str, AcclimateError]]:
-    """Run every stage for ``targets`` in the order of dvc.yaml.
+def walk(
+    targets: Sequence[str], run: RunStage, *, after_target: Callable[[Walked], None] = lambda walked: None
+) -> Walked:
+    """Run the stages that all targets share, then all stages of each target in turn.
 
-    A target that fails leaves the walk and the others go on; a failure of the source ends it.
+    A target that fails leaves the walk and the others go on; a failure of a shared stage ends it.
 
-    Returns:
-        What ran, and the error of each target that left.
+    Args:
+        targets: In the order in which they are walked.
+        run: Brings one stage up to date.
+        after_target: Is called whenever a target is finished or has failed.
 
     Raises:
-        AcclimateError: A stage that all targets need failed.
+        AcclimateError: A shared stage failed.
+        Fault: The machine failed, or a stage broke.
     """
-    runs: list[StageRun] = []
-    failed: dict[str, AcclimateError] = {}
-    for stage in STAGES:
-        if stage == "finetune":
-            runs.append(run(stage, None))
-            continue
-        if stage in DOMAIN_STAGES:
-            runs.append(run(stage, "source"))
-        for target in targets:
-            if target in failed:
-                continue
-            try:
-                runs.append(run(stage, target))
-            except AcclimateError as error:
-                if isinstance(error, Fault):
-                    raise
-                log.error("%s leaves the run at stage %s: %s", target, stage, error)
-                failed[target] = error
-                runs.append(StageRun(stage, target, "failed", 0.0, 0))
-        if len(failed) == len(targets):
-            break
-    return runs, failed
+    walked = Walked()
+    for stage, domain in SHARED_STAGES:
+        walked.runs.append(run(stage, domain))
+    for target in targets:
+        _walk_target(target, run, walked)
+        after_target(walked)
+    return walked
+
+
+def _walk_target(target: str, run: RunStage, walked: Walked) -> None:
+    for stage in TARGET_STAGES:
+        try:
+            walked.runs.append(run(stage, target))
+        except Fault:
+            raise
+        except AcclimateError as error:
+            log.error("%s leaves the run at stage %s: %s", target, stage, error)
+            walked.failed[target] = error
+            walked.runs.append(StageRun(stage, target, "failed", 0.0, 0))
+            return
+    walked.done.append(target)
 
 
 def run_pipeline(
@@ -76,7 +79,10 @@ def run_pipeline(
     purpose: str = "run",
     wait: bool = True,
 ) -> dict[str, Any]:
-    """Bring ``targets`` (default: all) of the workspace up to date and write its result.json.
+    """Bring ``targets`` (default: all) of the workspace up to date.
+
+    result.json is written after each target, so that a run that is killed later leaves the verdicts it
+    came to. Its rows of other targets stay.
 
     Args:
         root: The workspace.
@@ -86,7 +92,7 @@ def run_pipeline(
         wait: Wait for a run that holds the workspace.
 
     Returns:
-        The content of result.json.
+        The content of result.json, as far as it is about this run.
 
     Raises:
         BadInput: params.yaml, a name or the data of a target is wrong.
@@ -125,11 +131,13 @@ def run_locked(
     chosen = choose_targets(params, targets)
     with DvcClient(workspace, lock_fd=lock_fd) as dvc:
         prepare(dvc, params)
-        runs, failed = walk(chosen, through(partial(run_stage_twice, dvc)))
-    result = build_result(workspace, params, chosen, runs, failed)
-    write_result(workspace, result)
+
+        def keep(walked: Walked) -> None:
+            write_result(workspace, params, build_result(workspace, walked))
+
+        walked = walk(chosen, through(partial(run_stage_twice, dvc)), after_target=keep)
     if params.release.record == "commit":
         commit_all(workspace, message=f"{purpose}: {', '.join(chosen)}")
-    if failed:
-        raise BadInput("\n".join(f"{target}: {error}" for target, error in failed.items()))
-    return result
+    if walked.failed:
+        raise BadInput("\n".join(f"{target}: {error}" for target, error in walked.failed.items()))
+    return build_result(workspace, walked)
