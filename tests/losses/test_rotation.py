@@ -205,5 +205,11 @@ def test_rows_that_were_turned_beforehand_train_as_pixels_that_are_turned_as_the
 def test_features_without_their_turned_rows_are_refused():
     features = Classifier(None, feature_width=4, bottleneck=8, num_classes=2)
 
-    with pytest.raises(ValueError, match="needs pixels or turned rows of the target, got neither"):
-        train(features, recipe(scope="head"), source=None, target=all_rows(torch.randn(9, 4)), terms=term())
+    with pytest.raises(ValueError, match="needs turned rows of the target, or rows that can be turned"):
+        train(
+            features,
+            recipe(scope="head", rows=None),
+            source=None,
+            target=all_rows(torch.randn(9, 4)),
+            terms=term(),
+        )

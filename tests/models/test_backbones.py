@@ -80,7 +80,7 @@ def test_any_librarys_classifier_becomes_a_feature_extractor(name: str, width: i
 def test_normalisation_is_that_of_the_published_weights():
     backbone = build_backbone(params("torchvision/resnet18"), image_spec(32))
 
-    assert backbone.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert backbone.prepare.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
 
 
 def test_weights_come_from_a_file(tmp_path: Path):

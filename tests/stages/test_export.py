@@ -95,6 +95,7 @@ def test_the_same_model_gives_the_same_bytes_in_another_folder(content: bytes, t
         "import torch\n"
         "from tasks.config.sections.model import ModelParams\n"
         "from tasks.stages.export import export_onnx\n"
+        "from tasks.domains.image.spec import image_spec\n"
         "from tasks.models.backbones.build import build_backbone\n"
         "from tasks.models.classifier import Classifier\n"
         "def make():\n"
