@@ -152,10 +152,10 @@ def test_a_good_model_passes_every_check_and_a_rerun_gives_the_same_bytes(worksp
 def test_images_of_the_test_split_are_asked_first_then_select_and_never_adapt(workspace):
     splits = {row.sha256: row.split for row in read_examples(workspace.stage("manifest", "cam7"))}
 
-    chosen = [splits[sha256] for _, sha256 in probe._choose_images(workspace, "cam7", 100)]
+    chosen = [splits[sha256] for _, sha256 in probe._choose_examples(workspace, "cam7", 100)]
 
     assert chosen == ["test"] * 4 + ["select"] * 2
-    assert len(probe._choose_images(workspace, "cam7", 5)) == 5
+    assert len(probe._choose_examples(workspace, "cam7", 5)) == 5
 
 
 def test_quarantined_images_are_not_asked(workspace):
@@ -163,7 +163,7 @@ def test_quarantined_images_are_not_asked(workspace):
     rows[0]["status"] = "quarantined"
     write_manifest(workspace, rows)
 
-    assert rows[0]["sha256"] not in [sha256 for _, sha256 in probe._choose_images(workspace, "cam7", 100)]
+    assert rows[0]["sha256"] not in [sha256 for _, sha256 in probe._choose_examples(workspace, "cam7", 100)]
 
 
 @pytest.mark.parametrize(
@@ -274,11 +274,11 @@ def test_missing_outputs_are_no_proof_of_parity(workspace):
     verdict = examined(workspace)
 
     assert failed_checks(verdict) == ["torch_parity"]
-    assert "speaks of none of these images" in verdict["reasons"][0]
+    assert "holds none of these examples" in verdict["reasons"][0]
 
 
 def test_an_image_that_changed_since_the_manifest_is_named(workspace):
-    path, _ = probe._choose_images(workspace, "cam7", 1)[0]
+    path, _ = probe._choose_examples(workspace, "cam7", 1)[0]
     Image.new("RGB", (SIDE, SIDE)).save(path)
 
     verdict = examined(workspace)
