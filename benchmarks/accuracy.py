@@ -23,18 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from flows.runs.child import child_environment
-from flows.runs.lock import hold
-from flows.runs.walk import prepare
-from flows.workspaces.create import create_workspace, domain_name, import_images
-from tasks.config import apply_overrides, check_params, load_params
+from flows.runs.dvc_client import DvcClient
+from flows.runs.lock import lock_workspace
+from flows.runs.prepare import prepare
+from flows.workspaces.copy import import_images
+from flows.workspaces.create import create_workspace, domain_name
+from flows.workspaces.programs import child_environment
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import check_params, load_params
 from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
+from tasks.records.manifest import read_examples
 from tasks.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,8 +169,8 @@ def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
         ):
             if not place.exists():
                 import_images(origin, place)
-    with hold(workspace, purpose="benchmark"):
-        prepare(workspace, params)
+    with lock_workspace(workspace, purpose="benchmark"), DvcClient(workspace) as dvc:
+        prepare(dvc, params)
         for target in params.targets:
             before = candidates_of(workspace, target)
             preparing_s = reproduce(workspace, f"validate@{target}", f"views@{target}", "finetune")
@@ -251,9 +254,8 @@ def outcome(workspace: Workspace, target: str, pair: str) -> Outcome:
 
 def accuracy_on_judged(workspace: Workspace, target: str, name: str) -> tuple[float, int]:
     """Accuracy of a candidate on the select and the hold-out split, by the class folders of the images."""
-    rows = pd.read_parquet(workspace.stage("manifest", target) / "manifest.parquet")
-    rows = rows.loc[rows["status"] == "ok"]
-    labels = dict(zip(rows["sha256"], rows["path"].str.split("/").str[1], strict=True))
+    examples = read_examples(workspace.stage("manifest", target))
+    labels = {example.sha256: example.path.split("/")[1] for example in examples}
     classes = read_json(workspace.stage("adapt", target) / "candidates.json")["classes"]
     outputs = load_file(workspace.stage("adapt", target) / name / "outputs.safetensors")
     right = [

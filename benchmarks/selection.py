@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from benchmarks.accuracy import accuracy_on_judged
-from tasks.config import Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.engine.augment.image import strengthen
 from tasks.models.classifier import load_checkpoint, predict
 from tasks.models.rows import all_rows

@@ -32,10 +32,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.config import DOMAIN_NAME
 from tasks.errors import BadInput, Fault, Refused
 from tasks.files import fsync_folder, read_json, write_bytes, write_json
-from tasks.workspace import Workspace
+from tasks.workspace import DOMAIN_NAME, Workspace
 
 log = logging.getLogger(__name__)
 

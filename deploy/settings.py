@@ -9,7 +9,7 @@ from typing import TypeVar
 import yaml
 from pydantic import ValidationError
 
-from tasks.config import Section
+from tasks.config.sections.section import Section
 from tasks.errors import ConfigError
 from tasks.workspace import Workspace
 

@@ -25,7 +25,7 @@ from typing import Literal
 
 from deploy.registry import MODEL, Champion, champion_bytes, read_champion, registered_targets
 from deploy.settings import read_section
-from tasks.config import ProbeParams
+from tasks.config.sections.delivery import ProbeParams
 from tasks.errors import BadInput, Refused
 from tasks.exported.session import OnnxModel, open_session
 from tasks.files import fsync_folder, sha256_of_file, write_bytes, write_text

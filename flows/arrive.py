@@ -14,10 +14,11 @@ from prefect.states import Completed
 
 from flows.pipeline import as_task, publish_results
 from flows.release import promote_by_policy
-from flows.runs.lock import hold
-from flows.runs.walk import run_held
-from flows.workspaces.landing import add_target, take_in, targets_with_batches
-from tasks.config import load_params
+from flows.runs.lock import lock_workspace
+from flows.runs.walk import run_locked
+from flows.workspaces.landing import take_in, targets_with_batches
+from flows.workspaces.targets import add_target
+from tasks.config.params import load_params
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | dict[str, An
     """
     target = resource.removeprefix(RESOURCE_PREFIX)
     place = Workspace(Path(workspace))
-    with hold(place, purpose=f"adapt-on-arrival {target}") as lock_fd:
+    with lock_workspace(place, purpose=f"adapt-on-arrival {target}") as lock_fd:
         intake = take_in(place, target, load_params(place.params))
         if not intake.taken:
             why = f"{intake.waiting_images} images wait for more" if intake.waiting_images else "nothing new"
@@ -45,7 +46,7 @@ def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | dict[str, An
             )
         add_target(place, target)
         purpose = f"adapt {target} to {len(intake.taken)} new batches"
-        result = run_held(place, lock_fd, targets=[target], through=as_task, purpose=purpose)
+        result = run_locked(place, lock_fd, targets=[target], through=as_task, purpose=purpose)
         publish_results(result)
         promote_by_policy(place, result)
     return result
@@ -59,11 +60,11 @@ def retrain(workspace: str) -> dict[str, Any]:
         workspace: Absolute path of the workspace.
     """
     place = Workspace(Path(workspace))
-    with hold(place, purpose="retrain") as lock_fd:
+    with lock_workspace(place, purpose="retrain") as lock_fd:
         for target in targets_with_batches(place):
             if take_in(place, target, load_params(place.params)).taken:
                 add_target(place, target)
-        result = run_held(place, lock_fd, through=as_task, purpose="retrain")
+        result = run_locked(place, lock_fd, through=as_task, purpose="retrain")
         publish_results(result)
         promote_by_policy(place, result)
     return result

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy import registry
-from flows.runs.lock import hold
-from tasks.config import load_params
+from flows.runs.lock import lock_workspace
+from flows.workspaces.targets import check_target
+from tasks.config.params import load_params
 from tasks.errors import BadInput, Refused
 from tasks.files import read_json
 from tasks.workspace import Workspace
@@ -23,12 +24,12 @@ def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str
         BadInput: There is no result or no such target.
     """
     workspace = Workspace(root.resolve())
-    _check_target(workspace, target)
+    check_target(load_params(workspace.params), target)
     if force and not (by.strip() and reason.strip()):
         raise BadInput(
             "--force needs --by (who decides) and --reason (why): the registry's history keeps both"
         )
-    with hold(workspace, purpose=f"promote {target}"):
+    with lock_workspace(workspace, purpose=f"promote {target}"):
         version = publish_latest(workspace, target, by=by or _user(), reason=reason or "acclimate promote")
         registry.promote(workspace, target, version, by=by or _user(), reason=reason, force=force)
     return f"{target}: version {version} is in service"
@@ -80,8 +81,8 @@ def promote_by_policy(workspace: Workspace, result: dict[str, Any]) -> None:
 def roll_back(root: Path, target: str, *, by: str, reason: str) -> str:
     """Put the previous champion of ``target`` back; what happened, as a line."""
     workspace = Workspace(root.resolve())
-    _check_target(workspace, target)
-    with hold(workspace, purpose=f"rollback {target}"):
+    check_target(load_params(workspace.params), target)
+    with lock_workspace(workspace, purpose=f"rollback {target}"):
         version = registry.rollback(workspace, target, by=by or _user(), reason=reason)
     return f"{target}: version {version} is back in service"
 
@@ -106,12 +107,6 @@ def describe_status(root: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _check_target(workspace: Workspace, target: str) -> None:
-    known = load_params(workspace.params).targets
-    if target not in known:
-        raise BadInput(f"no such target: {target}; params.yaml lists {', '.join(known)}")
 
 
 def _user() -> str:

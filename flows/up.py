@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.prefect_server import server
-from tasks.config import Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,13 @@ LOCAL_PACKAGES = ("tasks", "deploy", "flows")
 
 # Files that are no modules but decide what a stage writes, by the stage that reads them.
 DATA_FILES = {
+    "tasks.stages.adapt": "tasks/config/presets.yaml",
     "tasks.stages.report": "tasks/report/templates/*.j2",
     "tasks.stages.validate": "tasks/checks/suites/*.yaml",
 }
+
+# Packages whose modules are imported by a name that params.yaml holds, by the module that does so.
+FOUND_BY_NAME = {"tasks.losses.presets.find": "tasks.losses"}
 
 # Libraries whose version can change what a stage writes.
 DECISIVE_LIBRARIES = (
@@ -44,7 +48,7 @@ DECISIVE_LIBRARIES = (
 def code_files(module: str) -> list[str]:
     """Files of this project that importing ``module`` can reach, POSIX paths from the project's root, sorted.
 
-    Imports inside functions count, and so do :data:`DATA_FILES`.
+    Imports inside functions count, and so do :data:`DATA_FILES` and what :data:`FOUND_BY_NAME` may import.
     """
     found: set[str] = set()
     waiting = [module]
@@ -55,7 +59,7 @@ def code_files(module: str) -> list[str]:
             continue
         found.add(path)
         found.update(_data_files(name))
-        waiting.extend(_imported_modules(path))
+        waiting.extend([*_imported_modules(path), *_modules_found_by_name(name)])
     return sorted(found)
 
 
@@ -118,6 +122,13 @@ def _data_files(name: str) -> set[str]:
     if pattern is None:
         return set()
     return {path.relative_to(PACKAGE_ROOT).as_posix() for path in PACKAGE_ROOT.glob(pattern)}
+
+
+def _modules_found_by_name(name: str) -> list[str]:
+    package = FOUND_BY_NAME.get(name)
+    if package is None:
+        return []
+    return [f"{package}.{path.stem}" for path in (PACKAGE_ROOT / Path(*package.split("."))).glob("*.py")]
 
 
 def _imported_modules(path: str) -> list[str]:

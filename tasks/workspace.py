@@ -16,8 +16,12 @@ Every path that dvc.yaml names is built here, once; a test compares the two. Dom
     .acclimate/                          mutex, scratch of interrupted stages, local Prefect state; not in git
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+# Target names become folders, DVC stage names, URL parts, Prefect resource ids and Triton models.
+DOMAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import yaml
 
 from flows.runs.child import StageRun
 from flows.runs.process import STAGES
-from flows.runs.walk import DOMAIN_STAGES, TARGET_STAGES, walk
-from tasks.config import Params, load_params
-from tasks.provenance import code_deps
+from flows.runs.walk import SHARED_STAGES, TARGET_STAGES, walk
+from tasks.config.params import Params, load_params
+from tasks.config.sections.presets import loss_names
+from tasks.provenance import code_deps, code_files
 from tests.support.tiny import CHECKOUT
 
 PIPELINE = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text())["stages"]
@@ -112,6 +113,25 @@ def test_no_stage_imports_a_stage():
     assert strays == []
 
 
+def test_the_engine_knows_what_a_loss_is_and_no_loss_by_name():
+    known = {
+        name for module, names in import_graph().items() if room(module) == "tasks.engine" for name in names
+    }
+
+    assert {name for name in known if room(name) == "tasks.losses"} == {
+        "tasks.losses.contract.batch",
+        "tasks.losses.contract.terms",
+    }
+
+
+def test_finetune_depends_on_no_target_loss_and_adapt_on_all_of_them():
+    losses = {f"tasks/losses/{name}.py" for name in loss_names()}
+
+    assert len(losses) > 10
+    assert losses & set(code_files("tasks.stages.finetune")) == set()
+    assert losses <= set(code_files("tasks.stages.adapt"))
+
+
 def test_no_import_goes_round_in_a_circle():
     graph = import_graph()
     order = graphlib.TopologicalSorter({module: names - {module} for module, names in graph.items()})
@@ -122,11 +142,10 @@ def test_no_import_goes_round_in_a_circle():
 @pytest.mark.parametrize(
     ("library", "places"),
     [
-        ("prefect", ("flows",)),
         ("great_expectations", ("tasks.stages.validate", "tasks.checks")),
         ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.stages.features", "tasks.stages.finetune",
                    "tasks.stages.adapt", "tasks.audit.candidates", "tasks.stages.export")),
-        ("dvc", ()),
+        ("dvc", ("flows.runs.dvc_worker",)),
     ],
 )  # fmt: skip
 def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[str, ...]):
@@ -138,6 +157,20 @@ def test_a_library_is_imported_only_where_it_lives(library: str, places: tuple[s
     ]
 
     assert strays == []
+
+
+def test_prefect_is_imported_at_the_top_of_flows_only():
+    importers = {
+        module
+        for module, path in modules().items()
+        if any(name.split(".")[0] == "prefect" for name in imports(path))
+    }
+
+    assert importers
+    assert [module for module in importers if not re.fullmatch(r"flows\.\w+", module)] == []
+    assert {path.stem for path in (CHECKOUT / "flows").glob("*.py")} == {
+        "__init__", "arrive", "cli", "pipeline", "prefect_server", "release", "up",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -184,7 +217,7 @@ def test_the_code_deps_of_a_stage_are_exactly_what_it_imports(stage: str):
 
 def test_stages_modules_flows_and_pipeline_have_the_same_names():
     assert set(PIPELINE) == set(STAGES)
-    assert set(STAGES) == {*DOMAIN_STAGES, *TARGET_STAGES, "finetune"}
+    assert set(STAGES) == {*(stage for stage, _ in SHARED_STAGES), *TARGET_STAGES}
     assert set(modules()) >= STAGE_MODULES
     for stage in STAGES:
         assert PIPELINE[stage]["cmd"].split()[:3] == ["acclimate", "stage", stage]
@@ -205,7 +238,8 @@ def test_the_flow_walks_in_an_order_that_dvc_yaml_allows():
         for out in PIPELINE[stage]["outs"]:
             path = next(iter(out)) if isinstance(out, dict) else out
             made_by[path.replace("${item.domain}", item).replace("${item.target}", item)] = name
-    assert len(walked) == 3 + 3 + 1 + 2 * 7
+    assert len(walked) == len(set(walked)) == 3 + 2 * 9
+    assert walked.index("report@one") < walked.index("manifest@two")
     for name in walked:
         stage, _, item = name.partition("@")
         for dep in PIPELINE[stage]["deps"]:

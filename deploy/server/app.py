@@ -28,7 +28,7 @@ from starlette.requests import ClientDisconnect
 
 from deploy.server.predictor import Champions, Loaded, TargetState, answer
 from deploy.settings import read_section
-from tasks.config import ImagesParams
+from tasks.config.sections.data import ImagesParams
 from tasks.domains.image.reader import UnreadableImage
 from tasks.errors import BadInput, Refused
 from tasks.exported.session import Device

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.runs.lock import hold
+from flows.runs.lock import lock_workspace
 from tasks.audit.replay import Draws, Trial, candidate_rows, confusion, kinds, pools, promises, replay
-from tasks.config import Params, load_params
+from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
 from tasks.selection.pool import read_pool
@@ -125,7 +125,7 @@ def _replay(task: _Task, draws: Draws) -> tuple[list[Trial], list[str]]:
     # Imported here: it loads torch, which the rest of the audit and the command line do without.
     from tasks.audit.candidates import with_bad_candidates
 
-    with hold(task.workspace, purpose="gate-audit"):
+    with lock_workspace(task.workspace, purpose="gate-audit"):
         pool = with_bad_candidates(task.workspace, task.params, task.target)
         holdout = read_holdout(task.workspace, task.target, pool)
         selections = {

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.runs.lock import hold
-from flows.runs.walk import run_held
-from flows.workspaces.answers import Filled, read_filled, refuse
-from tasks.config import load_params
+from flows.runs.lock import lock_workspace
+from flows.runs.walk import run_locked
+from flows.workspaces.filled import Filled, read_filled, refuse
+from flows.workspaces.targets import check_target
+from tasks.config.params import load_params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.judgement.holdout import Holdout, read_holdout
@@ -38,12 +39,10 @@ def label_disagreements(root: Path, target: str, file: Path) -> dict[str, Any]:
         Fault: A stage broke; the answers are kept and a rerun continues.
     """
     workspace = Workspace(root.resolve())
-    targets = load_params(workspace.params).targets
-    if target not in targets:
-        raise BadInput(f"no such target: {target}; params.yaml lists {', '.join(targets)}")
+    check_target(load_params(workspace.params), target)
     filled = read_filled(file)
     purpose = f"label {target}"
-    with hold(workspace, purpose=purpose) as lock_fd:
+    with lock_workspace(workspace, purpose=purpose) as lock_fd:
         taken = take_in_answers(workspace, target, file, filled)
         log.info(
             "%s: %d new answers, %d corrected, %d known before; all are kept in %s",
@@ -53,7 +52,7 @@ def label_disagreements(root: Path, target: str, file: Path) -> dict[str, Any]:
             taken.unchanged,
             workspace.answers(target),
         )
-        return run_held(workspace, lock_fd, targets=[target], purpose=purpose)
+        return run_locked(workspace, lock_fd, targets=[target], purpose=purpose)
 
 
 def take_in_answers(workspace: Workspace, target: str, file: Path, filled: Sequence[Filled]) -> Taken:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy import registry
-from tasks.config import load_params
+from flows.workspaces.targets import check_target
+from tasks.config.params import load_params
 from tasks.domains.image.reader import load_square
 from tasks.errors import BadInput
 from tasks.exported.session import OnnxModel, open_session, predict
@@ -24,8 +25,7 @@ def predict_images(root: Path, target: str, images: Sequence[Path], *, device: A
     """
     workspace = Workspace(root.resolve())
     params = load_params(workspace.params)
-    if target not in params.targets:
-        raise BadInput(f"no such target: {target}; params.yaml lists {', '.join(params.targets)}")
+    check_target(params, target)
     model, version = _open(workspace, target, device)
     failures = 0
     for image in images:

@@ -8,10 +8,14 @@ from typing import Any
 
 import yaml
 
-from flows.runs.lock import hold
-from flows.runs.walk import record, run_held
-from flows.workspaces.create import create_workspace, domain_name, import_images, note_refused
-from tasks.config import apply_overrides, check_params
+from flows.runs.lock import lock_workspace
+from flows.runs.prepare import ask_losses
+from flows.runs.walk import run_locked
+from flows.workspaces.copy import import_images, note_refused
+from flows.workspaces.create import create_workspace, domain_name
+from flows.workspaces.programs import commit_all
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import check_params
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
@@ -56,17 +60,17 @@ def try_folders(
     content = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
     content |= {"domains": ["source", name], "targets": [name]}
     params = apply_overrides(content, overrides)
-    check_params(params, origin="the settings")
+    ask_losses(check_params(params, origin="the settings"), origin="the settings")
     place = create_workspace(workspace or Path(f"acclimate-{name}"), params=params)
     purpose = f"try {source.name} {target.name}"
-    with hold(place, purpose=purpose) as lock_fd:
+    with lock_workspace(place, purpose=purpose) as lock_fd:
         _take_in(
             place, name, source=source, areas={"images": target, "holdout": holdout, "labelled": labelled}
         )
         try:
-            return run_held(place, lock_fd, purpose=purpose)
+            return run_locked(place, lock_fd, purpose=purpose)
         finally:
-            record(place, message=purpose)
+            commit_all(place, message=purpose)
 
 
 def _take_in(workspace: Workspace, name: str, *, source: Path, areas: Mapping[str, Path | None]) -> None:

@@ -1,8 +1,8 @@
-"""One run a workspace at a time.
+"""One run per workspace at a time.
 
-Two advisory locks on files, which the kernel drops when their holder ends, however it ends:
+Two advisory locks on files. The kernel drops them when their owner ends, however it ends:
 
-mutex      held by the run, and by the DVC process that inherits its descriptor
+mutex      taken by the run, and shared with the DVC process that inherits its descriptor
 at-work    shared by stage processes, which DVC starts without inherited descriptors
 
 When a run is killed but its stage lives on, the workspace stays taken until that stage ends too.
@@ -26,28 +26,28 @@ POLL_S = 0.5
 
 
 @contextmanager
-def hold(workspace: Workspace, *, purpose: str, wait: bool = True) -> Iterator[int]:
-    """Hold the workspace; yields the descriptor to pass on to child processes.
+def lock_workspace(workspace: Workspace, *, purpose: str, wait: bool = True) -> Iterator[int]:
+    """Lock the workspace; yields the descriptor to pass on to child processes.
 
     Args:
-        workspace: What to hold.
+        workspace: Which one.
         purpose: Told to whoever comes second.
-        wait: Wait for the holder, saying once who it is; otherwise give up at once.
+        wait: Wait for whoever has the lock, saying once who that is; otherwise give up at once.
 
     Raises:
-        Busy: Another run holds it and ``wait`` is false.
+        Busy: Another run has the lock and ``wait`` is false.
     """
     workspace.private.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(workspace.private / "mutex", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(descriptor, workspace, wait=wait)
-        holder = {
+        owner = {
             "pid": os.getpid(),
             "purpose": purpose,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -55,7 +55,7 @@ def hold(workspace: Workspace, *, purpose: str, wait: bool = True) -> Iterator[i
 
 @contextmanager
 def at_work(workspace: Workspace) -> Iterator[None]:
-    """What a stage's process holds while it works, so that no run starts beside it."""
+    """The lock that a stage's process shares while it works, so that no run starts beside it."""
     workspace.private.mkdir(parents=True, exist_ok=True)
     with (workspace.private / "at-work").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -64,8 +64,8 @@ def at_work(workspace: Workspace) -> Iterator[None]:
 
 def _take(descriptor: int, workspace: Workspace, *, wait: bool) -> None:
     told = False
-    while holder := _try_to_take(descriptor, workspace):
-        message = f"{workspace.root} is in use by {holder}"
+    while owner := _try_to_take(descriptor, workspace):
+        message = f"{workspace.root} is in use by {owner}"
         if not wait:
             raise Busy(f"{message}. Wait for it, or run without --no-wait.")
         if not told:
@@ -79,7 +79,7 @@ def _try_to_take(descriptor: int, workspace: Workspace) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _holder(descriptor)
+        return _owner(descriptor)
     with (workspace.private / "at-work").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,9 +88,9 @@ def _try_to_take(descriptor: int, workspace: Workspace) -> str | None:
     return None
 
 
-def _holder(descriptor: int) -> str:
+def _owner(descriptor: int) -> str:
     try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
-        return f"`{holder['purpose']}` (process {holder['pid']}, since {holder['since']})"
+        owner = json.loads(os.pread(descriptor, 4096, 0))
+        return f"`{owner['purpose']}` (process {owner['pid']}, since {owner['since']})"
     except (json.JSONDecodeError, KeyError):
-        return "another run"  # it took the lock this instant and has not written who it is
+        return "another run"  # it took the lock a moment ago and has not written who it is yet

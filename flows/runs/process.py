@@ -7,10 +7,11 @@ import resource
 import sys
 from pathlib import Path
 
-from flows.runs.child import ALLOCATOR, report_path
+from flows.runs.child import report_path
 from flows.runs.lock import at_work
-from flows.workspaces.answers import keep_unsent
-from tasks.config import load_params
+from flows.workspaces.filled import keep_unsent
+from flows.workspaces.programs import ALLOCATOR
+from tasks.config.params import load_params
 from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.files import write_json
 from tasks.workspace import Workspace

@@ -1,33 +1,40 @@
 """result.json: what a run found, for people's tables and other programs."""
 
+import json
 import platform
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flows.runs.child import StageRun
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.errors import AcclimateError
 from tasks.files import read_json, write_json
 from tasks.provenance import acclimate_version, library_versions
+from tasks.records.manifest import read_summary
 from tasks.workspace import Workspace
 
+SCHEMA_VERSION = 1
 MODEL_COLUMNS = ("source_only", "selected", "oracle")
 
 
-def build_result(
-    workspace: Workspace,
-    params: Params,
-    targets: Sequence[str],
-    runs: Sequence[StageRun],
-    failed: Mapping[str, AcclimateError],
-) -> dict[str, Any]:
-    """The content of result.json for what a walk left on disk."""
-    done = [target for target in targets if target not in failed]
+@dataclass
+class Walked:
+    """What a walk has done up to now."""
+
+    runs: list[StageRun] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    """The targets that are finished."""
+    failed: dict[str, AcclimateError] = field(default_factory=dict)
+    """Why a target left the walk."""
+
+
+def build_result(workspace: Workspace, walked: Walked) -> dict[str, Any]:
+    """The content of result.json, for the targets of one walk."""
     return {
-        "schema_version": 1,
-        "targets": {target: _target(workspace, target) for target in done},
-        "failed": {target: str(error) for target, error in failed.items()},
+        "schema_version": SCHEMA_VERSION,
+        "targets": {target: _target(workspace, target) for target in walked.done},
+        "failed": {target: str(error) for target, error in walked.failed.items()},
         "stages": [
             {
                 "name": run.stage,
@@ -36,30 +43,47 @@ def build_result(
                 "seconds": run.seconds,
                 "peak_mib": run.peak_mib,
             }
-            for run in runs
+            for run in walked.runs
         ],
         "versions": {
             "acclimate": acclimate_version(),
             "python": platform.python_version(),
             **library_versions(),
         },
-        "digests": {target: _digests(workspace, target) for target in done},
+        "digests": {target: _digests(workspace, target) for target in walked.done},
     }
 
 
-def write_result(workspace: Workspace, result: dict[str, Any]) -> None:
-    """Write result.json into the workspace."""
+def write_result(workspace: Workspace, params: Params, result: dict[str, Any]) -> None:
+    """Write result.json: ``result``, and the earlier rows of the targets that it does not name.
+
+    A target that failed now has no row any more, and one that params.yaml no longer lists is dropped.
+    """
+    earlier = _read_earlier(workspace)
+    named = {*result["targets"], *result["failed"]}
+    for key in ("targets", "failed", "digests"):
+        kept = {name: row for name, row in earlier.get(key, {}).items() if name not in named}
+        rows = kept | result[key]
+        result = result | {key: {name: rows[name] for name in params.targets if name in rows}}
     write_json(workspace.result, result)
+
+
+def _read_earlier(workspace: Workspace) -> dict[str, Any]:
+    try:
+        earlier = json.loads(workspace.result.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # it is written anew in any case
+        return {}
+    usable = isinstance(earlier, dict) and earlier.get("schema_version") == SCHEMA_VERSION
+    return earlier if usable else {}
 
 
 def _target(workspace: Workspace, target: str) -> dict[str, Any]:
     verdict = read_json(workspace.stage("gate", target) / "verdict.json")
     quarantined = []
     for domain in ("source", target):
-        manifest = read_json(workspace.stage("manifest", domain) / "manifest.json")
-        for row in manifest["quarantined"]:
-            path = (Path("data") / domain / row["path"]).as_posix()
-            quarantined.append({"path": path, "reason": row["reason"]})
+        for row in read_summary(workspace.stage("manifest", domain)).quarantined:
+            path = (Path("data") / domain / row.path).as_posix()
+            quarantined.append({"path": path, "reason": row.reason})
     return {
         **{column: verdict[column] for column in MODEL_COLUMNS},
         "verdict": {
@@ -77,8 +101,8 @@ def _target(workspace: Workspace, target: str) -> dict[str, Any]:
 def _digests(workspace: Workspace, target: str) -> dict[str, str]:
     export = read_json(workspace.stage("export", target) / "export.json")
     return {
-        "source_data": read_json(workspace.stage("manifest", "source") / "manifest.json")["data_digest"],
-        "target_data": read_json(workspace.stage("manifest", target) / "manifest.json")["data_digest"],
+        "source_data": read_summary(workspace.stage("manifest", "source")).data_digest,
+        "target_data": read_summary(workspace.stage("manifest", target)).data_digest,
         "checkpoint": export["checkpoint_sha256"],
         "model": export["model_sha256"],
     }

@@ -1,25 +1,16 @@
-"""Making a workspace: files that a run expects, git and DVC state, a copy of the user's images."""
+"""Making a workspace: the files that a run expects, and its git and DVC state."""
 
 import json
-import logging
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from tasks.config import DOMAIN_NAME
-from tasks.domains.image.reader import REFUSED, FoundFile, list_files, list_folders
-from tasks.errors import BadInput, Fault
+from flows.workspaces.programs import dvc, git
+from tasks.errors import BadInput
 from tasks.files import write_text
 from tasks.provenance import PACKAGE_ROOT, code_digest, library_versions
-from tasks.workspace import Workspace
-
-log = logging.getLogger(__name__)
+from tasks.workspace import DOMAIN_NAME, Workspace
 
 CODE_FOLDERS = ("tasks/", "deploy/", "flows/")
 DEPENDENCY_LOCK = "requirements.lock"
@@ -51,9 +42,9 @@ def create_workspace(root: Path, *, params: dict) -> Workspace:
     )
     write_text(root / ".gitignore", GITIGNORE)
     if not (root / ".git").exists():
-        _run(["git", "init", "--quiet", "--initial-branch", "main"], root)
+        git(workspace, "init", "--quiet", "--initial-branch", "main")
     if not (root / ".dvc").exists():
-        _run([sys.executable, "-m", "dvc", "init", "--quiet"], root)
+        dvc(workspace, "init", "--quiet")
     write_text(root / ".dvc" / "config", DVC_CONFIG)
     refresh_generated(workspace)
     return workspace
@@ -110,66 +101,6 @@ def domain_name(path: Path) -> str:
     return name
 
 
-def import_images(origin: Path, destination: Path) -> list[FoundFile]:
-    """Copy the tree ``origin`` to ``destination``; the copy appears whole or not at all.
-
-    What cannot be copied safely (links that leave ``origin``, pipes, names that are not UTF-8,
-    unreadable files) is not followed.
-
-    Returns:
-        What was not copied, with the reason; paths relative to ``origin``.
-
-    Raises:
-        BadInput: ``origin`` is not a folder, holds nothing, or the copy would lie inside it.
-    """
-    if not origin.is_dir():
-        kind = "is not a folder" if origin.exists() else "does not exist"
-        raise BadInput(f"{origin} {kind}; expected a folder of images")
-    if destination.resolve().is_relative_to(origin.resolve()):
-        raise BadInput(
-            f"the workspace lies inside {origin}, which would be copied into itself; choose another --workspace"
-        )
-    found = list_files(origin)
-    if not found:
-        raise BadInput(f"{origin} holds no files; expected images")
-    partial = destination.with_name(f".importing-{destination.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    for folder in list_folders(origin):  # an empty class folder is told by the manifest
-        (partial / folder).mkdir(parents=True)
-    refused = [file for file in found if not _copied(file, origin, partial)]
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(partial, destination)
-    return [FoundFile(file.path, file.reason or "cannot be read: permission denied") for file in refused]
-
-
-def note_refused(folder: Path, refused: Sequence[FoundFile], *, inside: str = "") -> None:
-    """Add ``refused`` to the list that the manifest of the domain at ``folder`` reads.
-
-    Args:
-        folder: ``data/<domain>``, or a waiting batch.
-        refused: As :func:`import_images` returns it.
-        inside: Where below ``folder`` the paths start.
-    """
-    if not refused:
-        return
-    path = folder / REFUSED
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    rows = [{"path": (Path(inside) / file.path).as_posix(), "reason": file.reason} for file in refused]
-    write_text(path, before + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def _copied(file: FoundFile, origin: Path, destination: Path) -> bool:
-    if file.reason is not None:
-        return False
-    place = destination / file.path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copyfile(origin / file.path, place)
-    except PermissionError:
-        return False
-    return True
-
-
 def _is_code(dependency: str) -> bool:
     return dependency.startswith(CODE_FOLDERS) or dependency == DEPENDENCY_LOCK
 
@@ -178,13 +109,3 @@ def _write_if_changed(path: Path, text: str) -> None:
     # An unchanged file keeps its time stamp, so DVC does not hash it again.
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    from flows.runs.child import child_environment
-
-    done = subprocess.run(
-        command, cwd=folder, env=child_environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise Fault(f"`{' '.join(command)}` failed in {folder}: {(done.stderr or done.stdout).strip()}")

@@ -14,13 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from flows.workspaces.create import import_images, note_refused
-from tasks.config import DOMAIN_NAME, Params, load_params
+from flows.workspaces.copy import import_images, note_refused
+from flows.workspaces.targets import check_target_name
+from tasks.config.params import Params
 from tasks.domains.image.reader import REFUSED, read_refusals
-from tasks.errors import BadInput
-from tasks.files import atomic_file, fsync_folder, sha256_of_file, sha256_of_lines, write_text
+from tasks.files import fsync_folder, sha256_of_file, sha256_of_lines, write_text
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -34,14 +32,6 @@ class Intake:
     """Digests of the batches taken in now."""
     waiting_images: int
     """Images left waiting because they are too few yet."""
-
-
-def check_target_name(target: str) -> None:
-    """Raise BadInput unless ``target`` can name a folder, a stage, a URL and an event resource."""
-    if not DOMAIN_NAME.fullmatch(target) or target == "source":
-        raise BadInput(
-            f"target name {target!r} must be lower-case letters, digits and dashes, and not `source`"
-        )
 
 
 def hand_in(workspace: Workspace, target: str, folder: Path) -> tuple[str, Path | None]:
@@ -97,23 +87,6 @@ def take_in(workspace: Workspace, target: str, params: Params) -> Intake:
         (arrived / digest / REFUSED).unlink(missing_ok=True)
         _note(workspace, {"target": target, "digest": digest, "images": len(_files(arrived / digest))})
     return Intake(tuple(taken), 0)
-
-
-def add_target(workspace: Workspace, target: str) -> None:
-    """List ``target`` in params.yaml if it is not there yet; comments and order stay."""
-    params = load_params(workspace.params)
-    if target in params.targets:
-        return
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    content = yaml.load(workspace.params.read_text(encoding="utf-8"))
-    content["domains"].append(target)
-    content["targets"].append(target)
-    with atomic_file(workspace.params) as file:
-        yaml.dump(content, file)
-    load_params(workspace.params)
-    log.info("new target %s: listed in %s", target, workspace.params)
 
 
 def targets_with_batches(workspace: Workspace) -> list[str]:

@@ -28,15 +28,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.audit.replay import BAD_KINDS
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.trainer import Diverged, LabelledRows, train
 from tasks.files import read_json, sha256_of_file, write_bytes, write_json
-from tasks.losses.batch import JointBatch
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import WeightedTerm
 from tasks.losses.dann import DomainAdversarial, domain_adversarial_loss
-from tasks.losses.gradient_reversal import reversal_weight
 from tasks.losses.infomax import InfoMax
-from tasks.losses.terms import WeightedTerm
+from tasks.losses.parts.gradient_reversal import reversal_weight
 from tasks.models.classifier import save_checkpoint
 from tasks.provenance import code_digest
 from tasks.selection.choose import PREFERRED_PRESET

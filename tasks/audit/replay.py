@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.config import GateParams
+from tasks.config.sections.gate import GateParams
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.judge import Verdict
 from tasks.judgement.to_label import Answered

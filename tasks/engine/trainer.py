@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,9 +25,14 @@ from tasks.engine.augment.image import AUGMENTATIONS, strengthen, turn
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.streams import BalancedStream, Stream
-from tasks.losses.batch import JointBatch
-from tasks.losses.rotation import NUM_TURNS, RelativeRotation
-from tasks.losses.terms import Adversarial, OwnLabels, WeightedTerm
+from tasks.losses.contract.batch import NUM_TURNS, JointBatch
+from tasks.losses.contract.terms import (
+    HasDiscriminator,
+    LabelsItself,
+    WantsStrongView,
+    WantsTurnedViews,
+    WeightedTerm,
+)
 from tasks.models.classifier import Classifier, forgetting_statistics, predict, set_training
 from tasks.models.rows import Rows
 
@@ -115,8 +120,8 @@ def train(
         source: Labelled rows of the source; ``None`` for source-free adaptation, which keeps the head.
         target: Unlabelled rows of the target, ``None`` to train on the source alone.
         labelled: A few labelled rows of the target, to which cross-entropy is applied as to the source's.
-        turned: The rows of ``target`` turned by 90, 180 and 270 degrees, in three variants, for a loss on rotation;
-            ``None`` where the rows are pixels, which are turned as they are read.
+        turned: The rows of ``target`` turned by 90, 180 and 270 degrees, in three variants, for a loss that wants
+            turned views; ``None`` where the rows are pixels, which are turned as they are read.
         terms: Target losses, each with its weight; needs ``target``.
         held_out: Where discriminators are asked for their accuracy, ten times a run.
         checkpoints: Where a killed run resumes from; ``None`` for runs too short to matter.
@@ -127,14 +132,15 @@ def train(
     data = _Data(source, target, labelled, turned)
     _check(data, terms)
     device = next(model.parameters()).device
-    everything = nn.ModuleDict({"model": model, "terms": nn.ModuleList(term for _, term in terms)}).to(device)
+    modules = [cast(nn.Module, term) for _, term in terms]  # a Protocol cannot say that it is one
+    everything = nn.ModuleDict({"model": model, "terms": nn.ModuleList(modules)}).to(device)
     _resume_training(model, recipe, source_free=source is None)
     optimiser = _optimiser(model, terms, recipe)
     first_step, curve = (
         checkpoints.restore(module=everything, optimiser=optimiser) if checkpoints else (0, [])
     )
     streams = _streams(recipe, data)
-    if not any(isinstance(term, Adversarial) for _, term in terms):
+    if not any(isinstance(term, HasDiscriminator) for _, term in terms):
         held_out = None
     for step in range(first_step, recipe.steps):
         progress = step / recipe.steps
@@ -173,7 +179,7 @@ def _check(data: _Data, terms: Sequence[WeightedTerm]) -> None:
         and _wants_turns(terms)
         and data.target.variants[0].dtype != torch.uint8
     ):
-        raise ValueError("rotation prediction needs pixels or turned rows of the target, got neither")
+        raise ValueError("a loss on turned views needs pixels or turned rows of the target, got neither")
     if data.source is None and data.labelled is None and not terms:
         raise ValueError("without labelled rows and without target losses there is nothing to train on")
 
@@ -246,7 +252,7 @@ def _forward(
     num_target = len(rows["target"]) if target is not None else 0
     if target is not None:
         parts.append(augment(target.gather(rows["target"])))
-        if any(isinstance(term, OwnLabels) and term.wants_strong_view for _, term in terms):
+        if any(isinstance(term, WantsStrongView) for _, term in terms):
             parts.append(strengthen(augment(target.gather(rows["target"]))))
     num_labelled = len(rows["labelled"]) if labelled is not None else 0
     if labelled is not None:
@@ -276,7 +282,7 @@ def _forward(
 
 
 def _wants_turns(terms: Sequence[WeightedTerm]) -> bool:
-    return any(isinstance(term, RelativeRotation) for _, term in terms)
+    return any(isinstance(term, WantsTurnedViews) for _, term in terms)
 
 
 def _turned_view(
@@ -304,7 +310,7 @@ def _refresh_own_labels(
     model: Classifier, terms: Sequence[WeightedTerm], target: Rows, progress: float
 ) -> None:
     """Labels that the target gives itself, from outputs in evaluation mode without augmentation."""
-    own = [term for _, term in terms if isinstance(term, OwnLabels)]
+    own = [term for _, term in terms if isinstance(term, LabelsItself)]
     if own:
         features_ND, logits_NC = predict(model, target)
         for term in own:
@@ -314,7 +320,7 @@ def _refresh_own_labels(
 def _ask_discriminators(
     model: Classifier, terms: Sequence[WeightedTerm], held_out: HeldOut
 ) -> dict[str, float]:
-    adversarial = [term for _, term in terms if isinstance(term, Adversarial)]
+    adversarial = [term for _, term in terms if isinstance(term, HasDiscriminator)]
     device = next(model.parameters()).device
     source, target = (predict(model, rows) for rows in (held_out.source, held_out.target))
     batch = JointBatch(

@@ -5,15 +5,14 @@ In: results/manifest/<domain>, results/adapt/<target>.
 Shape suffixes: N = labelled images of the hold-out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as parquet
 
 from tasks.errors import BadInput
 from tasks.files import sha256_of_lines
+from tasks.records.manifest import read_examples, read_labels
 from tasks.selection.pool import Outputs, Pool, read_outputs
 from tasks.selection.select import class_numbers
 from tasks.workspace import Workspace
@@ -72,31 +71,18 @@ def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
     Raises:
         BadInput: Manifest and outputs list different images.
     """
-    rows = list(manifest_rows(workspace, target, split="test"))
+    manifest = workspace.stage("manifest", target)
+    examples = [example for example in read_examples(manifest) if example.split == "test"]
     holdout = Holdout(
         pool,
         read_outputs(pool, "test"),
-        paths={row["sha256"]: row["path"] for row in rows},
-        labels={row["sha256"]: row["label"] for row in rows if row["label"] is not None},
+        paths={example.sha256: example.path for example in examples},
+        labels=read_labels(manifest, splits=["test"]),
     )
     if set(holdout.images) != set(holdout.paths):
         raise BadInput(
             f"{pool.folder} speaks of {len(holdout.images)} test images, of which"
             f" {len(set(holdout.images) & set(holdout.paths))} are among the {len(holdout.paths)} of"
-            f" {workspace.stage('manifest', target)}. Run `acclimate run` again."
+            f" {manifest}. Run `acclimate run` again."
         )
     return holdout
-
-
-def manifest_rows(workspace: Workspace, domain: str, *, split: str) -> Iterator[dict[str, Any]]:
-    """Path, label and SHA-256 of every usable image of a split.
-
-    Raises:
-        BadInput: The manifest is missing.
-    """
-    path = workspace.stage("manifest", domain) / "manifest.parquet"
-    try:
-        table = parquet.read_table(path, columns=["path", "status", "label", "split", "sha256"])
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
-    return (row for row in table.to_pylist() if row["status"] == "ok" and row["split"] == split)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.config import ImagesParams
+from tasks.config.sections.data import ImagesParams
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.judgement.holdout import Holdout

@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.config import GateParams
+from tasks.config.sections.gate import GateParams
 from tasks.judgement.disagreements import Drawn, detectable_from_disagreements, gain_from_disagreements
 from tasks.judgement.paired import PairedCounts, mcnemar_p, smallest_detectable_gain
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.config import GateParams
+from tasks.config.sections.gate import GateParams
 from tasks.judgement.disagreements import Drawn, fair_sample, interval_from_disagreements
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.judge import Evidence, interval_confidence, is_enough

@@ -12,10 +12,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import Count, NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
 from tasks.losses.dann import domain_adversarial_loss
-from tasks.losses.gradient_reversal import reversal_weight
+from tasks.losses.parts.gradient_reversal import reversal_weight
 from tasks.models.discriminator import DomainDiscriminator, balanced_accuracy
+
+
+class Options(Section):
+    """Adversarial alignment in its classic form: a discriminator, and features that answer with inverted labels."""
+
+    weight: NonNegative
+    """Strength of the inverted-label loss at the end of training; it ramps up with progress."""
+    hidden: Count
+    """Width of the domain discriminator's two hidden layers."""
 
 
 class InvertedLabelAdversarial(nn.Module):
@@ -32,6 +43,7 @@ class InvertedLabelAdversarial(nn.Module):
     """
 
     name = "adda"
+    compares_domains = True
 
     def __init__(self, *, feature_width: int, hidden: int, weight: float) -> None:
         super().__init__()
@@ -59,5 +71,19 @@ class InvertedLabelAdversarial(nn.Module):
         )
 
     def diagnostics(self) -> dict[str, float]:
-        """As of :class:`tasks.losses.dann.DomainAdversarial`."""
+        """As those of :class:`tasks.losses.dann.DomainAdversarial`."""
         return {} if self._accuracy is None else {"discriminator_accuracy": self._accuracy}
+
+
+Loss = InvertedLabelAdversarial
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term, its discriminator freshly drawn."""
+    # The weight acts on the features' loss; on the sum it would slow the discriminator too.
+    return WeightedTerm(
+        1.0,
+        InvertedLabelAdversarial(
+            feature_width=shapes.feature_width, hidden=options.hidden, weight=options.weight
+        ),
+    )

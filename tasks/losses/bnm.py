@@ -6,7 +6,16 @@ Shape suffixes: B = target rows, C = classes.
 import torch
 from torch import Tensor, nn
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
+
+
+class Options(Section):
+    """Batch nuclear-norm maximisation of the target predictions."""
+
+    weight: NonNegative
+    """Multiplier of the loss."""
 
 
 def negative_nuclear_norm(logits_BC: Tensor) -> Tensor:
@@ -50,3 +59,11 @@ class BatchNuclearNorm(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Nothing beyond the loss itself."""
         return {}
+
+
+Loss = BatchNuclearNorm
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term for one run."""
+    return WeightedTerm(options.weight, BatchNuclearNorm())

@@ -9,14 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.losses.batch import JointBatch
-from tasks.losses.gradient_reversal import reversal_weight, reverse_gradient
+from tasks.config.sections.section import Count, NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
+from tasks.losses.parts.gradient_reversal import reversal_weight, reverse_gradient
 from tasks.models.discriminator import DomainDiscriminator, balanced_accuracy
 
 LARGEST_OUTER_PRODUCT = 4096
 """Above this width of the outer product, both factors are projected at random instead."""
 
 PROJECTED_WIDTH = 1024
+
+
+class Options(Section):
+    """Domain-adversarial alignment of features and predictions together."""
+
+    weight: NonNegative
+    """Strength of the reversed gradient at the end of training; it ramps up with progress."""
+    hidden: Count
+    """Width of the domain discriminator's two hidden layers."""
+    entropy_weighting: bool
+    """Count confident rows for more."""
 
 
 def weighted_domain_loss(logits_B: Tensor, *, is_source: bool, weights_B: Tensor) -> Tensor:
@@ -53,6 +66,7 @@ class ConditionalDomainAdversarial(nn.Module):
     """
 
     name = "cdan"
+    compares_domains = True
 
     def __init__(
         self, *, feature_width: int, num_classes: int, hidden: int, weight: float, entropy_weighting: bool
@@ -107,10 +121,26 @@ class ConditionalDomainAdversarial(nn.Module):
         )
 
     def diagnostics(self) -> dict[str, float]:
-        """As of :class:`tasks.losses.dann.DomainAdversarial`."""
+        """As those of :class:`tasks.losses.dann.DomainAdversarial`."""
         return {} if self._accuracy is None else {"discriminator_accuracy": self._accuracy}
 
     def _weights(self, logits_BC: Tensor) -> Tensor:
         if not self.entropy_weighting:
             return torch.ones(len(logits_BC), device=logits_BC.device)
         return certainty_weights(torch.softmax(logits_BC, dim=1))
+
+
+Loss = ConditionalDomainAdversarial
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term, its discriminator freshly drawn."""
+    # The weight acts on the features' gradient; on the loss it would slow the discriminator too.
+    loss = ConditionalDomainAdversarial(
+        feature_width=shapes.feature_width,
+        num_classes=shapes.num_classes,
+        hidden=options.hidden,
+        weight=options.weight,
+        entropy_weighting=options.entropy_weighting,
+    )
+    return WeightedTerm(1.0, loss)

@@ -5,7 +5,16 @@ Shape suffixes: S = source rows, T = target rows, D = bottleneck width.
 
 from torch import Tensor, nn
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
+
+
+class Options(Section):
+    """Distance of the two covariances."""
+
+    weight: NonNegative
+    """Multiplier of the loss, which is small: 10 to 1000."""
 
 
 def covariance_distance(source_SD: Tensor, target_TD: Tensor) -> Tensor:
@@ -40,6 +49,7 @@ class Coral(nn.Module):
     """:func:`covariance_distance` between the bottleneck features of the two domains."""
 
     name = "coral"
+    compares_domains = True
 
     def forward(self, batch: JointBatch) -> Tensor:
         """Distance of the batch's covariances, a scalar."""
@@ -48,6 +58,14 @@ class Coral(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Nothing beyond the loss itself."""
         return {}
+
+
+Loss = Coral
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term for one run."""
+    return WeightedTerm(options.weight, Coral())
 
 
 def _covariance(features_ND: Tensor) -> Tensor:

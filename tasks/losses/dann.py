@@ -10,9 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.losses.batch import JointBatch
-from tasks.losses.gradient_reversal import reversal_weight, reverse_gradient
+from tasks.config.sections.section import Count, NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
+from tasks.losses.parts.gradient_reversal import reversal_weight, reverse_gradient
 from tasks.models.discriminator import DomainDiscriminator, balanced_accuracy
+
+
+class Options(Section):
+    """Domain-adversarial alignment of the bottleneck features."""
+
+    weight: NonNegative
+    """Strength of the reversed gradient at the end of training; it ramps up with progress."""
+    hidden: Count
+    """Width of the domain discriminator's two hidden layers."""
 
 
 def domain_adversarial_loss(source_logit: Tensor, target_logit: Tensor) -> Tensor:
@@ -55,6 +66,7 @@ class DomainAdversarial(nn.Module):
     """
 
     name = "dann"
+    compares_domains = True
 
     def __init__(self, *, feature_width: int, hidden: int, weight: float) -> None:
         super().__init__()
@@ -85,3 +97,15 @@ class DomainAdversarial(nn.Module):
         never caught up and the domains are not aligned.
         """
         return {} if self._accuracy is None else {"discriminator_accuracy": self._accuracy}
+
+
+Loss = DomainAdversarial
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term, its discriminator freshly drawn."""
+    # The weight acts on the features' gradient; on the loss it would slow the discriminator too.
+    return WeightedTerm(
+        1.0,
+        DomainAdversarial(feature_width=shapes.feature_width, hidden=options.hidden, weight=options.weight),
+    )

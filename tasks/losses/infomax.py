@@ -8,7 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import Fraction, NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
+
+
+class Options(Section):
+    """Confident predictions that are spread over the classes."""
+
+    weight: NonNegative
+    """Multiplier of the loss."""
+    prior: tuple[Fraction, ...] | None = None
+    """The target's class shares, in the order of the class names, where they are known; else uniform."""
 
 
 def information_maximisation(logits_BC: Tensor, *, prior_C: Tensor | None = None) -> Tensor:
@@ -71,6 +82,14 @@ class InfoMax(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Nothing beyond the loss itself."""
         return {}
+
+
+Loss = InfoMax
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term for one run."""
+    return WeightedTerm(options.weight, InfoMax(num_classes=shapes.num_classes, prior=options.prior))
 
 
 def _floored(p: Tensor) -> Tensor:

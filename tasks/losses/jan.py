@@ -3,14 +3,28 @@
 Shape suffixes: S = source rows, T = target rows, N = S + T, D = bottleneck width, C = classes.
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
 from tasks.losses.mmd import discrepancy, mean_kernel, squared_distances
 
 PREDICTION_BANDWIDTH = 0.92
 """Sigma of the Gaussian kernel on the softmax, as in the authors' code."""
+
+
+class Options(Section):
+    """Maximum mean discrepancy of features and predictions together."""
+
+    weight: NonNegative
+    """Multiplier of the loss."""
+    num_kernels: Annotated[int, Field(ge=1, le=33)]
+    """Gaussian kernels on the features, their widths (squared) a factor of two apart."""
 
 
 def squared_joint_mmd(
@@ -31,7 +45,7 @@ def squared_joint_mmd(
         target_features_TD: Target features, ``T >= 2``; ``T`` need not equal ``S``.
         source_p_SC: Softmax of the source rows.
         target_p_TC: Softmax of the target rows.
-        num_kernels: As of :func:`tasks.losses.mmd.squared_mmd`.
+        num_kernels: As for :func:`tasks.losses.mmd.squared_mmd`.
 
     Returns:
         Scalar in ``[-2, 2]``, about 0 for equal joint distributions.
@@ -58,6 +72,7 @@ class JointMmd(nn.Module):
     """:func:`squared_joint_mmd` of the batch, its gradient through features and predictions."""
 
     name = "jan"
+    compares_domains = True
 
     def __init__(self, *, num_kernels: int) -> None:
         super().__init__()
@@ -76,3 +91,11 @@ class JointMmd(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Nothing beyond the loss itself."""
         return {}
+
+
+Loss = JointMmd
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term for one run."""
+    return WeightedTerm(options.weight, JointMmd(num_kernels=options.num_kernels))

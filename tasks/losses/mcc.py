@@ -7,7 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import NonNegative, Positive, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
+
+
+class Options(Section):
+    """Minimum class confusion of the target predictions."""
+
+    weight: NonNegative
+    """Multiplier of the loss."""
+    temperature: Positive
+    """Softens the predictions before confusion is measured."""
 
 
 def minimum_class_confusion(logits_BC: Tensor, *, temperature: float) -> Tensor:
@@ -76,6 +87,17 @@ class MinimumClassConfusion(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Nothing beyond the loss itself."""
         return {}
+
+
+Loss = MinimumClassConfusion
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term for one run."""
+    return WeightedTerm(
+        options.weight,
+        MinimumClassConfusion(num_classes=shapes.num_classes, temperature=options.temperature),
+    )
 
 
 def _log_trust(p_BC: Tensor, log_p_BC: Tensor) -> Tensor:

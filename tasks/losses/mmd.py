@@ -3,10 +3,24 @@
 Shape suffixes: S = source rows, T = target rows, N = S + T, D = bottleneck width, K = kernels.
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import NonNegative, Section
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
+
+
+class Options(Section):
+    """Multi-kernel maximum mean discrepancy between bottleneck features."""
+
+    weight: NonNegative
+    """Multiplier of the loss."""
+    num_kernels: Annotated[int, Field(ge=1, le=33)]
+    """Gaussian kernels, their widths (squared) a factor of two apart around the batch's mean squared distance."""
 
 
 def squared_mmd(source_SD: Tensor, target_TD: Tensor, *, num_kernels: int) -> Tensor:
@@ -60,6 +74,7 @@ class MultiKernelMmd(nn.Module):
     """:func:`squared_mmd` between the bottleneck features of the two domains."""
 
     name = "mmd"
+    compares_domains = True
 
     def __init__(self, *, num_kernels: int) -> None:
         super().__init__()
@@ -72,6 +87,14 @@ class MultiKernelMmd(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Nothing beyond the loss itself."""
         return {}
+
+
+Loss = MultiKernelMmd
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term for one run."""
+    return WeightedTerm(options.weight, MultiKernelMmd(num_kernels=options.num_kernels))
 
 
 def discrepancy(kernel_NN: Tensor, *, num_source: int) -> Tensor:

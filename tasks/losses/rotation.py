@@ -11,10 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.losses.batch import JointBatch
+from tasks.config.sections.section import NonNegative, Section
+from tasks.losses.contract.batch import NUM_TURNS, JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
 
-NUM_TURNS = 4
-"""By 0, 90, 180 and 270 degrees."""
+
+class Options(Section):
+    """By how many quarter turns a target image was turned, told from its features and those of the upright one."""
+
+    weight: NonNegative
+    """Multiplier of the loss; 0.3 to 0.6 beside others."""
 
 
 def rotation_loss(logits_B4: Tensor, turns_B: Tensor) -> Tensor:
@@ -49,6 +55,7 @@ class RelativeRotation(nn.Module):
     """
 
     name = "rotation"
+    wants_turned_views = True
 
     def __init__(self, *, feature_width: int) -> None:
         super().__init__()
@@ -71,3 +78,11 @@ class RelativeRotation(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Share of the last batch's turns that the head named, empty before the first; 1/4 is chance."""
         return {} if self._accuracy is None else {"accuracy": self._accuracy}
+
+
+Loss = RelativeRotation
+
+
+def build(options: Options, shapes: Shapes) -> WeightedTerm:
+    """The term, its head freshly drawn."""
+    return WeightedTerm(options.weight, RelativeRotation(feature_width=shapes.feature_width))

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import BadInput
 from tasks.files import read_json
+from tasks.records.manifest import Row, Summary, read_files, read_summary
 from tasks.report.wording import count
 from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain's manifest: its summary and the columns the report shows, one entry a file found."""
+    """A domain's manifest: its summary, and one row per file found."""
 
     name: str
-    summary: dict[str, Any]
-    columns: dict[str, list[Any]]
+    summary: Summary
+    rows: list[Row]
 
 
 @dataclass(frozen=True)
@@ -113,17 +113,9 @@ def read_evidence(workspace: Workspace, target: str) -> Evidence:
 
 
 def read_domain(workspace: Workspace, domain: str) -> Domain:
-    """The manifest of ``domain``; of the table only the columns that are shown."""
-    import pyarrow.parquet as parquet
-
+    """The manifest of ``domain`` without its labels."""
     folder = workspace.stage("manifest", domain)
-    path = folder / "manifest.parquet"
-    columns = ["path", "status", "note", "width", "height", "mode", "format", "luminance_mean"]
-    try:
-        table = parquet.read_table(path, columns=columns)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
-    return Domain(domain, read_json(folder / "manifest.json"), table.to_pydict())
+    return Domain(domain, read_summary(folder), read_files(folder))
 
 
 def _read_curve(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from tasks.config import GateParams
+from tasks.config.sections.gate import GateParams
 from tasks.report.evidence import Evidence
 from tasks.report.wording import (
     count,
@@ -55,11 +55,11 @@ def mismatches(evidence: Evidence) -> list[str]:
     judged = verdict.get("data_digest") or {}
     pairs = [
         ("the source images", "the gate judged", judged.get("source"),
-         "the manifest lists", evidence.source_domain.summary["data_digest"]),
+         "the manifest lists", evidence.source_domain.summary.data_digest),
         (f"the images of {evidence.target}", "the gate judged", judged.get("target"),
-         "the manifest lists", evidence.target_domain.summary["data_digest"]),
+         "the manifest lists", evidence.target_domain.summary.data_digest),
         ("the labels of the hold-out", "the gate read", verdict.get("labels_digest"),
-         "the manifest lists", evidence.target_domain.summary.get("labels_digest")),
+         "the manifest lists", evidence.target_domain.summary.labels_digest),
         ("the checkpoint", "the gate judged", verdict.get("checkpoint_sha256"),
          "the exported file holds", export.get("checkpoint_sha256")),
         ("the model file", "the export wrote", export.get("model_sha256"),
@@ -115,11 +115,11 @@ def _happened(evidence: Evidence) -> tuple[str, ...]:
     rows = evidence.trained["candidates"]
     num_adapted = sum(row["preset"] != "source_only" for row in rows)
     told = [
-        f"Source-only was trained on {count(source['splits'].get('train', 0), 'labelled source image')};"
+        f"Source-only was trained on {count(source.splits.get('train', 0), 'labelled source image')};"
         f" {count(num_adapted, 'candidate')} also saw"
-        f" {count(target['splits'].get('adapt', 0), 'unlabelled image')} of {evidence.target}."
+        f" {count(target.splits.get('adapt', 0), 'unlabelled image')} of {evidence.target}."
     ]
-    num_labelled = target["splits"].get("labelled", 0)
+    num_labelled = target.splits.get("labelled", 0)
     if num_labelled:
         told.append(
             f"All candidates, source-only included, were also trained on"
@@ -129,7 +129,7 @@ def _happened(evidence: Evidence) -> tuple[str, ...]:
     if num_diverged:
         told.append(f"{count(num_diverged, 'candidate')} diverged in training and took no further part.")
     told.append(
-        f"{evidence.selected} was chosen on {count(target['splits'].get('select', 0), 'other image')}"
+        f"{evidence.selected} was chosen on {count(target.splits.get('select', 0), 'other image')}"
         " by scores that read no labels."
     )
     if evidence.is_labelled and not evidence.chose_source_only:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.config import GateParams
+from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
 from tasks.selection.choose import Choice, Scored, choose
 from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class

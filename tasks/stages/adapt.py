@@ -27,21 +27,24 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from tasks.config import CoralAlign, Params, Preset, SubspaceAlign
+from tasks.config.params import Params
+from tasks.config.sections.presets import CoralAlign, Preset, SubspaceAlign
 from tasks.engine.adabn import Proposal, propose_target_statistics
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.devices import make_deterministic, training_device
 from tasks.engine.trainer import Diverged, HeldOut, LabelledRows, Recipe, train
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file, write_bytes, write_json
-from tasks.losses.terms import build_terms
+from tasks.losses.contract.terms import Shapes
+from tasks.losses.presets.build import build_terms
+from tasks.losses.presets.check import check_presets, wants_turned
 from tasks.models.alignment import Maps, fold, linear_coral, subspace_alignment
 from tasks.models.classifier import Classifier, load_checkpoint, predict, save_checkpoint
 from tasks.provenance import code_digest
+from tasks.records.manifest import LABELLED
 from tasks.selection.choose import Scored, choose
 from tasks.selection.pool import SOURCE_ONLY, Pool, candidate_of, read_outputs, voices
 from tasks.selection.scores import selection_scores
-from tasks.stages.features import LABELLED
 from tasks.stages.finetune import (
     Features,
     build_classifier,
@@ -84,6 +87,7 @@ class Inputs:
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
     """Train every candidate of ``target`` and record what each says about the unlabelled splits."""
+    check_presets(params)
     inputs = read_inputs(workspace, params, target)
     _check_route(params, inputs.target)
     folder, scratch = workspace.stage("adapt", target), workspace.scratch("adapt", target)
@@ -320,8 +324,7 @@ def _train(
         held_out = HeldOut(
             inputs.source.rows("validation", kind=kind), inputs.target.rows("select", kind=kind)
         )
-    terms = build_terms(
-        preset.losses,
+    shapes = Shapes(
         feature_width=inputs.params.model.bottleneck,
         num_classes=len(inputs.classes),
         num_rows=len(target),
@@ -333,8 +336,8 @@ def _train(
         source=source,
         target=target,
         labelled=labelled_rows(inputs, kind=kind),
-        turned=inputs.target.turned(kind=kind) if preset.rotates else None,
-        terms=terms,
+        turned=inputs.target.turned(kind=kind) if wants_turned(preset) else None,
+        terms=build_terms(preset.losses, shapes),
         held_out=held_out if held_out and len(held_out.source) and len(held_out.target) else None,
         checkpoints=Checkpoints(folder / "unfinished.safetensors"),
     )

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pandas as pd
 import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import IMAGE_RULE, OnnxModel, open_session, predict
@@ -30,7 +29,8 @@ from tasks.models.backbones.image import Backbone, build_backbone
 from tasks.models.boundary import Tail, cut, join
 from tasks.models.classifier import Classifier, load_checkpoint
 from tasks.provenance import acclimate_version, code_digest
-from tasks.stages.features import parameters_sha256, read_pixels, usable_rows
+from tasks.records.manifest import read_examples, read_labels, read_summary
+from tasks.stages.features import parameters_sha256, read_pixels
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -209,15 +209,15 @@ def _strip_value(value: Any) -> None:
 
 
 def _data_digest(workspace: Workspace, target: str) -> str:
-    manifests = (workspace.stage("manifest", domain) / "manifest.json" for domain in ("source", target))
-    return sha256_of_lines([read_json(manifest)["data_digest"] for manifest in manifests])
+    manifests = (workspace.stage("manifest", domain) for domain in ("source", target))
+    return sha256_of_lines([read_summary(manifest).data_digest for manifest in manifests])
 
 
 def _images_of(workspace: Workspace, target: str) -> tuple[list[Path], str]:
     """Paths of the target's test split, or of its select split when everything else trains."""
-    rows = usable_rows(workspace.stage("manifest", target) / "manifest.parquet")
-    split = "test" if "test" in set(rows["split"]) else "select"
-    return [workspace.data(target) / path for path in rows.loc[rows["split"] == split, "path"]], split
+    examples = read_examples(workspace.stage("manifest", target))
+    split = "test" if any(example.split == "test" for example in examples) else "select"
+    return [workspace.data(target) / example.path for example in examples if example.split == split], split
 
 
 def _check_parity(
@@ -281,12 +281,13 @@ def _check_metric(
 
 def _labels(workspace: Workspace, target: str, split: str, classes: tuple[str, ...]) -> np.ndarray | None:
     """Class numbers of a split, -1 where there is no label; ``None`` when no row has one."""
-    rows = usable_rows(workspace.stage("manifest", target) / "manifest.parquet")
-    labels = rows.loc[rows["split"] == split, "label"]
-    if labels.isna().all():
+    manifest = workspace.stage("manifest", target)
+    labels = read_labels(manifest, splits=[split])
+    if not labels:
         return None
-    unknown = sorted(set(labels.dropna()) - set(classes))
+    unknown = sorted(set(labels.values()) - set(classes))
     if unknown:
         raise BadInput(f"hold-out labels {unknown} of {target} are not classes of the model {list(classes)}")
     numbers = {name: number for number, name in enumerate(classes)}
-    return np.array([-1 if pd.isna(label) else numbers[label] for label in labels])
+    hashes = [example.sha256 for example in read_examples(manifest) if example.split == split]
+    return np.array([numbers[labels[sha256]] if sha256 in labels else -1 for sha256 in hashes])

@@ -33,28 +33,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.domains.image.views import SOURCE_VIEWS, TURNS
 from tasks.engine.devices import training_device
 from tasks.errors import BadInput
-from tasks.files import atomic_file, read_json, write_json
+from tasks.files import atomic_file, write_json
 from tasks.models.backbones.image import Backbone, build_backbone
 from tasks.models.boundary import Front, cut
+from tasks.records.manifest import LABELLED_SPLITS, TRAINED_SPLITS, read_examples, read_labels, read_summary
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 BATCH = 64
-LABELLED = "labelled"
-"""The split of the few target images whose labels training may read."""
-
-TRAINED_SPLITS = ("train", "adapt", LABELLED)
-"""Of the source and of a target; the images of all other splits judge."""
-
-LABELLED_SPLITS = ("train", "validation", LABELLED)
-"""Of the source and of a target, whose hold-out is not among them."""
-
 LARGEST_DEEPER_PX = 160
 """Larger images make the deeper route on a CPU a matter of an hour instead of minutes."""
 
@@ -66,17 +58,15 @@ AppendSeen = Callable[[str, Mapping[str, np.ndarray]], None]
 def run(workspace: Workspace, params: Params, domain: str) -> None:
     """Write the training inputs of one domain."""
     manifest = workspace.stage("manifest", domain)
-    rows = usable_rows(manifest / "manifest.parquet")
-    paths = [workspace.data(domain) / path for path in rows["path"]]
+    examples = read_examples(manifest)
+    paths = [workspace.data(domain) / example.path for example in examples]
     backbone = build_frozen(params)
     route = resolve_route(params, backbone)
     folder = workspace.stage("features", domain)
     views = views_of(params, domain, mirror=params.features.mirror and route.name != "end_to_end")
     look = observer(backbone, route)
-    is_trained_N = (
-        rows["split"].isin(TRAINED_SPLITS).to_numpy(copy=True)
-    )  # torch warns of arrays it could not write to
-    is_adapted_N = (rows["split"] == "adapt").to_numpy(copy=True)
+    is_trained_N = np.array([example.split in TRAINED_SPLITS for example in examples], dtype=bool)
+    is_adapted_N = np.array([example.split == "adapt" for example in examples], dtype=bool)
     turns = TURNS if params.features.rotations and domain != "source" and route.name != "end_to_end" else {}
     all_adapted_N = np.ones(is_adapted_N.sum(), dtype=bool)
     with seen_files(folder, is_trained_N) as append, seen_files(folder, all_adapted_N) as append_turned:
@@ -91,10 +81,14 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
             for name, turn in turns.items() if len(adapted_NSS3) else ():
                 append_turned(name, look(turn(adapted_NSS3).copy(), np.ones(len(adapted_NSS3), dtype=bool)))
 
-    has_label_N = rows["split"].isin(LABELLED_SPLITS).to_numpy()
-    labels = rows["label"].where(has_label_N).astype("str") if has_label_N.any() else None
+    labels = read_labels(manifest, splits=LABELLED_SPLITS)
+    index = pd.DataFrame(
+        [(example.sha256, example.split, labels.get(example.sha256)) for example in examples],
+        columns=["sha256", "split", "label"],
+        dtype="str",
+    )
     with atomic_file(folder / "index.parquet") as file:
-        rows[["sha256", "split"]].assign(label=labels).to_parquet(file, index=False)
+        index.to_parquet(file, index=False)
     write_json(
         folder / "info.json",
         {
@@ -103,12 +97,12 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
             "route_reason": route.reason,
             "views": sorted(name for name in views if name),
             "size_px": params.images.size_px,
-            "rows": len(rows),
-            "data_digest": read_json(manifest / "manifest.json")["data_digest"],
+            "rows": len(examples),
+            "data_digest": read_summary(manifest).data_digest,
             "backbone_sha256": None if route.name == "end_to_end" else parameters_sha256(backbone),
         },
     )
-    log.info("features %s: %d images, route %s (%s)", domain, len(rows), route.name, route.reason)
+    log.info("features %s: %d images, route %s (%s)", domain, len(examples), route.name, route.reason)
 
 
 def build_frozen(params: Params) -> Backbone:
@@ -177,12 +171,6 @@ def views_of(params: Params, domain: str, *, mirror: bool) -> Mapping[str, Redra
     if domain == "source":
         views |= {name: SOURCE_VIEWS[name] for name in params.features.views if name in SOURCE_VIEWS}
     return views
-
-
-def usable_rows(manifest: Path) -> pd.DataFrame:
-    """The manifest's usable rows in the order of their content hash, whatever their names."""
-    rows = pd.read_parquet(manifest)
-    return rows.loc[rows["status"] == "ok"].sort_values(by="sha256", kind="stable").reset_index(drop=True)
 
 
 def read_pixels(paths: Sequence[Path], *, size_px: int, max_pixels: int) -> np.ndarray:

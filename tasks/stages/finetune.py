@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.views import TARGET_VIEWS, TURNS
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.devices import make_deterministic, training_device
@@ -30,7 +30,7 @@ from tasks.models.backbones.image import Backbone, build_backbone
 from tasks.models.boundary import Tail, cut
 from tasks.models.classifier import Classifier, predict, save_checkpoint
 from tasks.models.rows import Rows
-from tasks.stages.features import TRAINED_SPLITS
+from tasks.records.manifest import TRAINED_SPLITS
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

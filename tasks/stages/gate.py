@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.config import GateParams, Params
+from tasks.config.params import Params
+from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_lines, write_json, write_text
-from tasks.judgement.holdout import Holdout, manifest_rows, read_holdout
+from tasks.judgement.holdout import Holdout, read_holdout
 from tasks.judgement.in_service import InService, ask_champion
 from tasks.judgement.judge import (
     Champion,
@@ -36,6 +37,7 @@ from tasks.judgement.judge import (
 from tasks.judgement.paired import bootstrap_interval, count_pairs, holm, mcnemar_p
 from tasks.judgement.to_label import Answered, as_csv, find_disagreements, weigh_answers
 from tasks.records.answers import latest, read_answers
+from tasks.records.manifest import LABELLED, read_examples, read_labels, read_summary
 from tasks.selection.pool import SOURCE_ONLY, Pool, read_pool
 from tasks.selection.select import Selection, select
 from tasks.workspace import Workspace
@@ -81,7 +83,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             **chosen,
             **verdict,
             "labels_digest": holdout.labels_digest,
-            "labelled_target_images": sum(1 for _ in manifest_rows(workspace, target, split="labelled")),
+            "labelled_target_images": _num_labelled(workspace, target),
             "data_digest": _data_digest(workspace, target),
         },
     )
@@ -91,10 +93,13 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
 
 def select_candidate(workspace: Workspace, pool: Pool, params: GateParams) -> Selection:
     """The label-free selection; reads the outputs and the source's manifest, never the target's."""
-    source_labels = {
-        row["sha256"]: row["label"] for row in manifest_rows(workspace, "source", split="validation")
-    }
+    source_labels = read_labels(workspace.stage("manifest", "source"), splits=["validation"])
     return select(pool, source_labels, params)
+
+
+def _num_labelled(workspace: Workspace, target: str) -> int:
+    examples = read_examples(workspace.stage("manifest", target))
+    return sum(example.split == LABELLED for example in examples)
 
 
 def _data_digest(workspace: Workspace, target: str) -> dict[str, str]:
@@ -102,7 +107,7 @@ def _data_digest(workspace: Workspace, target: str) -> dict[str, str]:
     path = workspace.stage("validate", target) / "verdict.json"
     checked = read_json(path)["data_digest"]
     listed = {
-        key: read_json(workspace.stage("manifest", domain) / "manifest.json")["data_digest"]
+        key: read_summary(workspace.stage("manifest", domain)).data_digest
         for key, domain in (("source", "source"), ("target", target))
     }
     changed = [key for key in listed if listed[key] != checked[key]]

@@ -1,4 +1,4 @@
-"""Stage `manifest`: one row a file found in a domain folder, and what is known about it.
+"""Stage `manifest`: one row per file found in a domain folder, and what is known about it.
 
 In:  data/<domain>; the sections ``images`` and ``split``.
 Out: manifest.parquet, sorted by (sha256, path); manifest.json, the counts and digests.
@@ -14,18 +14,19 @@ import hashlib
 import logging
 import os
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from io import BytesIO
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from tasks.config import Params, SplitParams
+from tasks.config.params import Params
+from tasks.config.sections.data import SplitParams
 from tasks.domains.image.reader import (
+    MEASURES,
     REFUSED,
     FoundFile,
     UnreadableImage,
@@ -36,52 +37,15 @@ from tasks.domains.image.reader import (
     read_refusals,
 )
 from tasks.errors import BadInput
-from tasks.files import sha256_of_lines, write_bytes, write_json
+from tasks.records.manifest import DUPLICATE, LABELLED, Row, write_manifest
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-DUPLICATE = "duplicate of "
-"""How the reason of a left-out exact copy starts."""
-
-SOURCE_SPLITS = ("train", "validation")
-TARGET_SPLITS = ("adapt", "select", "test")
-LABELLED = "labelled"
-"""Split of a target's images that training sees with their labels; most targets have none."""
 
 Area = Literal["source", "images", "holdout", "labelled", "arrived"]
 TARGET_AREAS: dict[str, Area] = {
     "images": "images", "holdout": "holdout", "labelled": "labelled", "arrived": "arrived"
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """One file of a domain; the columns of manifest.parquet."""
-
-    path: str
-    """POSIX, relative to data/<domain>."""
-    status: Literal["ok", "quarantined"]
-    reason: str | None = None
-    """Why it is quarantined."""
-    note: str | None = None
-    """What was converted or decided, joined by ``"; "``."""
-    label: str | None = None
-    """Of the source and of a target's splits ``test`` and ``labelled``; elsewhere None, whatever folder the file is in."""
-    split: str | None = None
-    sha256: str | None = None
-    """None where the file was not read."""
-    bytes: int | None = None
-    width: int | None = None
-    """In px, as displayed."""
-    height: int | None = None
-    mode: str | None = None
-    format: str | None = None
-    phash: str | None = None
-    """64 bits of the DCT perceptual hash, in hexadecimal."""
-    luminance_mean: float | None = None
-    """0 (black) to 255."""
-    luminance_std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,21 +67,24 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
         BadInput: The domain folder is missing or not laid out as a source or a target, or a class
             of the source has no usable image.
     """
-    folder = workspace.data(domain)
-    check_layout(folder, domain, known=params.domains)
-    found = sorted(
-        [*list_files(folder), *read_refusals(folder)], key=lambda file: (file.path, file.reason or "")
-    )
+    data = workspace.data(domain)
+    check_layout(data, domain, known=params.domains)
+    found = sorted([*list_files(data), *read_refusals(data)], key=lambda file: (file.path, file.reason or ""))
     places = [place_in_source(file) if domain == "source" else place_in_target(file) for file in found]
-    rows = measure(places, folder, max_pixels=params.images.max_pixels)
+    rows = measure(places, data, max_pixels=params.images.max_pixels)
     if domain == "source":
         rows = assign_source(rows, places, params.split)
     else:
         rows = assign_target(rows, places, params.split)
     rows = quarantine_copies(quarantine_contradictions(rows))
     if domain == "source":
-        check_classes(rows, places, folder)
-    write_manifest(rows, classes_seen(places), workspace.stage("manifest", domain), domain)
+        check_classes(rows, places, data)
+    folder = workspace.stage("manifest", domain)
+    summary = write_manifest(folder, domain, rows, classes=classes_seen(places), measures=MEASURES)
+    log.info(
+        "manifest %s: %d files, %d usable, %d quarantined",
+        domain, summary.rows, summary.ok, len(summary.quarantined),
+    )  # fmt: skip
 
 
 # --- layout ------------------------------------------------------------------------------------
@@ -227,13 +194,15 @@ def measure_file(file: Path, path: str, *, max_pixels: int) -> Row:
     return replace(
         read,
         note=image.note,
-        width=image.width,
-        height=image.height,
-        mode=image.mode,
-        format=image.format,
-        phash=str(phash(image.pixels)),
-        luminance_mean=round(float(luminance_HW.mean()), 3),
-        luminance_std=round(float(luminance_HW.std()), 3),
+        measures={
+            "width": image.width,
+            "height": image.height,
+            "mode": image.mode,
+            "format": image.format,
+            "phash": str(phash(image.pixels)),
+            "luminance_mean": round(float(luminance_HW.mean()), 3),
+            "luminance_std": round(float(luminance_HW.std()), 3),
+        },
     )
 
 
@@ -378,69 +347,3 @@ def _some(names: Sequence[str], most: int = 5) -> str:
         return "nothing"
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-# --- writing -----------------------------------------------------------------------------------
-
-
-def write_manifest(rows: Sequence[Row], classes: list[str] | None, folder: Path, domain: str) -> None:
-    """Write manifest.parquet and manifest.json; the same rows give the same bytes."""
-    rows = sorted(rows, key=lambda row: (row.sha256 or "", row.path, row.reason or ""))
-    summary = summarise(rows, classes, domain)
-    write_bytes(folder / "manifest.parquet", to_parquet(rows))
-    write_json(folder / "manifest.json", summary)
-    num_left_out = len(summary["quarantined"])
-    log.info(
-        "manifest %s: %d files, %d usable, %d quarantined", domain, len(rows), summary["ok"], num_left_out
-    )
-
-
-def to_parquet(rows: Sequence[Row]) -> bytes:
-    """``rows`` in their order, with a schema that does not depend on which values are missing."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {"bytes": pa.int64(), "width": pa.int64(), "height": pa.int64()}
-    kinds |= {"luminance_mean": pa.float64(), "luminance_std": pa.float64()}
-    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in Row.__dataclass_fields__])
-    buffer = BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), buffer)
-    return buffer.getvalue()
-
-
-def summarise(rows: Sequence[Row], classes: list[str] | None, domain: str) -> dict[str, Any]:
-    """The content of manifest.json.
-
-    ``data_digest`` covers what training and selection can see: for the source hash, split and
-    label, for a target hash and split, and the label of what is in ``labelled``. ``labels`` and
-    ``labels_digest`` of a target speak of its hold-out alone.
-    """
-    usable = [row for row in rows if row.status == "ok"]
-    splits = Counter(row.split for row in usable)
-    labelled = [row for row in usable if row.label is not None and row.split != LABELLED]
-    labels = Counter(row.label for row in labelled)
-    is_source = domain == "source"
-    names = SOURCE_SPLITS if is_source else (*TARGET_SPLITS, *([LABELLED] if splits[LABELLED] else []))
-    left_out = sorted((row.path, row.reason) for row in rows if row.status != "ok")
-    notes = Counter(note for row in usable if row.note for note in row.note.split("; "))
-    seen = [
-        f"{row.sha256} {row.split} {row.label}"
-        if is_source or row.split == LABELLED
-        else f"{row.sha256} {row.split}"
-        for row in usable
-    ]
-    return {
-        "schema_version": 1,
-        "domain": domain,
-        "rows": len(rows),
-        "ok": len(usable),
-        "quarantined": [{"path": path, "reason": reason} for path, reason in left_out],
-        "notes": dict(sorted(notes.items())),
-        "classes": classes,
-        "splits": {name: splits[name] for name in names},
-        "labels": {name: labels[name] for name in sorted(filter(None, labels))},
-        "data_digest": sha256_of_lines(seen),
-        "labels_digest": None
-        if is_source
-        else sha256_of_lines([f"{row.sha256} {row.label}" for row in labelled]),
-    }

@@ -30,11 +30,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import UnreadableImage, load_square
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import OnnxModel, Predictions, open_session, predict
 from tasks.files import read_json, sha256_of_file, write_json
+from tasks.records.manifest import read_examples
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -150,17 +151,10 @@ def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
 
 def _choose_images(workspace: Workspace, target: str, num: int) -> list[tuple[str, str]]:
     """Up to ``num`` usable images, of the test split first, then of select; by content hash."""
-    from pyarrow import parquet
-
-    path = workspace.stage("manifest", target) / "manifest.parquet"
-    if not path.is_file():
-        raise BadInput(
-            f"{path} does not exist. Run the stage that writes it: `acclimate run --target {target}`."
-        )
-    rows = parquet.read_table(path, columns=["path", "sha256", "split", "status"]).to_pylist()
-    usable = [row for row in rows if row["status"] == "ok" and row["split"] in ("test", "select")]
-    usable.sort(key=lambda row: (row["split"] != "test", row["sha256"]))
-    return [(str(workspace.data(target) / row["path"]), row["sha256"]) for row in usable[:num]]
+    examples = read_examples(workspace.stage("manifest", target))
+    usable = [example for example in examples if example.split in ("test", "select")]
+    usable.sort(key=lambda example: (example.split != "test", example.sha256))
+    return [(str(workspace.data(target) / example.path), example.sha256) for example in usable[:num]]
 
 
 def _ask_child(request: Request) -> Findings:

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.config import GateParams, Params
+from tasks.config.params import Params
+from tasks.config.sections.gate import GateParams
 from tasks.files import write_text
 from tasks.report import figures
 from tasks.report.evidence import Domain, Evidence, read_evidence
@@ -333,7 +334,7 @@ def class_rows(evidence: Evidence) -> list[dict[str, Any]]:
 
 def share_rows(evidence: Evidence) -> list[dict[str, Any]]:
     """How often each class is predicted on the select split, beside its share of the source labels."""
-    labels = evidence.source_domain.summary["labels"]
+    labels = evidence.source_domain.summary.labels
     total = sum(labels.values()) or 1
     classes = evidence.trained["classes"]
     shares = {name: predicted_shares(evidence.outputs.get(name, {}), len(classes))
@@ -496,37 +497,37 @@ def feature_map_of(evidence: Evidence, candidate: str, max_points: int) -> figur
 
 def domain_view(domain: Domain) -> dict[str, Any]:
     """What a domain's manifest says: counts, kinds of image, conversions, quarantined files."""
-    summary, columns = domain.summary, domain.columns
-    usable = [i for i, status in enumerate(columns["status"]) if status == "ok"]
+    summary = domain.summary
+    usable: list[Mapping[str, Any]] = [row.measures for row in domain.rows if row.status == "ok"]
     widths, heights, lights = (
-        [columns[key][i] for i in usable if columns[key][i] is not None]
+        [measures[key] for measures in usable if measures.get(key) is not None]
         for key in ("width", "height", "luminance_mean")
     )
     return {
         "name": domain.name,
-        "rows": summary["rows"],
-        "ok": summary["ok"],
-        "num_classes": len(summary["classes"]) if summary["classes"] else None,
-        "splits": summary["splits"],
-        "num_labels": sum(summary["labels"].values()) + summary["splits"].get("labelled", 0),
-        "formats": _tally(columns["format"][i] for i in usable),
-        "modes": _tally(columns["mode"][i] for i in usable),
+        "rows": summary.rows,
+        "ok": summary.ok,
+        "num_classes": len(summary.classes) if summary.classes else None,
+        "splits": summary.splits,
+        "num_labels": sum(summary.labels.values()) + summary.splits.get("labelled", 0),
+        "formats": _tally(measures.get("format") for measures in usable),
+        "modes": _tally(measures.get("mode") for measures in usable),
         "sizes": _sizes(widths, heights),
         "luminance": f"{math.fsum(lights) / len(lights):.0f} of 255" if lights else NONE,
         "conversions": _conversions(domain),
-        "quarantined": summary["quarantined"][:MAX_LISTED],
-        "num_quarantined": len(summary["quarantined"]),
+        "quarantined": summary.quarantined[:MAX_LISTED],
+        "num_quarantined": len(summary.quarantined),
     }
 
 
 def _conversions(domain: Domain) -> list[dict[str, Any]]:
     examples: dict[str, str] = {}
-    for path, note in zip(domain.columns["path"], domain.columns["note"], strict=True):
-        for single in (note or "").split("; "):
-            examples.setdefault(single, path)
+    for row in domain.rows:
+        for single in (row.note or "").split("; "):
+            examples.setdefault(single, row.path)
     return [
         {"note": note, "count": number, "example": examples.get(note)}
-        for note, number in sorted(domain.summary["notes"].items())
+        for note, number in sorted(domain.summary.notes.items())
     ]
 
 

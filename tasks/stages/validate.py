@@ -40,11 +40,21 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.config import Params, Section, ValidateParams
+from tasks.config.params import Params
+from tasks.config.sections.data import ValidateParams
+from tasks.config.sections.section import Section
 from tasks.domains.image.reader import HIDDEN
 from tasks.errors import BadInput, ConfigError
-from tasks.files import read_json, write_json
-from tasks.stages.manifest import DUPLICATE, LABELLED, SOURCE_SPLITS, TARGET_SPLITS, Row
+from tasks.files import write_json
+from tasks.records.manifest import (
+    DUPLICATE,
+    LABELLED,
+    SOURCE_SPLITS,
+    TARGET_SPLITS,
+    Manifest,
+    Row,
+    read_manifest,
+)
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -76,26 +86,6 @@ class Check(Section):
     """Whether the offending values stand beside the paths."""
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What the stage ``manifest`` left for one domain."""
-
-    domain: str
-    rows: list[Row]
-    """All files, sorted by path."""
-    classes: list[str] | None
-    """Class folders; None for a flat target."""
-    data_digest: str
-
-    @property
-    def usable(self) -> list[Row]:
-        return [row for row in self.rows if row.status == "ok"]
-
-    def path(self, row: Row) -> str:
-        """Where the file of ``row`` is, from the workspace's root."""
-        return f"data/{self.domain}/{row.path}"
-
-
 def run(workspace: Workspace, params: Params, target: str) -> None:
     """Write the verdict on the data of the source and one target.
 
@@ -105,7 +95,8 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         BadInput: A critical check failed; all of them are named, with the offending paths.
         ConfigError: A suite is malformed.
     """
-    verdict = judge(read_manifest(workspace, "source"), read_manifest(workspace, target), params.validate_)
+    source, other = (read_manifest(workspace.stage("manifest", domain)) for domain in ("source", target))
+    verdict = judge(source, other, params.validate_)
     kept = workspace.private / "verdicts" / f"validate-{target}.json"
     write_json(workspace.stage("validate", target) / "verdict.json", verdict)
     write_json(kept, verdict)
@@ -120,21 +111,6 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             + f"All checks: {kept}"
         )
     log.info("validate %s: %d checks, %d warnings", target, len(verdict["checks"]), len(verdict["warnings"]))
-
-
-def read_manifest(workspace: Workspace, domain: str) -> Manifest:
-    """The manifest of one domain.
-
-    Raises:
-        BadInput: It has not been written yet.
-    """
-    import pyarrow.parquet as pq
-
-    folder = workspace.stage("manifest", domain)
-    summary = read_json(folder / "manifest.json")
-    records = pq.read_table(folder / "manifest.parquet").to_pylist()
-    rows = sorted((Row(**record) for record in records), key=lambda row: row.path)
-    return Manifest(domain, rows, summary["classes"], summary["data_digest"])
 
 
 def judge(source: Manifest, target: Manifest, params: ValidateParams) -> dict[str, Any]:
@@ -201,10 +177,14 @@ def _images(manifest: Manifest) -> Table:
     return {
         "path": [manifest.path(row) for row in manifest.usable],
         "sha256": [row.sha256 for row in manifest.usable],
-        "format": [row.format for row in manifest.usable],
-        "mode": [row.mode for row in manifest.usable],
-        "shorter_side": [min(row.width or 0, row.height or 0) for row in manifest.usable],
+        "format": [row.measures.get("format") for row in manifest.usable],
+        "mode": [row.measures.get("mode") for row in manifest.usable],
+        "shorter_side": [_shorter_side(row) for row in manifest.usable],
     }
+
+
+def _shorter_side(row: Row) -> int:
+    return min(int(row.measures.get(side) or 0) for side in ("width", "height"))
 
 
 def _classes(manifest: Manifest) -> Table:
@@ -296,7 +276,7 @@ def _labelled_classes(source: Manifest, target: Manifest) -> Table:
 
 
 def _hashes(rows: Iterable[Row]) -> np.ndarray:
-    return np.array([int(row.phash or "0", 16) for row in rows], dtype=np.uint64)
+    return np.array([int(str(row.measures.get("phash") or "0"), 16) for row in rows], dtype=np.uint64)
 
 
 def closest_hashes(hashes_N: np.ndarray, others_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -321,7 +301,7 @@ def closest_hashes(hashes_N: np.ndarray, others_M: np.ndarray) -> tuple[np.ndarr
 
 
 def _holdout_classes(target: Manifest) -> Table:
-    names = target.classes or []
+    names = list(target.classes or ())
     counts = Counter(row.label for row in _in_holdout(target))
     return {"path": names, "num_images": [counts[name] for name in names]}
 

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.views import TARGET_VIEWS
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
+from tasks.records.manifest import TRAINED_SPLITS, read_examples, read_summary
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -30,13 +31,13 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     names = [name for name in params.features.views if name in TARGET_VIEWS]
     if names:
         _redraw_source(workspace, params, target, names)
-    manifests = (workspace.stage("manifest", domain) / "manifest.json" for domain in ("source", target))
+    manifests = (workspace.stage("manifest", domain) for domain in ("source", target))
     write_json(
         workspace.stage("views", target) / "info.json",
         {
             "schema_version": 1,
             "views": sorted(names),
-            "data_digests": [read_json(manifest)["data_digest"] for manifest in manifests] if names else [],
+            "data_digests": [read_summary(manifest).data_digest for manifest in manifests] if names else [],
         },
     )
     log.info("views %s: %s", target, ", ".join(names) or "none asked for")
@@ -46,28 +47,24 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
     # Inside, because it loads torch, which costs more than all else where there is nothing to do.
     from tasks.stages.features import (
         BATCH,
-        TRAINED_SPLITS,
         build_frozen,
         observer,
         read_pixels,
         route_named,
         seen_files,
-        usable_rows,
     )
 
-    source, styles = (
-        usable_rows(workspace.stage("manifest", domain) / "manifest.parquet") for domain in ("source", target)
-    )
-    styles = styles.loc[styles["split"] == "adapt", ["sha256", "path"]]
-    if styles.empty:
+    source, styles = (read_examples(workspace.stage("manifest", domain)) for domain in ("source", target))
+    styles = [example for example in styles if example.split == "adapt"]
+    if not styles:
         raise BadInput(
             f"params.yaml: features.views {list(names)} need images of {target} to take their style from, but its"
             " adapt split is empty: raise split.target_adapt, add images, or take these views out"
         )
-    paths = [workspace.data("source") / path for path in source["path"]]
-    style_paths = [workspace.data(target) / path for path in styles["path"]]
-    style_N = draw_styles(source["sha256"].tolist(), len(styles), seed=params.finetune.seed)
-    is_trained_N = source["split"].isin(TRAINED_SPLITS).to_numpy(copy=True)
+    paths = [workspace.data("source") / example.path for example in source]
+    style_paths = [workspace.data(target) / example.path for example in styles]
+    style_N = draw_styles([example.sha256 for example in source], len(styles), seed=params.finetune.seed)
+    is_trained_N = np.array([example.split in TRAINED_SPLITS for example in source], dtype=bool)
 
     backbone = build_frozen(params)
     kept = read_json(workspace.stage("features", "source") / "info.json")

@@ -8,7 +8,7 @@ from torch import Tensor
 from tasks.audit.candidates import DrivenApart, EntropyAlone, bad_terms, shuffle_labels, wrong_prior
 from tasks.audit.replay import BAD_KINDS
 from tasks.engine.trainer import LabelledRows
-from tasks.losses.batch import JointBatch
+from tasks.losses.contract.batch import JointBatch
 from tasks.losses.dann import DomainAdversarial
 from tasks.models.rows import all_rows
 from tasks.selection.scores import effective_classes

@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from tasks.audit.replay import Draws, Trial, confusion, kinds, pools, promises, replay, truth_of
-from tasks.config import GateParams, load_params
+from tasks.config.params import load_params
+from tasks.config.sections.gate import GateParams
 from tasks.files import write_json
 from tasks.judgement.holdout import Holdout
 from tasks.selection.pool import Candidate, Pool, read_outputs, read_pool

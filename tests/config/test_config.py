@@ -1,11 +1,15 @@
 """params.yaml: closed to unknown keys, every mistake named at once, overrides that must exist."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tasks.config import apply_overrides, check_params, load_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import check_params, load_params
+from tasks.config.sections.presets import built_in_presets
 from tasks.errors import ConfigError
 from tests.support.tiny import CHECKOUT
 
@@ -48,7 +52,10 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
         (["domains=[source, optdigits]"], "domains must be [source, then every target]"),
         (["domains=[source, Cam 7]", "targets=[Cam 7]"], "must be lower-case letters, digits and dashes"),
         (["features.route=cached"], "features.route cached freezes the backbone, but finetune.scope is full"),
-        (["adapt.presets.mcc=[{loss: mccc, weight: 1.0}]"], "adapt.presets.mcc.losses.0"),
+        (["adapt.presets.mcc=[{loss: mccc, weight: 1.0}]"],
+         "adapt.presets.mcc.losses.0.loss: no loss is called 'mccc'; tasks/losses has adda, bnm, cdan, centroid_labels,"),
+        (["adapt.presets.mcc=[{loss: mcc, weight: -1.0}]"],
+         "adapt.presets.mcc.losses.0.weight: input should be greater than or equal to 0 (got -1.0)"),
         (["adapt.presets.mcc={losses: [{loss: bnm, weight: 1.0}], views: [fourier]}"],
          "adapt.presets.mcc asks for the views ['fourier'], which features.views [] lacks: add them there"),
         (["adapt.learning_rate=.inf"], "adapt.learning_rate"),
@@ -108,3 +115,61 @@ def test_overrides_of_unknown_keys_are_all_named():
     assert "--set adapt.stepz: unknown key" in str(raised.value)
     assert "--set nowhere.at.all: unknown key" in str(raised.value)
     assert "--set adapt.steps: expected key=value" in str(raised.value)
+
+
+def test_a_preset_of_the_file_stands_beside_the_built_in_ones_or_instead_of_one():
+    mine = [{"loss": "mcc", "weight": 0.5, "temperature": 1.0}]
+    content = changed()
+    content["adapt"]["presets"] = {"mcc": mine, "mine": mine}
+
+    presets = check_params(content, origin="params.yaml").adapt.presets
+
+    assert presets.keys() == {*built_in_presets(), "mine"}
+    assert presets["mcc"] == presets["mine"]
+    assert presets["mcc"].losses[0].options == {"weight": 0.5, "temperature": 1.0}
+
+
+def test_a_file_that_lists_every_preset_means_what_an_empty_mapping_means():
+    listed, commented_out = changed(), changed()
+    listed["adapt"]["presets"] = built_in_presets()
+    commented_out["adapt"]["presets"] = None
+
+    expected = check_params(CONTENT, origin="params.yaml")
+
+    assert check_params(listed, origin="params.yaml") == expected
+    assert check_params(commented_out, origin="params.yaml") == expected
+
+
+def test_a_part_of_a_built_in_preset_can_be_set():
+    presets = changed("adapt.presets.subspace.align.dimensions=12")["adapt"]["presets"]
+
+    assert presets == {"subspace": {"losses": [], "align": {"method": "subspace", "dimensions": 12}}}
+
+
+def test_a_new_preset_can_be_set_where_candidates_name_it():
+    preset = "adapt.presets.mine=[{loss: bnm, weight: 1.0}]"
+
+    assert "mine" in changed(preset, "adapt.candidates=[source_only, mine]")["adapt"]["presets"]
+    assert "mine" in changed(preset, "adapt.deeper.candidates=[mine]")["adapt"]["presets"]
+    with pytest.raises(ConfigError, match=r"--set adapt.presets.mine: unknown key; .* no candidates name it"):
+        changed(preset)
+    with pytest.raises(ConfigError, match=r"--set adapt.presets.mine.losses: unknown key"):
+        changed("adapt.presets.mine.losses=[]", "adapt.candidates=[source_only, mine]")
+
+
+def test_reading_parameters_does_not_load_torch():
+    code = "import sys; from tasks.config.params import load_params; from pathlib import Path;"
+    code += " load_params(Path('params.yaml')); print('torch' in sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("path", ["params.yaml", "tasks/config/templates/params.yaml"])
+def test_a_params_file_repeats_no_built_in_preset(path: str):
+    own = yaml.safe_load((CHECKOUT / path).read_text())["adapt"]["presets"]
+
+    assert [name for name, preset in own.items() if preset == built_in_presets().get(name)] == []

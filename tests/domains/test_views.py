@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from tasks.config import FeaturesParams
+from tasks.config.sections.model import FeaturesParams
 from tasks.domains.image import views
 from tasks.domains.image.views import SOURCE_VIEWS, TARGET_VIEWS, edge, fourier, grey, histogram, posterise
 

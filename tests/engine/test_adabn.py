@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.engine.adabn import estimate_statistics, propose_target_statistics
 from tasks.engine.trainer import LabelledRows, Recipe, train
 from tasks.models.backbones.image import build_backbone

@@ -9,26 +9,18 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from tasks.config import (
-    AddaTerm,
-    CdanTerm,
-    CentroidLabelsTerm,
-    DannTerm,
-    InfomaxTerm,
-    MccTerm,
-    MmdTerm,
-    ModelParams,
-    SelfTrainingTerm,
-)
+from tasks.config.sections.model import ModelParams
+from tasks.config.sections.presets import LossTerm
 from tasks.engine.augment.image import AUGMENTATIONS, affine, flip_crop
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.streams import Stream
 from tasks.engine.trainer import Diverged, HeldOut, LabelledRows, Recipe, train
-from tasks.losses.batch import JointBatch
+from tasks.losses.centroid_labels import CentroidLabels, centroid_labels
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import Shapes, WeightedTerm
 from tasks.losses.mcc import MinimumClassConfusion
-from tasks.losses.pseudo_labels import CentroidLabels, centroid_labels
-from tasks.losses.terms import WeightedTerm, build_terms
+from tasks.losses.presets.build import build_terms
 from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import Rows, all_rows
@@ -58,18 +50,19 @@ def fresh() -> Classifier:
 
 def terms(*names: str, num_rows: int = 90):
     known = {
-        "dann": DannTerm(loss="dann", weight=1.0, hidden=8),
-        "mmd": MmdTerm(loss="mmd", weight=1.0, num_kernels=5),
-        "mcc": MccTerm(loss="mcc", weight=1.0, temperature=2.5),
-        "cdan": CdanTerm(loss="cdan", weight=1.0, hidden=8, entropy_weighting=True),
-        "adda": AddaTerm(loss="adda", weight=1.0, hidden=8),
-        "infomax": InfomaxTerm(loss="infomax", weight=1.0),
-        "self_training": SelfTrainingTerm(loss="self_training", weight=1.0, first_share=0.2, last_share=0.8),
-        "centroid_labels": CentroidLabelsTerm(loss="centroid_labels", weight=1.0),
+        "dann": LossTerm(loss="dann", weight=1.0, hidden=8),
+        "mmd": LossTerm(loss="mmd", weight=1.0, num_kernels=5),
+        "mcc": LossTerm(loss="mcc", weight=1.0, temperature=2.5),
+        "cdan": LossTerm(loss="cdan", weight=1.0, hidden=8, entropy_weighting=True),
+        "adda": LossTerm(loss="adda", weight=1.0, hidden=8),
+        "infomax": LossTerm(loss="infomax", weight=1.0),
+        "self_training": LossTerm(loss="self_training", weight=1.0, first_share=0.2, last_share=0.8),
+        "centroid_labels": LossTerm(loss="centroid_labels", weight=1.0),
     }
     torch.manual_seed(4)
     return build_terms(
-        [known[name] for name in names], feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=num_rows
+        [known[name] for name in names],
+        Shapes(feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=num_rows),
     )
 
 
@@ -478,9 +471,9 @@ def test_two_discriminators_of_one_preset_are_told_apart_in_the_curve():
 @pytest.mark.parametrize("exchanged", [False, True])
 def test_the_accuracy_is_that_on_the_held_out_rows_and_not_on_those_trained_on(exchanged: bool):
     near, far = rows(5, shift=0.0).rows, rows(6, shift=5.0, count=6).rows
-    off = DannTerm(loss="dann", weight=0.0, hidden=8)
+    off = LossTerm(loss="dann", weight=0.0, hidden=8)
     torch.manual_seed(4)
-    known = build_terms([off], feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=90)
+    known = build_terms([off], Shapes(feature_width=BOTTLENECK, num_classes=CLASSES, num_rows=90))
 
     curve = train(
         fresh(),

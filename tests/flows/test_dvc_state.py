@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.runs.repair import heal_reservations
-from flows.runs.walk import dvc
+from flows.workspaces.programs import dvc
 from tasks.workspace import Workspace
 
 NOTHING = {"write": {}, "read": {}}

@@ -3,13 +3,11 @@
 import json
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
 import yaml
 from safetensors.numpy import load_file
@@ -18,12 +16,14 @@ from flows.commands.gate_audit import audit
 from flows.commands.tables import audit_tables
 from tasks.audit import candidates as audit_candidates
 from tasks.audit.replay import BAD_KINDS, Draws
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.engine.trainer import LabelledRows, train
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
+from tasks.records.manifest import read_manifest
 from tasks.stages import adapt, features, manifest
 from tasks.workspace import Workspace
+from tests.support.manifests import write_rows
 from tests.support.tiny import Finished, acclimate, write_pictures
 
 TARGET = "new-camera"
@@ -35,12 +35,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def forget_labels(workspace: Workspace) -> None:
-    path = workspace.stage("manifest", TARGET) / "manifest.parquet"
-    table = parquet.read_table(path)
-    column = table.schema.get_field_index("label")
-    path.unlink()
-    nothing = pa.array([None] * len(table), type=table.schema.field("label").type)
-    parquet.write_table(table.set_column(column, "label", nothing), path)
+    rows = read_manifest(workspace.stage("manifest", TARGET)).rows
+    write_rows(workspace, TARGET, [replace(row, label=None) for row in rows])
 
 
 @dataclass(frozen=True)

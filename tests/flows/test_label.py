@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from flows.commands.label import Taken, take_in_answers
-from flows.runs.walk import dvc
-from flows.workspaces.answers import create_answers, keep_unsent, read_filled
+from flows.workspaces.filled import create_answers, keep_unsent, read_filled
+from flows.workspaces.programs import dvc
 from tasks.errors import BadInput
 from tasks.files import read_json, write_text
 from tasks.records.answers import read_answers

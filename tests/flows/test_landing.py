@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.workspaces.landing import add_target, batch_digest, hand_in, ledger, take_in
-from tasks.config import load_params
+from flows.workspaces.landing import batch_digest, hand_in, ledger, take_in
+from flows.workspaces.targets import add_target
+from tasks.config.params import load_params
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, write_pictures

@@ -13,11 +13,12 @@ import psutil
 import pytest
 import yaml
 
-from flows.runs.child import child_environment, report_path
-from flows.runs.lock import hold
+from flows.runs.child import report_path
+from flows.runs.lock import lock_workspace
 from flows.runs.process import STAGES
 from flows.runs.repair import heal_lock
-from flows.runs.walk import dvc, run_pipeline
+from flows.runs.walk import run_pipeline
+from flows.workspaces.programs import child_environment, dvc
 from tasks.errors import Busy, ConfigError
 from tasks.files import write_text
 from tasks.workspace import Workspace
@@ -181,7 +182,7 @@ def test_a_run_goes_on_where_a_kill_tore_what_dvc_was_writing(workspace_copy: Wo
 
 def test_a_second_run_says_who_holds_the_workspace(finished: Finished):
     holder = rf"in use by `retrain` \(process {os.getpid()}, since 20"
-    with hold(finished.workspace, purpose="retrain"), pytest.raises(Busy, match=holder):
+    with lock_workspace(finished.workspace, purpose="retrain"), pytest.raises(Busy, match=holder):
         run_pipeline(finished.workspace.root, wait=False)
 
 
@@ -200,14 +201,14 @@ def test_a_stage_without_its_run_keeps_the_workspace_until_it_ends(one_copy: Wor
         finally:
             stage.kill()
 
-    with hold(one_copy, purpose="run", wait=False):
+    with lock_workspace(one_copy, purpose="run", wait=False):
         pass
 
 
 def test_a_wrong_params_file_is_told_before_waiting_for_the_workspace(workspace_copy: Workspace):
     write_text(workspace_copy.params, workspace_copy.params.read_text().replace("adapt:", "adopt:"))
 
-    with hold(workspace_copy, purpose="retrain"), pytest.raises(ConfigError) as raised:
+    with lock_workspace(workspace_copy, purpose="retrain"), pytest.raises(ConfigError) as raised:
         run_pipeline(workspace_copy.root)
 
     assert "adapt: missing" in str(raised.value)

@@ -91,6 +91,18 @@ def test_all_wrong_settings_are_named_at_once(pair: Pair, tmp_path: Path):
     assert "gate.confidence" in done.stderr
 
 
+def test_a_preset_that_its_loss_refuses_is_told_before_a_workspace_is_made(pair: Pair, tmp_path: Path):
+    preset = "adapt.presets.mine=[{loss: mcc, weight: 1.0, temperature: -1}]"
+    done = acclimate(
+        "try", pair.source, pair.target, "-w", tmp_path / "w", *settings(preset, "adapt.candidates=[source_only, mine]"),
+        check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert "adapt.presets.mine.losses.0.temperature: input should be greater than 0 (got -1)" in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
 def test_class_folders_that_differ_are_named_from_both_sides(pair: Pair, tmp_path: Path):
     target = tmp_path / "target"
     write_pictures(target, count=30, first_seed=5000, shifted=True, labelled=True)

@@ -18,7 +18,7 @@ import yaml
 from flows.commands.emit import send_event
 from flows.up import deployments
 from flows.workspaces.landing import batch_digest
-from tasks.config import load_params
+from tasks.config.params import load_params
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, acclimate, write_pictures

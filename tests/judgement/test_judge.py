@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tasks.config import GateRules
+from tasks.config.sections.gate import GateRules
 from tasks.judgement.disagreements import Drawn
 from tasks.judgement.judge import (
     Champion,

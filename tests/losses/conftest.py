@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.losses.batch import JointBatch
-from tasks.losses.terms import OwnLabels
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import LabelsItself
 
 Toy = Callable[..., "Outcome"]
 
@@ -63,7 +63,7 @@ def train_toy() -> Toy:
         optimiser = torch.optim.SGD(parameters, lr=0.1)
         for step in range(steps):
             batch = _forward(encoder, head, source, target, progress=step / steps)
-            if isinstance(term, OwnLabels):
+            if isinstance(term, LabelsItself):
                 own_features, own_logits = batch.target_features_BD.detach(), batch.target_logits_BC.detach()
                 term.refresh(own_features, own_logits.softmax(1), batch.progress)
             loss = functional.cross_entropy(batch.source_logits_BC, labels) + multiplier * term(batch)

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from tasks.losses.adda import InvertedLabelAdversarial
-from tasks.losses.batch import JointBatch
+from tasks.losses.contract.batch import JointBatch
 from tasks.losses.dann import domain_adversarial_loss
-from tasks.losses.gradient_reversal import reversal_weight
+from tasks.losses.parts.gradient_reversal import reversal_weight
 
 
 def make(weight: float = 1.0, width: int = 4) -> InvertedLabelAdversarial:

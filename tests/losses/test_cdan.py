@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.losses.batch import JointBatch
 from tasks.losses.cdan import ConditionalDomainAdversarial, certainty_weights, weighted_domain_loss
-from tasks.losses.gradient_reversal import reversal_weight
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.parts.gradient_reversal import reversal_weight
 
 PARTS = ("source_features_BD", "target_features_BD", "source_logits_BC", "target_logits_BC")
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from tasks.losses.batch import JointBatch
+from tasks.losses.contract.batch import JointBatch
 from tasks.losses.dann import DomainAdversarial, domain_adversarial_loss
-from tasks.losses.gradient_reversal import reversal_weight
+from tasks.losses.parts.gradient_reversal import reversal_weight
 
 LOGITS = st.lists(st.floats(-8, 8), min_size=1, max_size=6)
 

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.domains.image.views import TURNS
 from tasks.engine.augment.image import turn
 from tasks.engine.trainer import LabelledRows, Recipe, train
-from tasks.losses.batch import JointBatch
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.contract.terms import WeightedTerm
 from tasks.losses.rotation import RelativeRotation, rotation_loss
-from tasks.losses.terms import WeightedTerm
 from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier
 from tasks.models.rows import Rows, all_rows

@@ -11,7 +11,7 @@ from scipy.linalg import fractional_matrix_power
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.exported.session import IMAGE_RULE, open_session, predict
 from tasks.models.alignment import Affine, Maps, fold, linear_coral, subspace_alignment
 from tasks.models.backbones.image import build_backbone

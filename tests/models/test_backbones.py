@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.errors import BadInput
 from tasks.models.backbones.image import build_backbone
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.errors import BadInput
 from tasks.models.backbones.image import Backbone, build_backbone
 from tasks.models.boundary import cut, join

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.errors import BadInput
 from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier, load_checkpoint, save_checkpoint, set_training

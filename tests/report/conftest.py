@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import GateParams, GateRules, Params, ReportParams
+from tasks.config.params import Params
+from tasks.config.sections.delivery import ReportParams
+from tasks.config.sections.gate import GateParams, GateRules
 from tasks.workspace import Workspace
 from tests.support.workspaces import Case, build_workspace
 

@@ -15,13 +15,16 @@ import pytest
 from markdown_it import MarkdownIt
 from safetensors.numpy import load_file, save_file
 
-from tasks.config import GateRules, Params
+from tasks.config.params import Params
+from tasks.config.sections.gate import GateRules
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
+from tasks.records.manifest import read_manifest
 from tasks.report import wording
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.stages import report
 from tasks.workspace import Workspace
+from tests.support.manifests import write_rows
 from tests.support.workspaces import (
     CASES,
     HOLD,
@@ -526,16 +529,11 @@ def test_quarantined_files_and_conversions_are_listed(pages):
 
 def test_two_notes_on_one_file_are_told_apart(build: Build, params: Params):
     workspace = build(HOLD)
-    path = workspace.stage("manifest", "source") / "manifest.parquet"
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    table = parquet.read_table(path).to_pydict()
-    table["note"][5] = "CMYK converted to RGB; alpha laid on white"
-    parquet.write_table(pa.table(table), path)
-    edit(path.with_name("manifest.json"), notes={"CMYK converted to RGB": 1, "alpha laid on white": 1})
+    rows = read_manifest(workspace.stage("manifest", "source")).rows
+    noted = replace(rows[5], note="CMYK converted to RGB; alpha laid on white")
+    write_rows(workspace, "source", [*rows[:5], noted, *rows[6:]])
     rows = Page(written(workspace, params, HOLD)[0]).tables["conversions-table"][1:]
-    assert [row[3] for row in rows] == [table["path"][5]] * 2
+    assert [row[3] for row in rows] == [noted.path] * 2
 
 
 def test_a_long_list_is_cut_and_names_the_file_that_holds_it_whole(build: Build, params: Params):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.files import read_json, write_json
 from tasks.report import wording
 from tasks.stages import report

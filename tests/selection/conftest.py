@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tasks.config import GateParams, GateRules
+from tasks.config.sections.gate import GateParams, GateRules
 from tasks.files import write_json
 from tasks.selection.pool import Pool, read_pool
 

@@ -10,18 +10,20 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from tasks.config import Params, apply_overrides, check_params, load_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import Params, check_params, load_params
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.models.alignment import linear_coral
 from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Outputs, load_checkpoint, predict
 from tasks.models.rows import all_rows
+from tasks.records.manifest import read_examples
 from tasks.selection.pool import Candidate, Pool
 from tasks.stages import adapt, features, finetune, manifest
 from tasks.stages.adapt import discriminator_warnings
 from tasks.stages.export import load_selected
-from tasks.stages.features import read_pixels, usable_rows
+from tasks.stages.features import read_pixels
 from tasks.stages.finetune import build_classifier, read_features
 from tasks.workspace import Workspace
 from tests.support.opened import opened_under
@@ -176,8 +178,8 @@ def test_an_aligned_candidate_is_recorded_as_the_network_that_takes_plain_images
 ):
     workspace, params = aligned
     folder = workspace.stage("adapt", TARGET)
-    manifest = usable_rows(workspace.stage("manifest", TARGET) / "manifest.parquet")
-    paths = [workspace.data(TARGET) / path for path in manifest.loc[manifest["split"] == "test", "path"]]
+    manifest = read_examples(workspace.stage("manifest", TARGET))
+    paths = [workspace.data(TARGET) / row.path for row in manifest if row.split == "test"]
     pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
     shapes = {}
 
@@ -456,9 +458,9 @@ def test_a_deeper_candidate_holds_trained_blocks_and_says_what_its_network_says_
     params = photograph_params(*DEEPER_SETTINGS)
     folder, rows = (
         deeper.stage("adapt", TARGET),
-        usable_rows(deeper.stage("manifest", TARGET) / "manifest.parquet"),
+        read_examples(deeper.stage("manifest", TARGET)),
     )
-    paths = [deeper.data(TARGET) / path for path in rows.loc[rows["split"] == "test", "path"]]
+    paths = [deeper.data(TARGET) / row.path for row in rows if row.split == "test"]
     pixels = torch.from_numpy(read_pixels(paths, size_px=32, max_pixels=10**6))
     untrained = build_backbone(params.model, size_px=32).state_dict()
     said = {}

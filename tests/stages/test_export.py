@@ -14,16 +14,18 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from tasks.config import ModelParams, load_params
+from tasks.config.params import load_params
+from tasks.config.sections.model import ModelParams
 from tasks.errors import Fault
 from tasks.exported.session import open_session
 from tasks.exported.session import predict as predict_onnx
 from tasks.files import read_json, write_json
 from tasks.models.backbones.image import build_backbone
 from tasks.models.classifier import Classifier, predict
+from tasks.records.manifest import read_examples
 from tasks.stages import export
 from tasks.stages.export import export_onnx, load_selected
-from tasks.stages.features import read_pixels, usable_rows
+from tasks.stages.features import read_pixels
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, DEEPER_SETTINGS, Finished, photograph_params
 
@@ -90,7 +92,7 @@ def test_the_same_model_gives_the_same_bytes_in_another_folder(content: bytes, t
     helper.parent.mkdir(parents=True)
     helper.write_text(
         "import torch\n"
-        "from tasks.config import ModelParams\n"
+        "from tasks.config.sections.model import ModelParams\n"
         "from tasks.stages.export import export_onnx\n"
         "from tasks.models.backbones.image import build_backbone\n"
         "from tasks.models.classifier import Classifier\n"
@@ -174,8 +176,8 @@ def test_a_deeper_candidate_is_exported_whole_and_answers_real_pixels_as_it_was_
     assert record["candidate"] == "mcc_histogram@deeper-0"
     assert record["parity"]["max_probability_difference"] <= 1e-4
     assert record["metric"]["torch"] == record["metric"]["onnx"]
-    rows = usable_rows(deeper_selected.stage("manifest", "new-camera") / "manifest.parquet")
-    paths = [deeper_selected.data("new-camera") / path for path in rows.loc[rows["split"] == "test", "path"]]
+    rows = read_examples(deeper_selected.stage("manifest", "new-camera"))
+    paths = [deeper_selected.data("new-camera") / row.path for row in rows if row.split == "test"]
     pixels = read_pixels(paths, size_px=32, max_pixels=10**6)
     folder = deeper_selected.stage("adapt", "new-camera") / "mcc_histogram@deeper-0"
     judged = load_file(folder / "outputs.safetensors")

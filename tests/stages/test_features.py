@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.domains.image.views import edge
 from tasks.errors import BadInput
@@ -19,6 +19,7 @@ from tasks.files import read_json
 from tasks.models.backbones.image import Backbone, build_backbone
 from tasks.models.backbones.lenet import LeNet
 from tasks.models.boundary import Front, cut
+from tasks.records.manifest import read_examples, read_labels, read_summary
 from tasks.stages import features, manifest
 from tasks.stages.features import resolve_route
 from tasks.workspace import Workspace
@@ -172,9 +173,7 @@ def test_the_stage_says_what_it_did_and_with_what(deeper: Workspace, published: 
 
     assert (info["route"], info["route_reason"]) == ("deeper", "as params.yaml says")
     assert (info["views"], info["rows"], info["size_px"]) == (["edge", "mirror"], 90, 32)
-    assert (
-        info["data_digest"] == read_json(deeper.stage("manifest", "source") / "manifest.json")["data_digest"]
-    )
+    assert info["data_digest"] == read_summary(deeper.stage("manifest", "source")).data_digest
     assert info["backbone_sha256"] == features.parameters_sha256(published[0])
 
 
@@ -197,9 +196,7 @@ def test_labels_of_a_target_change_nothing(workspace: Workspace):
 
     features.run(workspace, params, TARGET)
 
-    assert (
-        "wrong" in pd.read_parquet(workspace.stage("manifest", TARGET) / "manifest.parquet")["label"].tolist()
-    )
+    assert "wrong" in read_labels(workspace.stage("manifest", TARGET), splits=["test"]).values()
     assert digests(workspace.stage("features", TARGET)) == before
 
 
@@ -283,11 +280,11 @@ def test_a_stage_that_breaks_in_a_later_batch_leaves_the_files_of_before_and_not
     features.run(workspace, params, "source")
     folder = workspace.stage("features", "source")
     before = digests(folder)
-    rows = features.usable_rows(workspace.stage("manifest", "source") / "manifest.parquet")
+    rows = read_examples(workspace.stage("manifest", "source"))
     assert len(rows) > features.BATCH
-    (workspace.data("source") / rows["path"].iloc[-1]).write_bytes(b"no longer an image")
+    (workspace.data("source") / rows[-1].path).write_bytes(b"no longer an image")
 
-    with pytest.raises(BadInput, match=re.escape(Path(rows["path"].iloc[-1]).name)):
+    with pytest.raises(BadInput, match=re.escape(Path(rows[-1].path).name)):
         features.run(workspace, params, "source")
 
     assert digests(folder) == before

@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from tasks.config import GateParams, GateRules, ImagesParams, Params
+from tasks.config.params import Params
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.gate import GateParams, GateRules
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
 from tasks.records.answers import Answer, write_answers
+from tasks.records.manifest import Row, Summary, read_manifest, read_summary
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import read_pool
 from tasks.stages import gate
 from tasks.workspace import Workspace
 from tests.support import onnx_models
+from tests.support.manifests import write_rows
 
 TARGET = "cam7"
 CLASSES = ("blue", "green", "red")  # another order than the champion's, which is asked by name
@@ -84,10 +86,7 @@ def lay_out(root: Path, world: World) -> Workspace:
     rows += [(f"images/select {i}.png", "select", image("select", i), world.planted) for i in range(120)]
     rows += [(world.names[i], "test", tests[i], world.labels[i]) for i in range(120)]
     write_manifest(workspace, TARGET, rows)
-    write_json(
-        workspace.stage("validate", TARGET) / "verdict.json",
-        {"passed": True, "data_digest": {key: f"data of {key}" for key in ("source", "target")}},
-    )
+    validated(workspace)
     aliases: dict[str, Any] = {
         "schema_version": 1,
         "champion": None,
@@ -141,22 +140,21 @@ def write_pool(workspace: Workspace, world: World, tests: Sequence[str]) -> None
     write_json(folder / "candidates.json", {"classes": list(CLASSES), "candidates": rows})
 
 
+def validated(workspace: Workspace) -> None:
+    """The data checks passed on the manifests as they are now."""
+    digests = {
+        key: read_summary(workspace.stage("manifest", domain)).data_digest
+        for key, domain in (("source", "source"), ("target", TARGET))
+    }
+    write_json(workspace.stage("validate", TARGET) / "verdict.json", {"passed": True, "data_digest": digests})
+
+
 def write_manifest(
     workspace: Workspace, domain: str, rows: Sequence[tuple[str, str, str, str | None]]
-) -> None:
-    folder = workspace.stage("manifest", domain)
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = [
-        dict(zip(("path", "split", "sha256", "label"), row, strict=True)) | {"status": "ok"} for row in rows
-    ]
-    columns.append(
-        {"path": "torn.png", "status": "quarantined", "label": "red", "split": "test", "sha256": sha("torn")}
-    )
-    schema = pa.schema([(name, pa.string()) for name in ("path", "status", "label", "split", "sha256")])
-    parquet.write_table(pa.Table.from_pylist(columns, schema), folder / "manifest.parquet")
-    write_json(
-        folder / "manifest.json", {"data_digest": f"data of {'source' if domain == 'source' else 'target'}"}
-    )
+) -> Summary:
+    usable = [Row(path, "ok", split=split, sha256=sha256, label=label) for path, split, sha256, label in rows]
+    torn = Row("torn.png", "quarantined", "torn", label="red", split="test", sha256=sha("torn"))
+    return write_rows(workspace, domain, [*usable, torn])
 
 
 @cache
@@ -259,7 +257,8 @@ def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
     assert evidence["confidence"] == 0.95
     assert evidence["mcnemar_p"] < 1e-6 < 0.99 < evidence["mcnemar_p_worse"]
     assert 0 < evidence["smallest_detectable_gain"] < 0.2
-    assert verdict["data_digest"] == {"source": "data of source", "target": "data of target"}
+    digests = [read_summary(workspace.stage("manifest", domain)).data_digest for domain in ("source", TARGET)]
+    assert verdict["data_digest"] == dict(zip(("source", "target"), digests, strict=True))
     assert verdict["labels_digest"] == sha256_of_lines(
         [f"{i} {label}" for i, label in zip(tests, labels, strict=True)]
     )
@@ -532,6 +531,7 @@ def test_a_target_without_a_test_split_is_judged_without_labels(tmp_path):
     none = {name: replace(says, test=()) for name, says in World().candidates.items()}
     workspace = lay_out(tmp_path, World(none).without_labels())
     write_manifest(workspace, TARGET, [("images/0.png", "adapt", image("adapt", 0), None)])
+    validated(workspace)
 
     assert judge(workspace)["verdict"] == "provisional"
     assert to_label(workspace) == []
@@ -945,7 +945,10 @@ def test_outputs_over_other_images_than_the_manifest_lists_are_refused(tmp_path)
 
 def test_data_other_than_was_validated_is_refused(tmp_path):
     workspace = lay_out(tmp_path, World())
-    write_json(workspace.stage("manifest", TARGET) / "manifest.json", {"data_digest": "newer data"})
+    rows = read_manifest(workspace.stage("manifest", TARGET)).rows
+    write_rows(
+        workspace, TARGET, [*rows, Row("images/new.png", "ok", split="adapt", sha256=sha("newer data"))]
+    )
 
     with pytest.raises(
         BadInput, match=r"verdict\.json speaks of another target than the manifest\. Run `acclimate run`"

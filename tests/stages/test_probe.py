@@ -9,18 +9,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
-from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from tasks.config import ExportParams, ImagesParams, Params, ProbeParams
+from tasks.config.params import Params
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
 from tasks.files import write_bytes, write_json
+from tasks.records.manifest import Row, read_examples
 from tasks.stages import probe
 from tasks.workspace import Workspace
 from tests.support import onnx_models
+from tests.support.manifests import write_rows
 from tests.support.tiny import CHECKOUT
 
 SIDE = onnx_models.SIZE_PX
@@ -62,10 +64,11 @@ def write_images(workspace: Workspace, num: int) -> list[dict]:
 
 
 def write_manifest(workspace: Workspace, rows: list[dict]) -> None:
-    columns = {key: [row[key] for row in rows] for key in ("path", "sha256", "split", "status")}
-    folder = workspace.stage("manifest", "cam7")
-    folder.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.table(columns), folder / "manifest.parquet")
+    write_rows(
+        workspace,
+        "cam7",
+        [Row(**{key: row[key] for key in ("path", "sha256", "split", "status")}) for row in rows],
+    )
 
 
 def write_export(workspace: Workspace, content: bytes, **changes) -> None:
@@ -146,8 +149,7 @@ def test_a_good_model_passes_every_check_and_a_rerun_gives_the_same_bytes(worksp
 
 
 def test_images_of_the_test_split_are_asked_first_then_select_and_never_adapt(workspace):
-    rows = parquet.read_table(workspace.stage("manifest", "cam7") / "manifest.parquet").to_pylist()
-    splits = {row["sha256"]: row["split"] for row in rows}
+    splits = {row.sha256: row.split for row in read_examples(workspace.stage("manifest", "cam7"))}
 
     chosen = [splits[sha256] for _, sha256 in probe._choose_images(workspace, "cam7", 100)]
 

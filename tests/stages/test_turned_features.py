@@ -8,13 +8,17 @@ import pytest
 import torch
 import yaml
 
-from tasks.config import Params, apply_overrides, check_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import Params, check_params
+from tasks.config.sections.presets import built_in_presets
 from tasks.domains.image.views import TURNS
 from tasks.errors import ConfigError
 from tasks.files import read_json
+from tasks.losses.presets.check import check_presets
 from tasks.models.backbones.image import build_backbone
+from tasks.records.manifest import read_examples
 from tasks.stages import adapt, features, finetune, manifest
-from tasks.stages.features import read_pixels, usable_rows
+from tasks.stages.features import read_pixels
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, TINY_SETTINGS, write_pictures
 
@@ -26,7 +30,9 @@ FROZEN = ("finetune.scope=head", "features.mirror=true", "features.rotations=tru
 def settings(*overrides: str) -> Params:
     content = yaml.safe_load((CHECKOUT / "tasks" / "config" / "templates" / "params.yaml").read_text())
     content |= {"domains": ["source", TARGET], "targets": [TARGET]}
-    return check_params(apply_overrides(content, [*TINY_SETTINGS, *overrides]), origin="params.yaml")
+    params = check_params(apply_overrides(content, [*TINY_SETTINGS, *overrides]), origin="params.yaml")
+    check_presets(params)
+    return params
 
 
 @pytest.fixture
@@ -62,8 +68,8 @@ def test_the_adapt_split_is_kept_turned_and_a_candidate_is_trained_on_it(workspa
     kinds = ("inputs", "activations") if route == "deeper" else ("inputs",)
     assert files(workspace, TARGET) == {f"{kind}.{name}.npy" for kind in kinds for name in TURNS}
     assert files(workspace, "source") == set()
-    rows = usable_rows(workspace.stage("manifest", TARGET) / "manifest.parquet")
-    paths = [workspace.data(TARGET) / path for path in rows.loc[rows["split"] == "adapt", "path"]]
+    rows = read_examples(workspace.stage("manifest", TARGET))
+    paths = [workspace.data(TARGET) / row.path for row in rows if row.split == "adapt"]
     pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
     torch.manual_seed(params.finetune.seed)
     backbone = build_backbone(params.model, size_px=16).eval()
@@ -135,5 +141,5 @@ def test_the_demo_of_digits_says_that_orientation_matters_and_photographs_do_not
     assert demo["images"]["orientation_matters"] is True
     assert photographs["images"]["orientation_matters"] is False
     assert photographs["adapt"]["candidates"] == "auto"
-    assert "mcc_rotation" in photographs["adapt"]["presets"]
+    assert "mcc_rotation" in built_in_presets()
     assert "mcc_rotation" not in settings("adapt.candidates=auto", "features.views=[edge]").adapt.pool

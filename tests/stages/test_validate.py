@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.config import Params, ValidateParams, load_params
+from tasks.config.params import Params, load_params
+from tasks.config.sections.data import ValidateParams
 from tasks.errors import BadInput, ConfigError
+from tasks.records.manifest import Row, read_summary
 from tasks.stages import manifest, validate
-from tasks.stages.manifest import Row, write_manifest
 from tasks.stages.validate import Check, closest_hashes, load_suite, run_great_expectations
 from tasks.workspace import Workspace
+from tests.support.manifests import write_rows
 from tests.support.tiny import CHECKOUT
 
 BOUNDS = ValidateParams(
@@ -43,11 +45,16 @@ def params() -> Params:
 
 def usable(path: str, split: str, label: str | None = None, **changes) -> Row:
     sha256 = hashlib.sha256(path.encode()).hexdigest()
-    row = Row(
-        path, "ok", label=label, split=split, sha256=sha256, bytes=100, width=32, height=24, mode="RGB",
-        format="JPEG", phash=sha256[:16], luminance_mean=100.0, luminance_std=10.0,
-    )  # fmt: skip
+    measures = {
+        "width": 32, "height": 24, "mode": "RGB", "format": "JPEG", "phash": sha256[:16],
+        "luminance_mean": 100.0, "luminance_std": 10.0,
+    }  # fmt: skip
+    row = Row(path, "ok", label=label, split=split, sha256=sha256, bytes=100, measures=measures)
     return replace(row, **changes)
+
+
+def measured(row: Row, **measures: int | str) -> Row:
+    return replace(row, measures={**row.measures, **measures})
 
 
 def source_rows(classes: tuple[str, ...] = ("cat", "dog"), images: int = 15) -> list[Row]:
@@ -77,8 +84,8 @@ def verdict(
 ) -> dict:
     """The verdict on two manifests, which are written and read like real ones."""
     names = sorted({row.label for row in source if row.label})
-    write_manifest(source, names, workspace.stage("manifest", "source"), "source")
-    write_manifest(target, sorted(classes) if classes else None, workspace.stage("manifest", "site"), "site")
+    write_rows(workspace, "source", source, names)
+    write_rows(workspace, "site", target, sorted(classes) if classes else None)
     kept = workspace.private / "verdicts" / "validate-site.json"
     written = workspace.stage("validate", "site") / "verdict.json"
     raised = ""
@@ -113,8 +120,7 @@ def test_good_data_passes_without_a_warning(workspace, params, classes):
     assert all(check["passed"] and check["message"] is None for check in result["checks"])
     assert {check["suite"] for check in result["checks"]} == {"source", "target", "pair"}
     for domain, name in (("source", "source"), ("target", "site")):
-        summary = json.loads((workspace.stage("manifest", name) / "manifest.json").read_text())
-        assert result["data_digest"][domain] == summary["data_digest"]
+        assert result["data_digest"][domain] == read_summary(workspace.stage("manifest", name)).data_digest
 
 
 def test_the_verdict_has_the_same_bytes_every_time_and_no_path_of_this_machine(workspace, params):
@@ -208,7 +214,7 @@ def test_an_image_of_the_source_in_the_target_is_critical_in_the_holdout_only(
     workspace, params, severity, split, label
 ):
     source = source_rows()
-    copy = usable("images/copy.jpg", split, label, sha256=source[0].sha256, phash=source[0].phash)
+    copy = usable("images/copy.jpg", split, label, sha256=source[0].sha256, measures=source[0].measures)
     result = verdict(workspace, params, source, [*target_rows(), copy])
 
     message = only(result["reasons" if severity == "critical" else "warnings"])
@@ -294,8 +300,8 @@ def test_a_look_alike_of_a_source_image_in_the_holdout_is_a_warning(workspace, p
     source, target = source_rows(), target_rows()
     holdout = next(index for index, row in enumerate(target) if row.split == "test")
     for flipped_bits, warned in ((0b1111, True), (0b11111, False)):
-        phash = f"{int(source[3].phash or '', 16) ^ flipped_bits:016x}"
-        target[holdout] = replace(target[holdout], phash=phash)
+        phash = f"{int(str(source[3].measures['phash']), 16) ^ flipped_bits:016x}"
+        target[holdout] = measured(target[holdout], phash=phash)
         result = verdict(workspace, params, source, target)
 
         assert result["passed"]
@@ -310,7 +316,9 @@ def test_a_look_alike_of_a_source_image_in_the_holdout_is_a_warning(workspace, p
 
 def test_look_alikes_among_the_unlabelled_images_are_nobodys_business(workspace, params):
     source = source_rows()
-    target = [row if row.split == "test" else replace(row, phash=source[0].phash) for row in target_rows()]
+    target = [
+        row if row.split == "test" else replace(row, measures=source[0].measures) for row in target_rows()
+    ]
 
     assert verdict(workspace, params, source, target)["warnings"] == []
 
@@ -318,7 +326,7 @@ def test_look_alikes_among_the_unlabelled_images_are_nobodys_business(workspace,
 def test_a_look_alike_of_a_labelled_target_image_in_the_holdout_is_a_warning(workspace, params):
     target = target_rows()
     holdout = next(row for row in target if row.split == "test")
-    labelled = usable("labelled/cat/a.jpg", "labelled", "cat", phash=holdout.phash)
+    labelled = usable("labelled/cat/a.jpg", "labelled", "cat", measures=holdout.measures)
     result = verdict(workspace, params, source_rows(), [*target, labelled])
 
     assert result["passed"]
@@ -356,8 +364,8 @@ def test_a_class_that_the_hash_left_out_of_the_holdout_is_a_warning(workspace, p
 
 def test_small_images_and_odd_pixel_layouts_are_warnings_with_their_values(workspace, params):
     target = target_rows()
-    target[0] = replace(target[0], width=7, height=300)
-    target[1] = replace(target[1], mode="F")
+    target[0] = measured(target[0], width=7, height=300)
+    target[1] = measured(target[1], mode="F")
     result = verdict(workspace, params, source_rows(), target)
 
     assert result["passed"]
@@ -368,7 +376,7 @@ def test_small_images_and_odd_pixel_layouts_are_warnings_with_their_values(works
 
 
 def test_a_format_outside_the_reviewed_list_is_critical(workspace, params):
-    target = [replace(row, format="PSD") for row in target_rows()[:2]] + target_rows()[2:]
+    target = [measured(row, format="PSD") for row in target_rows()[:2]] + target_rows()[2:]
     result = verdict(workspace, params, source_rows(), target)
 
     assert only(result["reasons"]) == (

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.config import Params
+from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
 from tasks.domains.image.views import TARGET_VIEWS
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.models.backbones.image import build_backbone
 from tasks.models.boundary import cut
+from tasks.records.manifest import read_examples, read_manifest
 from tasks.stages import features, manifest, views
 from tasks.stages.views import draw_styles
 from tasks.workspace import Workspace
+from tests.support.manifests import write_rows
 from tests.support.opened import opened_under
 from tests.support.tiny import DEEPER_SETTINGS, photograph_params, write_pictures
 
@@ -74,10 +77,9 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-def splits(workspace: Workspace, domain: str) -> pd.Series:
+def splits(workspace: Workspace, domain: str) -> dict[str, str]:
     """By path."""
-    rows = pd.read_parquet(workspace.stage("manifest", domain) / "manifest.parquet")
-    return rows.set_index("path")["split"]
+    return {example.path: example.split for example in read_examples(workspace.stage("manifest", domain))}
 
 
 def index(workspace: Workspace, domain: str) -> pd.DataFrame:
@@ -161,8 +163,8 @@ def test_images_outside_the_adapt_split_and_labels_change_nothing(workspace: Wor
         if split != "adapt":
             Image.new("RGB", (16, 16), (255, 0, 255)).save(workspace.data(TARGET) / str(path))
             changed += 1
-    rows = pd.read_parquet(workspace.stage("manifest", TARGET) / "manifest.parquet")
-    rows.assign(label="wrong").to_parquet(workspace.stage("manifest", TARGET) / "manifest.parquet")
+    rows = read_manifest(workspace.stage("manifest", TARGET)).rows
+    write_rows(workspace, TARGET, [replace(row, label="wrong") for row in rows])
 
     views.run(workspace, pixels(), TARGET)
 
@@ -234,11 +236,11 @@ def test_a_target_with_no_image_to_take_the_style_from_is_told_what_to_change(wo
 def test_a_stage_that_breaks_leaves_no_half_written_file(workspace: Workspace):
     views.run(workspace, pixels(), TARGET)
     before = digests(workspace.stage("views", TARGET))
-    rows = features.usable_rows(workspace.stage("manifest", "source") / "manifest.parquet")
+    rows = read_examples(workspace.stage("manifest", "source"))
     assert len(rows) > features.BATCH
-    (workspace.data("source") / rows["path"].iloc[-1]).write_bytes(b"no longer an image")
+    (workspace.data("source") / rows[-1].path).write_bytes(b"no longer an image")
 
-    with pytest.raises(BadInput, match=Path(rows["path"].iloc[-1]).name):
+    with pytest.raises(BadInput, match=Path(rows[-1].path).name):
         views.run(workspace, pixels(), TARGET)
 
     assert digests(workspace.stage("views", TARGET)) == before

@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tasks.config import Params, apply_overrides, check_params
+from tasks.config.overrides import apply_overrides
+from tasks.config.params import Params, check_params
 from tasks.workspace import Workspace
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -6,22 +6,20 @@ McNemar's p, interval, confusion) are computed from those predictions, so that t
 
 import csv
 import hashlib
-import json
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from tasks.files import sha256_of_lines, write_json
+from tasks.files import write_json
+from tasks.records.manifest import Row, Summary
 from tasks.workspace import Workspace
+from tests.support.manifests import write_rows
 
 DIGITS = tuple("0123456789")
 THINGS = ("backpack", "bicycle", "calculator", "headphones", "keyboard", "laptop", "projector")
@@ -172,47 +170,28 @@ def sha(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _manifest(workspace: Workspace, domain: str, rows: list[dict[str, Any]], case: Case) -> dict[str, Any]:
-    labels = Counter(row["label"] for row in rows if row["label"] is not None and row["status"] == "ok")
-    splits = Counter(row["split"] for row in rows if row["split"] is not None)
-    ok = [row for row in rows if row["status"] == "ok"]
-    summary = {
-        "schema_version": 1,
-        "domain": domain,
-        "rows": len(rows),
-        "ok": len(ok),
-        "quarantined": [
-            {"path": row["path"], "reason": row["reason"]} for row in rows if row["status"] != "ok"
-        ],
-        "notes": dict(Counter(row["note"] for row in rows if row["note"])),
-        "classes": sorted(labels) or None,
-        "splits": dict(sorted(splits.items())),
-        "labels": dict(sorted(labels.items())),
-        "data_digest": sha256_of_lines([f"{row['sha256']} {row['split']}" for row in ok]),
-        "labels_digest": sha256_of_lines([f"{row['sha256']} {row['label']}" for row in ok if row["label"]]),
-    }
-    folder = workspace.stage("manifest", domain)
-    folder.mkdir(parents=True)
-    # A name that is no UTF-8 reaches JSON and Parquet as its reader left it; ASCII escapes keep it whole.
-    (folder / "manifest.json").write_text(json.dumps(summary), encoding="utf-8")
-    table = {key: [row[key] for row in rows] for key in rows[0]}
-    table["path"] = [path.encode("utf-8", "backslashreplace").decode() for path in table["path"]]
-    table["reason"] = [
-        reason and reason.encode("utf-8", "backslashreplace").decode() for reason in table["reason"]
-    ]
-    parquet.write_table(pa.table(table), folder / "manifest.parquet")
-    return summary
+def _manifest(workspace: Workspace, domain: str, rows: list[Row]) -> Summary:
+    labels = sorted({row.label for row in rows if row.label is not None and row.status == "ok"})
+    return write_rows(workspace, domain, rows, labels or None)
 
 
-def _row(path: str, *, label: str | None, split: str | None, light: float, **changes: Any) -> dict[str, Any]:
-    return {
-        "path": path, "status": "ok", "reason": None, "note": None, "label": label, "split": split,
-        "sha256": sha(path), "bytes": 2048, "width": 320, "height": 240, "mode": "RGB", "format": "JPEG",
-        "phash": "0f" * 8, "luminance_mean": light, "luminance_std": 40.0, **changes,
-    }  # fmt: skip
+def _row(
+    path: str,
+    *,
+    label: str | None,
+    split: str,
+    light: float,
+    size: tuple[int, int] = (320, 240),
+    **measures: str,
+) -> Row:
+    measured = {"width": size[0], "height": size[1], "mode": "RGB", "format": "JPEG", "phash": "0f" * 8,
+                "luminance_mean": light, "luminance_std": 40.0}  # fmt: skip
+    return Row(
+        path, "ok", label=label, split=split, sha256=sha(path), bytes=2048, measures=measured | measures
+    )
 
 
-def _write_source(workspace: Workspace, case: Case, draw: np.random.Generator) -> dict[str, Any]:
+def _write_source(workspace: Workspace, case: Case, draw: np.random.Generator) -> Summary:
     rows = [
         _row(
             f"{case.classes[i % len(case.classes)]}/img_{i:05}.jpg",
@@ -222,12 +201,12 @@ def _write_source(workspace: Workspace, case: Case, draw: np.random.Generator) -
         )
         for i in range(case.num_source)
     ]
-    return _manifest(workspace, "source", rows, case)
+    return _manifest(workspace, "source", rows)
 
 
 def _write_target(
     workspace: Workspace, case: Case, draw: np.random.Generator
-) -> tuple[dict[str, Any], NDArray[np.integer]]:
+) -> tuple[Summary, NDArray[np.integer]]:
     labels_N = draw.integers(0, len(case.classes), case.num_holdout)
     splits = ["adapt"] * case.num_adapt + ["select"] * case.num_select
     rows = [
@@ -242,28 +221,26 @@ def _write_target(
     ]
     rows += [
         _row(f"holdout/{case.classes[label]}/{i:04}.png", label=case.classes[label], split="test", light=75.0,
-             width=640, height=480, format="PNG")
+             size=(640, 480), format="PNG")
         for i, label in enumerate(labels_N.tolist())
     ]  # fmt: skip
     for i, (note, number) in enumerate(case.notes.items()):
-        for row in rows[100 * i : 100 * i + number]:
-            row["note"] = note
-    rows += [
-        _row(path, label=None, split=None, light=0.0, status="quarantined", reason=reason, width=None, height=None,
-             mode=None, format=None, luminance_mean=None, luminance_std=None)
-        for path, reason in case.quarantined
-    ]  # fmt: skip
-    return _manifest(workspace, case.target, rows, case), labels_N
+        noted = slice(100 * i, 100 * i + number)
+        rows[noted] = [replace(row, note=note) for row in rows[noted]]
+    rows += [Row(_printable(path), "quarantined", _printable(reason)) for path, reason in case.quarantined]
+    return _manifest(workspace, case.target, rows), labels_N
 
 
-def _write_validation(
-    workspace: Workspace, case: Case, source: dict[str, Any], target: dict[str, Any]
-) -> None:
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _write_validation(workspace: Workspace, case: Case, source: Summary, target: Summary) -> None:
     between, in_set = "expect_column_values_to_be_between", "expect_column_values_to_be_in_set"
     checks = [
-        _check("source", between, source["ok"], {"column": "num_images", "min_value": 100}),
-        _check("source", "expect_column_values_to_be_unique", _rows(source["ok"]), {"column": "sha256"}, table="files"),
-        _check("target", between, target["ok"], {"column": "num_images", "min_value": 50, "max_value": 90000}),
+        _check("source", between, source.ok, {"column": "num_images", "min_value": 100}),
+        _check("source", "expect_column_values_to_be_unique", _rows(source.ok), {"column": "sha256"}, table="files"),
+        _check("target", between, target.ok, {"column": "num_images", "min_value": 50, "max_value": 90000}),
         _check("pair", in_set, _rows(7), {"column": "found", "value_set": ["in both"], "mostly": 0.95}, table="labels"),
         _check("target", between, _rows(1500, 27, 31), {"column": "shorter_side", "min_value": 32}, table="images",
                severity="warning", passed=False, num_paths=2,
@@ -277,7 +254,7 @@ def _write_validation(
         workspace.stage("validate", case.target) / "verdict.json",
         {
             "schema_version": 1, "target": case.target, "passed": not case.failed_checks,
-            "data_digest": {"source": source["data_digest"], "target": target["data_digest"]},
+            "data_digest": {"source": source.data_digest, "target": target.data_digest},
             "checks": checks, "reasons": list(case.failed_checks),
             "warnings": ["2 images of the target are shorter than 32 px on a side"],
         },
@@ -381,7 +358,7 @@ def _write_gate(
     case: Case,
     draw: np.random.Generator,
     *,
-    digests: tuple[dict[str, Any], dict[str, Any]],
+    digests: tuple[Summary, Summary],
     labels_N: NDArray[np.integer],
 ) -> None:
     num_classes = len(case.classes)
@@ -418,8 +395,8 @@ def _write_gate(
         } if labelled else None,
         "target_prior": _target_prior(case),
         "candidates": rows,
-        "labels_digest": digests[1]["labels_digest"],
-        "data_digest": {"source": digests[0]["data_digest"], "target": digests[1]["data_digest"]},
+        "labels_digest": digests[1].labels_digest,
+        "data_digest": {"source": digests[0].data_digest, "target": digests[1].data_digest},
     }  # fmt: skip
     folder = workspace.stage("gate", case.target)
     write_json(folder / "verdict.json", verdict)

@@ -15,7 +15,7 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -39,6 +39,18 @@ REFUSED = "refused.jsonl"
 
 HIDDEN = "hidden"
 """How the reason of a hidden file or folder starts: left out by convention, not for a fault."""
+
+MEASURES: Mapping[str, type] = {
+    "width": int,
+    "height": int,
+    "mode": str,
+    "format": str,
+    "phash": str,
+    "luminance_mean": float,
+    "luminance_std": float,
+}
+"""What the manifest says of an image: its size in px as displayed, Pillow's names of pixel layout and file format, 64 bits
+of the DCT perceptual hash in hexadecimal, mean and deviation of the luminance from 0 (black) to 255."""
 
 READABLE = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 and PPM"
 

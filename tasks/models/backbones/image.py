@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.config import ModelParams
+from tasks.config.sections.model import ModelParams
 from tasks.errors import BadInput
 from tasks.models.backbones.lenet import LeNet
 

@@ -7,13 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.losses.batch import JointBatch
-from tasks.losses.pseudo_labels import (
-    CentroidLabels,
-    SelfTraining,
-    centroid_labels,
-    class_balanced_confident,
-)
+from tasks.losses.centroid_labels import CentroidLabels, centroid_labels
+from tasks.losses.contract.batch import JointBatch
+from tasks.losses.self_training import SelfTraining, class_balanced_confident
 
 
 def draw(rows: int, width: int, seed: int, scale: float = 1.0) -> torch.Tensor:

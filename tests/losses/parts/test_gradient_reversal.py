@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tasks.losses.gradient_reversal import reversal_weight, reverse_gradient
+from tasks.losses.parts.gradient_reversal import reversal_weight, reverse_gradient
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 3.0])

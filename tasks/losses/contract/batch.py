@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+NUM_TURNS = 4
+"""By 0, 90, 180 and 270 degrees."""
+
 
 @dataclass(frozen=True, eq=False)
 class JointBatch:

@@ -1,0 +1,64 @@
+"""Everything that a walk needs before its first stage."""
+
+from flows.runs.dvc_client import DvcClient
+from flows.runs.repair import heal
+from flows.workspaces.create import refresh_generated
+from flows.workspaces.filled import create_answers
+from tasks.config.params import Params, load_params
+from tasks.errors import BadInput
+from tasks.workspace import Workspace
+
+
+def read_params(workspace: Workspace) -> Params:
+    """params.yaml, checked as far as it can be before a stage runs.
+
+    Raises:
+        ConfigError: It does not describe a run; every offending key is named.
+    """
+    params = load_params(workspace.params)
+    ask_losses(params, origin=str(workspace.params))
+    return params
+
+
+def ask_losses(params: Params, *, origin: str) -> None:
+    """Let the losses check the presets that a user wrote; ``origin`` names the file in messages.
+
+    The presets that ``auto`` trains need no check: asking would import torch, which takes seconds.
+
+    Raises:
+        ConfigError: Naming every offending key at once.
+    """
+    if params.adapt.unproven:
+        from tasks.losses.presets.check import check_presets
+
+        check_presets(params, origin=origin)
+
+
+def prepare(dvc: DvcClient, params: Params) -> None:
+    """Everything a walk needs: whole DVC files, pointers, generated files, data under DVC."""
+    from deploy.registry import create_registry
+
+    workspace = dvc.workspace
+    heal(workspace)
+    for target in params.targets:
+        create_registry(workspace, target)
+        create_answers(workspace, target)
+    refresh_generated(workspace)
+    track_data(dvc, params)
+
+
+def track_data(dvc: DvcClient, params: Params) -> None:
+    """Put every domain's folder under DVC, as it is now.
+
+    Raises:
+        BadInput: A domain has no folder.
+    """
+    workspace = dvc.workspace
+    missing = [domain for domain in params.domains if not workspace.data(domain).is_dir()]
+    if missing:
+        folders = ", ".join(f"data/{domain}" for domain in missing)
+        raise BadInput(
+            f"{workspace.root} has no {folders}; params.yaml lists {missing} under domains."
+            " Put the images there, or take the name out of domains and targets."
+        )
+    dvc.track([f"data/{domain}" for domain in params.domains])

@@ -1,0 +1,81 @@
+"""git and DVC as programs, started in a workspace with this interpreter's commands first and telemetry off."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.errors import Fault
+from tasks.workspace import Workspace
+
+# glibc returns freed memory to the kernel after every training step and pays for it in page faults:
+# a quarter of the time.
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+SILENCE = {
+    "DVC_NO_ANALYTICS": "1",
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+NEUTRAL_IDENTITY = {
+    "GIT_AUTHOR_NAME": "acclimate",
+    "GIT_AUTHOR_EMAIL": "acclimate@localhost",
+    "GIT_COMMITTER_NAME": "acclimate",
+    "GIT_COMMITTER_EMAIL": "acclimate@localhost",
+}
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of stage, DVC and server processes."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, **ALLOCATOR, **SILENCE, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def dvc(workspace: Workspace, *arguments: str) -> str:
+    """What a DVC command in the workspace printed.
+
+    Raises:
+        Fault: It failed.
+    """
+    return _output(workspace, "dvc", arguments, command=[sys.executable, "-m", "dvc"])
+
+
+def git(workspace: Workspace, *arguments: str) -> str:
+    """What a git command in the workspace printed; a user without an identity gets a neutral one.
+
+    Raises:
+        Fault: It failed.
+    """
+    return _output(workspace, "git", arguments, command=["git"])
+
+
+def commit_all(workspace: Workspace, *, message: str) -> None:
+    """Commit pointers, verdicts and dvc.lock; large files belong to DVC and stay out of git."""
+    git(workspace, "add", "--all", ".")
+    if git(workspace, "status", "--porcelain"):
+        git(workspace, "commit", "--quiet", "--message", message)
+
+
+def _output(workspace: Workspace, program: str, arguments: Sequence[str], *, command: Sequence[str]) -> str:
+    identity = NEUTRAL_IDENTITY if program == "git" and not _has_git_identity(workspace) else {}
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=workspace.root,
+        env=child_environment() | identity,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise Fault(f"`{program} {' '.join(arguments)}` failed in {workspace.root}:\n{said}")
+    return done.stdout
+
+
+def _has_git_identity(workspace: Workspace) -> bool:
+    done = subprocess.run(
+        ["git", "config", "user.email"], cwd=workspace.root, capture_output=True, check=False
+    )
+    return done.returncode == 0

@@ -1,0 +1,59 @@
+"""The targets of a workspace: which there are, how one is added, and what a name may be."""
+
+import logging
+from collections.abc import Sequence
+
+from ruamel.yaml import YAML
+
+from tasks.config.params import Params, load_params
+from tasks.errors import BadInput
+from tasks.files import atomic_file
+from tasks.workspace import DOMAIN_NAME, Workspace
+
+log = logging.getLogger(__name__)
+
+
+def choose_targets(params: Params, names: Sequence[str] | None) -> tuple[str, ...]:
+    """``names``, or every target where it is ``None``.
+
+    Raises:
+        BadInput: A name is not listed in params.yaml, or nothing is.
+    """
+    if not params.targets:
+        raise BadInput(
+            "params.yaml lists no targets; put one under domains and targets, and its images under data/<name>"
+        )
+    for name in names or ():
+        check_target(params, name)
+    return params.targets if names is None else tuple(names)
+
+
+def check_target(params: Params, name: str) -> None:
+    """Raise BadInput unless params.yaml lists the target ``name``."""
+    if name not in params.targets:
+        raise BadInput(f"no such target: {name}; params.yaml lists {', '.join(params.targets)}")
+
+
+def check_target_name(target: str) -> None:
+    """Raise BadInput unless ``target`` can name a folder, a stage, a URL and an event resource."""
+    if not DOMAIN_NAME.fullmatch(target) or target == "source":
+        raise BadInput(
+            f"target name {target!r} must be lower-case letters, digits and dashes, and not `source`"
+        )
+
+
+def add_target(workspace: Workspace, target: str) -> None:
+    """List ``target`` in params.yaml if it is not there yet; comments and order stay."""
+    params = load_params(workspace.params)
+    if target in params.targets:
+        return
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(workspace.params.read_text(encoding="utf-8"))
+    content["domains"].append(target)
+    content["targets"].append(target)
+    with atomic_file(workspace.params) as file:
+        yaml.dump(content, file)
+    load_params(workspace.params)
+    log.info("new target %s: listed in %s", target, workspace.params)

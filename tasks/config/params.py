@@ -1,0 +1,144 @@
+"""The typed mirror of params.yaml: one class a section, no default that is not in the file.
+
+Unknown keys, wrong types and values out of range are all reported in one message that names
+the file and every key. Sections are immutable; a stage receives its own section (and ``model``
+or ``images`` where it says so in dvc.yaml) and nothing else.
+
+Device, worker counts and addresses are not here: they come from the environment
+(``ACCLIMATE_DEVICE``) or the command line, because they must not split DVC's cache.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from tasks.config.sections.data import ImagesParams, SplitParams, ValidateParams
+from tasks.config.sections.delivery import ExportParams, ProbeParams, ReportParams
+from tasks.config.sections.gate import GateParams
+from tasks.config.sections.model import FeaturesParams, ModelParams
+from tasks.config.sections.operation import ArrivalParams, ReleaseParams, ScheduleParams
+from tasks.config.sections.section import Section, fault_lines
+from tasks.config.sections.training import AdaptParams, FinetuneParams
+from tasks.errors import ConfigError
+from tasks.workspace import DOMAIN_NAME
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+    """``source`` and every target; DVC expands the per-domain stages over it."""
+    targets: tuple[str, ...]
+    """The targets; DVC expands the per-target stages over it."""
+    images: ImagesParams
+    split: SplitParams
+    model: ModelParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    features: FeaturesParams
+    finetune: FinetuneParams
+    adapt: AdaptParams
+    gate: GateParams
+    export: ExportParams
+    probe: ProbeParams
+    report: ReportParams
+    release: ReleaseParams
+    schedule: ScheduleParams
+    arrival: ArrivalParams
+
+    @model_validator(mode="after")
+    def _domains_and_targets_agree(self) -> "Params":
+        if self.domains != ("source", *self.targets):
+            raise ValueError(
+                f"domains must be [source, then every target]: got domains {list(self.domains)}"
+                f" and targets {list(self.targets)}"
+            )
+        malformed = [name for name in self.targets if not DOMAIN_NAME.fullmatch(name) or name == "source"]
+        if malformed:
+            raise ValueError(
+                f"target names {malformed} must be lower-case letters, digits and dashes, and not `source`"
+            )
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError(f"targets names something twice: {list(self.targets)}")
+        return self
+
+    @model_validator(mode="after")
+    def _route_and_training_agree(self) -> "Params":
+        route, finetune = self.features.route, self.finetune
+        if route in ("cached", "deeper") and finetune.scope != "head":
+            raise ValueError(
+                f"features.route {route} freezes the backbone, but finetune.scope is {finetune.scope}:"
+                " set scope to head, or route to end_to_end"
+            )
+        if route != "end_to_end" and finetune.augment != "none":
+            raise ValueError(
+                f"features.route {route} may see no pixels, but finetune.augment is {finetune.augment}:"
+                " set augment to none (features.mirror is what it has), or route to end_to_end"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _deeper_starts_from_the_backbone(self) -> "Params":
+        adapt = self.adapt
+        if (
+            adapt.start == "finetuned"
+            and adapt.deeper.candidates
+            and self.features.route in ("auto", "deeper")
+        ):
+            raise ValueError(
+                "adapt.start finetuned gives candidates a head that was trained on frozen features, which those of"
+                f" adapt.deeper.candidates {adapt.deeper.candidates} do not have: set adapt.deeper.candidates to [],"
+                " features.route to cached, or adapt.start to backbone"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _aligned_features_are_frozen(self) -> "Params":
+        if self.features.route == "end_to_end" and self.adapt.aligned:
+            raise ValueError(
+                f"adapt.candidates {list(self.adapt.aligned)} align frozen features, but features.route end_to_end"
+                " keeps none: leave them out, or set features.route to cached"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _views_are_kept(self) -> "Params":
+        for name in self.adapt.trained:
+            missing = [view for view in self.adapt.presets[name].views if view not in self.features.views]
+            if missing:
+                raise ValueError(
+                    f"adapt.presets.{name} asks for the views {missing}, which features.views"
+                    f" {list(self.features.views)} lacks: add them there, or leave {name} out of the candidates"
+                )
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or breaks rules; every offending key is named.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} does not exist. Run in a workspace, or make one with `acclimate try`."
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    return check_params(content, origin=str(path))
+
+
+def check_params(content: Any, *, origin: str) -> Params:
+    """``content`` as checked parameters; ``origin`` names it in messages.
+
+    Raises:
+        ConfigError: Naming every offending key at once.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = "\n".join(fault_lines(error))
+        raise ConfigError(f"{origin} does not describe a run:\n{lines}") from error

@@ -1,0 +1,74 @@
+"""The section of stage gate: the choice of a candidate and the verdict on it."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks.config.sections.section import Count, Fraction, Positive, Section
+
+PRIOR_ROUNDING = 0.0101
+"""How far from 1 shares may sum: three written as 0.33 are meant to be everything."""
+
+
+class GateRules(Section):
+    """What a candidate must satisfy; a rule is switched off by leaving it out, never all of them."""
+
+    max_p_value: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    """One-sided exact McNemar against source-only must not exceed this; also the level at which one is called worse."""
+    min_gain: Annotated[float, Field(ge=-1, lt=1)] | None = None
+    """The lower end of the paired-bootstrap interval of the gain over source-only must exceed this."""
+    max_loss_against_champion: Fraction | None = None
+    """The champion may be better by at most this, at the lower end of the paired-bootstrap interval."""
+    min_class_recall: Fraction | None = None
+    """Every class with ten or more hold-out images must reach this recall."""
+    min_accuracy: Fraction | None = None
+    """Hold-out accuracy must reach this."""
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> "GateRules":
+        if all(value is None for value in self.__dict__.values()):
+            raise ValueError("a gate with no rules would let everything through: set at least one rule")
+        return self
+
+
+class GateParams(Section):
+    """How one candidate is chosen without labels, and how labels, if any, judge it."""
+
+    rules: GateRules
+    """What promotion on labels requires, besides a gain over source-only."""
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    """Level of the bootstrap intervals."""
+    bootstrap_resamples: Annotated[int, Field(ge=100)]
+    """Resamples of the paired bootstrap."""
+    min_holdout: Count
+    """With fewer labelled images, but some, the verdict is at most ``hold``."""
+    min_effective_classes: Fraction
+    """Collapse veto: exp(entropy of the mean prediction) as a share of the number of classes."""
+    max_share_ratio: Annotated[float, Field(ge=1)]
+    """Collapse veto: largest predicted class share over source-only's largest."""
+    max_source_accuracy_loss: Fraction
+    """Warning when the candidate loses more than this on the source validation split."""
+    target_prior: dict[str, Fraction] | None
+    """Share of every class on the targets where it is known, 0 for one they do not have; null where it is not. The
+    collapse veto and InfoMax then go by it, and no longer by even shares."""
+    max_prior_divergence: Positive
+    """Collapse veto, with ``target_prior``: KL(mean prediction || prior) in nats. Of even shares, a half of the
+    classes is 0.69 away."""
+    seed: int
+    """Of k-means, the bootstrap and what the diagnostics draw."""
+
+    @field_validator("target_prior", mode="before")
+    @classmethod
+    def _class_names_are_text(cls, shares: Any) -> Any:
+        misread = [name for name in shares if not isinstance(name, str)] if isinstance(shares, dict) else []
+        if misread:
+            raise ValueError(f"YAML reads {misread} as no text: put the names of these classes in quotes")
+        return shares
+
+    @field_validator("target_prior")
+    @classmethod
+    def _shares_sum_to_one(cls, shares: dict[str, float] | None) -> dict[str, float] | None:
+        total = 1.0 if shares is None else sum(shares.values())
+        if abs(total - 1) > PRIOR_ROUNDING:
+            raise ValueError(f"the shares of the classes must sum to 1, got {total:.3g} from {shares}")
+        return shares

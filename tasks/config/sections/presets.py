@@ -1,0 +1,101 @@
+"""Presets of ``adapt.presets``: methods, each a named list of weighted target losses."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from tasks.config.sections.section import Count, NonNegative, Positive, Section
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets.yaml"
+
+
+def built_in_presets() -> dict[str, Any]:
+    """The presets that every params file has, by name, as tasks/config/presets.yaml holds them."""
+    return yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
+
+
+def loss_names() -> list[str]:
+    """Names of the losses that exist: the modules of ``tasks.losses``, found without importing any."""
+    package = find_spec("tasks.losses")
+    folders = package.submodule_search_locations if package else None
+    return sorted(module.name for module in iter_modules(folders or []) if not module.ispkg)
+
+
+def unknown_loss(name: str) -> str:
+    """That no loss is called ``name``, and which there are."""
+    return f"no loss is called {name!r}; tasks/losses has {', '.join(loss_names())}"
+
+
+class LossTerm(Section):
+    """A target loss of a preset. Its file declares its other keys, which are not checked here: that takes torch."""
+
+    model_config = ConfigDict(extra="allow")
+
+    loss: str
+    """The name of a file of tasks/losses."""
+    weight: NonNegative
+    """Multiplier of the loss, or of its gradient on the features."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the loss is built with: all keys but its name."""
+        return {"weight": self.weight, **(self.model_extra or {})}
+
+    @field_validator("loss")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in loss_names():
+            raise ValueError(unknown_loss(name))
+        return name
+
+
+class SubspaceAlign(Section):
+    """Each domain on its own principal axes, the source's turned onto the target's."""
+
+    method: Literal["subspace"]
+    dimensions: Count
+    """Principal axes kept of each domain; fewer than either has rows."""
+
+
+class CoralAlign(Section):
+    """The source whitened and recoloured with the target's covariance."""
+
+    method: Literal["coral"]
+    ridge: Positive
+    """Added to the variance of every direction, as a share of a feature's mean variance."""
+
+
+Alignment = Annotated[SubspaceAlign | CoralAlign, Field(discriminator="method")]
+
+
+class Preset(Section):
+    """A method: weighted target losses, and what they are trained on."""
+
+    losses: tuple[LossTerm, ...]
+    """Each with its weight; none for source-only."""
+    views: tuple[str, ...] = ()
+    """Names of ``features.views``: source images are drawn as they are or as one of these."""
+    source_free: bool = False
+    """Start from the model of stage finetune, keep its head, and never see the source again."""
+    align: Alignment | None = None
+    """A closed-form map of frozen features, one per domain, before bottleneck and head are trained on them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_losses(cls, value: Any) -> Any:
+        return {"losses": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Preset":
+        losses = [term.loss for term in self.losses]
+        if len(set(losses)) != len(losses):
+            raise ValueError(f"names a loss twice: {losses}; keep one, with one weight")
+        if self.source_free and self.align:
+            raise ValueError("is source_free, but align fits the source to the target")
+        if self.source_free and (self.views or not losses):
+            raise ValueError("is source_free: it needs a loss and can have no views of the source")
+        return self

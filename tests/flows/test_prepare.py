@@ -1,0 +1,53 @@
+"""What a run checks before its first stage."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.runs.prepare import read_params
+from tasks.config.overrides import apply_overrides
+from tasks.errors import ConfigError
+from tasks.workspace import Workspace
+from tests.support.tiny import CHECKOUT
+
+
+def workspace_with(folder: Path, *overrides: str) -> Workspace:
+    content = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+    workspace = Workspace(folder)
+    workspace.params.write_text(yaml.safe_dump(apply_overrides(content, overrides), sort_keys=False))
+    return workspace
+
+
+def test_a_preset_that_its_loss_refuses_is_told_with_the_file_before_any_stage(tmp_path: Path):
+    workspace = workspace_with(
+        tmp_path,
+        "adapt.presets.mine=[{loss: mmd, weight: 1.0, num_kernels: 0}]",
+        "adapt.candidates=[source_only, mine]",
+    )
+
+    with pytest.raises(ConfigError) as refused:
+        read_params(workspace)
+
+    assert str(workspace.params) in str(refused.value)
+    assert "adapt.presets.mine.losses.0.num_kernels: input should be greater than or equal to 1" in str(
+        refused.value
+    )
+
+
+def test_turned_images_are_refused_before_any_stage_where_orientation_is_the_label(tmp_path: Path):
+    workspace = workspace_with(tmp_path, "adapt.candidates=[source_only, mcc_rotation]")
+
+    with pytest.raises(ConfigError, match=r"\['mcc_rotation'\] learn how far an image was turned"):
+        read_params(workspace)
+
+
+def test_the_demo_and_what_try_starts_from_ask_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("asking the losses imports torch")
+
+    monkeypatch.setattr("tasks.losses.presets.check.check_presets", refuse)
+
+    assert read_params(workspace_with(tmp_path)).adapt.unproven == ()
+    template = Workspace(CHECKOUT / "tasks" / "config" / "templates")
+    assert read_params(template).adapt.candidates == "auto"
