@@ -4,7 +4,9 @@ from flows.runs.dvc_client import DvcClient
 from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated
 from flows.workspaces.filled import create_answers
+from flows.workspaces.targets import create_settings
 from tasks.config.params import Params, load_params
+from tasks.config.per_target import settings_path
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
@@ -18,6 +20,16 @@ def read_params(workspace: Workspace) -> Params:
     params = load_params(workspace.params)
     ask_losses(params, origin=str(workspace.params))
     return params
+
+
+def check_settings(workspace: Workspace, target: str) -> None:
+    """Check the settings of one target as :func:`read_params` does those of all.
+
+    Raises:
+        ConfigError: They do not describe a run.
+    """
+    params = load_params(workspace.params, target=target)
+    ask_losses(params, origin=str(settings_path(workspace.params, target)))
 
 
 def ask_losses(params: Params, *, origin: str) -> None:
@@ -43,6 +55,7 @@ def prepare(dvc: DvcClient, params: Params) -> None:
     for target in params.targets:
         create_registry(workspace, target)
         create_answers(workspace, target)
+        create_settings(workspace, target)
     refresh_generated(workspace)
     track_data(dvc, params)
 

@@ -14,7 +14,7 @@ from typing import Any
 from flows.runs.child import StageRun, run_stage
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
-from flows.runs.prepare import prepare, read_params
+from flows.runs.prepare import check_settings, prepare, read_params
 from flows.runs.repair import heal
 from flows.runs.result import Walked, build_result, write_result
 from flows.workspaces.programs import commit_all
@@ -33,7 +33,11 @@ RunStage = Callable[[str, str | None], StageRun]
 
 
 def walk(
-    targets: Sequence[str], run: RunStage, *, after_target: Callable[[Walked], None] = lambda walked: None
+    targets: Sequence[str],
+    run: RunStage,
+    *,
+    before_target: Callable[[str], object] = lambda target: None,
+    after_target: Callable[[Walked], None] = lambda walked: None,
 ) -> Walked:
     """Run the stages that all targets share, then all stages of each target in turn.
 
@@ -42,6 +46,7 @@ def walk(
     Args:
         targets: In the order in which they are walked.
         run: Brings one stage up to date.
+        before_target: Checks a target; what it raises counts as a failure of the target.
         after_target: Is called whenever a target is finished or has failed.
 
     Raises:
@@ -52,23 +57,26 @@ def walk(
     for stage, domain in SHARED_STAGES:
         walked.runs.append(run(stage, domain))
     for target in targets:
-        _walk_target(target, run, walked)
+        try:
+            before_target(target)
+            _walk_target(target, run, walked.runs)
+            walked.done.append(target)
+        except Fault:
+            raise
+        except AcclimateError as error:
+            log.error("%s leaves the run: %s", target, error)
+            walked.failed[target] = error
         after_target(walked)
     return walked
 
 
-def _walk_target(target: str, run: RunStage, walked: Walked) -> None:
+def _walk_target(target: str, run: RunStage, runs: list[StageRun]) -> None:
     for stage in TARGET_STAGES:
         try:
-            walked.runs.append(run(stage, target))
-        except Fault:
+            runs.append(run(stage, target))
+        except AcclimateError:
+            runs.append(StageRun(stage, target, "failed", 0.0, 0))
             raise
-        except AcclimateError as error:
-            log.error("%s leaves the run at stage %s: %s", target, stage, error)
-            walked.failed[target] = error
-            walked.runs.append(StageRun(stage, target, "failed", 0.0, 0))
-            return
-    walked.done.append(target)
 
 
 def run_pipeline(
@@ -135,7 +143,8 @@ def run_locked(
         def keep(walked: Walked) -> None:
             write_result(workspace, params, build_result(workspace, walked))
 
-        walked = walk(chosen, through(partial(run_stage_twice, dvc)), after_target=keep)
+        run = through(partial(run_stage_twice, dvc))
+        walked = walk(chosen, run, before_target=partial(check_settings, workspace), after_target=keep)
     if params.release.record == "commit":
         commit_all(workspace, message=f"{purpose}: {', '.join(chosen)}")
     if walked.failed:

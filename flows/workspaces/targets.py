@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from ruamel.yaml import YAML
 
 from tasks.config.params import Params, load_params
+from tasks.config.per_target import settings_path
 from tasks.errors import BadInput
-from tasks.files import atomic_file
+from tasks.files import atomic_file, write_text
+from tasks.provenance import PACKAGE_ROOT
 from tasks.workspace import DOMAIN_NAME, Workspace
+
+SETTINGS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "target.yaml"
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,13 @@ def check_target_name(target: str) -> None:
         raise BadInput(
             f"target name {target!r} must be lower-case letters, digits and dashes, and not `source`"
         )
+
+
+def create_settings(workspace: Workspace, target: str) -> None:
+    """Make the file of the target's own settings, without any; nothing changes if it is there."""
+    path = settings_path(workspace.params, target)
+    if not path.exists():
+        write_text(path, SETTINGS_TEMPLATE.read_text(encoding="utf-8"))
 
 
 def add_target(workspace: Workspace, target: str) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from tasks.config.per_target import lay_over, settings_path
 from tasks.config.sections.data import ImagesParams, SplitParams, ValidateParams
 from tasks.config.sections.delivery import ExportParams, ProbeParams, ReportParams
 from tasks.config.sections.gate import GateParams
@@ -114,11 +115,11 @@ class Params(Section):
         return self
 
 
-def load_params(path: Path) -> Params:
-    """Read and check params.yaml.
+def load_params(path: Path, *, target: str | None = None) -> Params:
+    """Read and check params.yaml, with the settings of ``target`` over it if one is given.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, or breaks rules; every offending key is named.
+        ConfigError: A file is missing, is not YAML, or breaks rules; every offending key is named.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -128,7 +129,11 @@ def load_params(path: Path) -> Params:
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    return check_params(content, origin=str(path))
+    params = check_params(content, origin=str(path))
+    if target is None:
+        return params
+    settings = settings_path(path, target)
+    return check_params(lay_over(content, settings), origin=f"params.yaml with {settings} over it")
 
 
 def check_params(content: Any, *, origin: str) -> Params:
