@@ -85,12 +85,12 @@ def test_nothing_of_the_machine_is_in_the_file(content: bytes):
 
 def test_the_same_model_gives_the_same_bytes_in_another_folder(content: bytes, tmp_path: Path):
     code = (
-        "import sys, torch; sys.path.insert(0, sys.argv[1]); from tests.test_export_bytes import make;"
+        "import sys, torch; sys.path.insert(0, sys.argv[1]); from tests.stages.test_export_bytes import make;"
         "sys.stdout.buffer.write(make())"
     )
     shutil.copytree(CHECKOUT / "tasks", tmp_path / "else where" / "tasks")
-    helper = tmp_path / "else where" / "tests" / "test_export_bytes.py"
-    helper.parent.mkdir()
+    helper = tmp_path / "else where" / "tests" / "stages" / "test_export_bytes.py"
+    helper.parent.mkdir(parents=True)
     helper.write_text(
         "import torch\n"
         "from tasks.config.sections.model import ModelParams\n"
