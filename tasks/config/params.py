@@ -33,6 +33,8 @@ class Params(Section):
     """``source`` and every target; DVC expands the per-domain stages over it."""
     targets: tuple[str, ...]
     """The targets; DVC expands the per-target stages over it."""
+    kind: Annotated[str, Field(min_length=1)]
+    """What an example is: ``image``. The section of that kind says how examples are read."""
     images: ImagesParams
     split: SplitParams
     model: ModelParams
