@@ -39,9 +39,7 @@ class ToLabel:
     """Empty where nobody has answered yet."""
 
 
-def write_to_label(
-    folder: Path, disagreements: Sequence[Disagreement], labels: Mapping[str, str]
-) -> None:
+def write_to_label(folder: Path, disagreements: Sequence[Disagreement], labels: Mapping[str, str]) -> None:
     """Write to_label.csv into ``folder``; its first k lines are a fair sample of them all.
 
     Args:
@@ -72,5 +70,7 @@ def read_to_label(folder: Path) -> list[ToLabel]:
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
     except (ValueError, csv.Error) as error:
-        raise BadInput(f"{path} is not as the gate writes it ({error}). Run `acclimate run` again.") from error
+        raise BadInput(
+            f"{path} is not as the gate writes it ({error}). Run `acclimate run` again."
+        ) from error
     return [ToLabel(Disagreement(*line[:-1]), line[-1]) for line in lines]
