@@ -33,7 +33,7 @@ def splits(confident, clustered):
 
 
 def row_of(selection, name):
-    return next(row for row in selection.rows() if row["name"] == name)
+    return next(row for row in selection.contenders() if row.name == name)
 
 
 def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
@@ -62,7 +62,7 @@ def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
     assert tuple(row_of(selection, "mcc-0")["diagnostics"]) == DIAGNOSTICS
     assert None not in row_of(selection, "mcc-0")["diagnostics"].values()
     assert row_of(selection, "mcc-0")["scores"]["v_measure"] == 1
-    assert [row["name"] for row in selection.rows()] == ["source_only-0", "mcc-0"]
+    assert [row.name for row in selection.contenders()] == ["source_only-0", "mcc-0"]
 
 
 def test_repeating_one_method_over_more_seeds_does_not_win_it_the_consensus(
@@ -93,12 +93,12 @@ def test_scores_are_ranked_as_they_are_written(record, splits, gate_params, sour
         }
     )
 
-    rows = {row["name"]: row for row in select(pool, source_labels, gate_params()).rows()}
+    rows = {row.name: row for row in select(pool, source_labels, gate_params()).contenders()}
 
-    assert rows["dann-0"]["scores"] == rows["mmd-0"]["scores"]
-    assert rows["dann-0"]["ranks"] == rows["mmd-0"]["ranks"]
+    assert rows["dann-0"].scores == rows["mmd-0"].scores
+    assert rows["dann-0"].ranks == rows["mmd-0"].ranks
     for row in rows.values():
-        assert all(round(score, 6) == score for score in row["scores"].values())
+        assert all(round(score, 6) == score for score in row.scores.values())
 
 
 def test_a_collapsed_candidate_is_out_and_does_not_move_the_scores_of_others(
@@ -125,9 +125,9 @@ def test_a_diverged_candidate_is_listed_without_scores(record, splits, gate_para
 
     row = row_of(select(pool, source_labels, gate_params()), "dann-0")
 
-    assert row["vetoes"] == ["broken: training diverged"]
-    assert row["scores"] is row["ranks"] is row["rank_sum"] is row["source_accuracy"] is None
-    assert row["diagnostics"] is None
+    assert row.vetoes == ["broken: training diverged"]
+    assert row.scores is row.ranks is row.rank_sum is row.source_accuracy is None
+    assert row.diagnostics is None
 
 
 @pytest.mark.parametrize("split", ["select", "test", "validation"])
@@ -155,8 +155,8 @@ def test_source_only_is_kept_with_a_warning_where_it_looks_collapsed_itself(
 
     assert selection.chosen.name == "source_only-0"
     row = row_of(selection, "source_only-0")
-    assert row["vetoes"] == []
-    assert row["warnings"][0].startswith(
+    assert row.vetoes == []
+    assert row.warnings[0].startswith(
         "source-only itself looks collapsed on this target (collapse: predictions"
     )
     assert row_of(selection, "mcc-0")["vetoes"] != []
@@ -170,8 +170,8 @@ def test_forgetting_the_source_is_a_warning_and_no_veto(record, splits, gate_par
 
     assert selection.chosen.name == "mcc-0"
     row = row_of(selection, "mcc-0")
-    assert row["source_accuracy"] == pytest.approx(2 / 3)
-    assert row["warnings"] == [
+    assert row.source_accuracy == pytest.approx(2 / 3)
+    assert row.warnings == [
         "source accuracy 0.667 is 0.333 below that of source_only-0, more than gate.max_source_accuracy_loss 0.1:"
         " do not use it on source images"
     ]
@@ -188,12 +188,12 @@ def test_without_a_source_validation_split_there_is_no_source_accuracy(record, s
 
     selection = select(record(pairs), {}, gate_params())
 
-    rows = selection.rows()
+    rows = selection.contenders()
     assert selection.target_prior is None
     assert selection.warnings == ()
-    assert {row["diagnostics"][name] for row in rows for name in ("atc", "pad", "mmd")} == {None}
-    assert [row["source_accuracy"] for row in rows] == [None, None]
-    assert [row["warnings"] for row in rows] == [[], []]
+    assert {row.diagnostics[name] for row in rows for name in ("atc", "pad", "mmd")} == {None}
+    assert [row.source_accuracy for row in rows] == [None, None]
+    assert [row.warnings for row in rows] == [[], []]
 
 
 def test_selection_does_not_depend_on_the_order_of_images(record, splits, gate_params, source_labels):
@@ -214,7 +214,10 @@ def test_selection_does_not_depend_on_the_order_of_images(record, splits, gate_p
 
     # PAD alone draws halves, of images that stage adapt keeps in the order of their hashes.
     def comparable(selection):
-        return [row | {"diagnostics": row["diagnostics"] | {"pad": None}} for row in selection.rows()]
+        return [
+            row.model_copy(update={"diagnostics": {**row.diagnostics, "pad": None}})
+            for row in selection.contenders()
+        ]
 
     assert comparable(again) == comparable(plain)
 
@@ -261,7 +264,7 @@ def decided(selection):
         selection.chosen,
         selection.choice,
         selection.warnings,
-        [row | {"diagnostics": None} for row in selection.rows()],
+        [row.model_copy(update={"diagnostics": None}) for row in selection.contenders()],
     )
 
 
