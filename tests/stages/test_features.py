@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from tasks.models.backbones.lenet import LeNet
+from tasks.models.backbones.image_lenet import LeNet
 
 from tasks.config.params import Params
 from tasks.domains.image.reader import Images
