@@ -14,6 +14,7 @@ from flows.runs.walk import run_locked
 from flows.workspaces.copy import import_images, note_refused
 from flows.workspaces.create import create_workspace, domain_name
 from flows.workspaces.programs import commit_all
+from flows.workspaces.upgrade import PARAMS_TEMPLATE
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params
 from tasks.domains.kinds import reader_of
@@ -21,8 +22,6 @@ from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-TEMPLATE = Path(__file__).resolve().parents[2] / "tasks" / "config" / "templates" / "params.yaml"
 
 
 def try_folders(
@@ -58,7 +57,7 @@ def try_folders(
             kind = "is not a folder" if folder.exists() else "does not exist"
             raise BadInput(f"{role} {folder} {kind}; expected a folder of images")
     name = domain_name(target)
-    content = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
+    content = yaml.safe_load(PARAMS_TEMPLATE.read_text(encoding="utf-8"))
     content |= {"domains": ["source", name], "targets": [name]}
     params = apply_overrides(content, overrides)
     checked = check_params(params, origin="the settings")
