@@ -5,6 +5,7 @@ from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated
 from flows.workspaces.filled import create_answers
 from flows.workspaces.targets import create_settings
+from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
 from tasks.config.per_target import settings_path
 from tasks.errors import BadInput
@@ -12,12 +13,12 @@ from tasks.workspace import Workspace
 
 
 def read_params(workspace: Workspace) -> Params:
-    """params.yaml, checked as far as it can be before a stage runs.
+    """params.yaml, checked as far as it can be before a stage runs; missing keys have their defaults.
 
     Raises:
         ConfigError: It does not describe a run; every offending key is named.
     """
-    params = load_params(workspace.params)
+    params = check_upgraded(workspace)
     ask_losses(params, origin=str(workspace.params))
     return params
 
@@ -47,11 +48,12 @@ def ask_losses(params: Params, *, origin: str) -> None:
 
 
 def prepare(dvc: DvcClient, params: Params) -> None:
-    """Everything a walk needs: whole DVC files, pointers, generated files, data under DVC."""
+    """Make everything that a walk needs: whole DVC files, every setting, pointers, generated files, data under DVC."""
     from deploy.registry import create_registry
 
     workspace = dvc.workspace
     heal(workspace)
+    bring_up(workspace)
     for target in params.targets:
         create_registry(workspace, target)
         create_answers(workspace, target)

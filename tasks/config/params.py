@@ -33,6 +33,8 @@ class Params(Section):
     """``source`` and every target; DVC expands the per-domain stages over it."""
     targets: tuple[str, ...]
     """The targets; DVC expands the per-target stages over it."""
+    kind: Annotated[str, Field(min_length=1)]
+    """What an example is: ``image``. The section of that kind says how examples are read."""
     images: ImagesParams
     split: SplitParams
     model: ModelParams
@@ -145,5 +147,12 @@ def check_params(content: Any, *, origin: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = "\n".join(fault_lines(error))
-        raise ConfigError(f"{origin} does not describe a run:\n{lines}") from error
+        lines = [f"{origin} does not describe a run:", *fault_lines(error)]
+        kinds = {detail["type"] for detail in error.errors()}
+        if "extra_forbidden" in kinds:
+            lines.append("Take unknown keys out, or mend their spelling.")
+        if "missing" in kinds:
+            lines.append(
+                "`acclimate run` adds missing keys with their defaults, once there are no unknown ones."
+            )
+        raise ConfigError("\n".join(lines)) from error

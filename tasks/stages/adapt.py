@@ -49,6 +49,7 @@ from tasks.stages.finetune import (
     Features,
     build_classifier,
     digest_of,
+    kind_of_rows,
     labelled_split,
     read_features,
     scope_of,
@@ -355,6 +356,7 @@ def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:
     adapt, finetune = params.adapt, params.finetune
     ratio = adapt.deeper.backbone_learning_rate_ratio if plan.deeper else adapt.backbone_learning_rate_ratio
     return Recipe(
+        rows=None if plan.deeper else kind_of_rows(params, route),
         scope="full" if plan.deeper else scope_of(params, route),
         last_k=finetune.last_k,
         # Live statistics of a few dozen images in pretrained blocks cost twenty points where it was measured.

@@ -19,14 +19,16 @@ import pandas as pd
 import torch
 
 from tasks.config.params import Params
-from tasks.domains.image.views import TARGET_VIEWS, TURNS
+from tasks.domains.contract import QUARTER_TURNS
+from tasks.domains.kinds import reader_of
 from tasks.engine.checkpoints import Checkpoints, clear
 from tasks.engine.devices import make_deterministic, training_device
 from tasks.engine.trainer import Diverged, LabelledRows, Recipe, train
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.models.alignment import Affine
-from tasks.models.backbones.image import Backbone, build_backbone
+from tasks.models.backbones.backbone import Backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut
 from tasks.models.classifier import Classifier, predict, save_checkpoint
 from tasks.models.rows import Rows
@@ -84,14 +86,15 @@ class Features:
         )
 
     def _view(self, kind: str, view: str) -> Path:
-        folder = self.in_style if self.in_style and view in TARGET_VIEWS else self.folder
-        return folder / f"{kind}.{view}.npy"
+        name = f"{kind}.{view}.npy"
+        in_style = self.in_style / name if self.in_style else None
+        return in_style if in_style and in_style.exists() else self.folder / name
 
     def turned(self, *, kind: str) -> Rows | None:
-        """The rows of the adapt split in three variants, turned by 90, 180 and 270 degrees; ``None`` where rows are pixels."""
+        """The rows of the adapt split in three variants, turned by 90, 180 and 270 degrees; ``None`` where rows are examples as read."""
         if self.route == "end_to_end":
             return None
-        variants = [_array(self.folder / f"{kind}.{name}.npy") for name in TURNS]
+        variants = [_array(self.folder / f"{kind}.{name}.npy") for name in QUARTER_TURNS]
         mapped = tuple(self.affine.apply(variant) if self.affine else variant for variant in variants)
         return Rows(mapped, np.arange(len(mapped[0])))
 
@@ -106,9 +109,10 @@ def run(workspace: Workspace, params: Params) -> None:
     """Train the source-only starting point."""
     source = read_features(workspace.stage("features", "source"))
     classes = sorted(source.index["label"].unique())
-    recipe = replace(
-        Recipe(**params.finetune.model_dump(), labelled_batch_size=0), scope=scope_of(params, source.route)
+    given = Recipe(
+        **params.finetune.model_dump(), rows=kind_of_rows(params, source.route), labelled_batch_size=0
     )
+    recipe = replace(given, scope=scope_of(params, source.route))
     make_deterministic(recipe.seed)
     model = build_classifier(params, source, num_classes=len(classes)).to(training_device())
 
@@ -157,17 +161,20 @@ def build_classifier(
     """A fresh classifier for the route: on frozen features, on activations (``deeper``), or with its backbone."""
     backbone: Backbone | Tail | None = None
     if deeper or source.route == "end_to_end":
-        backbone = build_backbone(params.model, size_px=params.images.size_px)
+        backbone = build_backbone(params.model, reader_of(params).spec)
     if deeper and isinstance(backbone, Backbone):
-        _, backbone = cut(
-            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
-        )  # fmt: skip
+        _, backbone = cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)
     return Classifier(
         backbone,
         feature_width=source.width() if backbone is None else backbone.feature_width,
         bottleneck=params.model.bottleneck,
         num_classes=num_classes,
     )
+
+
+def kind_of_rows(params: Params, route: str) -> str | None:
+    """The kind of the rows that are trained on, where they are examples; None where they are features."""
+    return params.kind if route == "end_to_end" else None
 
 
 def scope_of(params: Params, route: str) -> Literal["head", "last_k", "full"]:

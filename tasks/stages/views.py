@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.config.params import Params
-from tasks.domains.image.views import TARGET_VIEWS
+from tasks.domains.batch import read_batch
+from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.records.manifest import TRAINED_SPLITS, read_examples, read_summary
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
     """Write the source as ``target`` would have it."""
-    names = [name for name in params.features.views if name in TARGET_VIEWS]
+    names = [name for name in params.features.views if name in reader_of(params).views.target]
     if names:
         _redraw_source(workspace, params, target, names)
     manifests = (workspace.stage("manifest", domain) for domain in ("source", target))
@@ -49,7 +50,6 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
         BATCH,
         build_frozen,
         observer,
-        read_pixels,
         route_named,
         seen_files,
     )
@@ -70,16 +70,14 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
     kept = read_json(workspace.stage("features", "source") / "info.json")
     route = route_named(kept["route"], kept["route_reason"], params, backbone)
     look = observer(backbone, route)
-    size_px, max_pixels = params.images.size_px, params.images.max_pixels
+    reader = reader_of(params)
     with seen_files(workspace.stage("views", target), is_trained_N) as append:
         for start in range(0, len(paths), BATCH):
             batch = slice(start, start + BATCH)
-            pixels_NSS3 = read_pixels(paths[batch], size_px=size_px, max_pixels=max_pixels)
-            styles_NSS3 = read_pixels(
-                [style_paths[number] for number in style_N[batch]], size_px=size_px, max_pixels=max_pixels
-            )
+            inputs_NX = read_batch(reader, paths[batch])
+            styles_NX = read_batch(reader, [style_paths[number] for number in style_N[batch]])
             for name in names:
-                append(name, look(TARGET_VIEWS[name](pixels_NSS3, styles_NSS3), is_trained_N[batch]))
+                append(name, look(reader.views.target[name](inputs_NX, styles_NX), is_trained_N[batch]))
 
 
 def draw_styles(hashes: Sequence[str], num_styles: int, *, seed: int) -> np.ndarray:
