@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 
 from tasks.config.sections.gate import GateParams
-from tasks.report.evidence import Evidence
+from tasks.records.verdict import Judged, Proof
+from tasks.report.dossier import Dossier
 from tasks.report.wording import (
     count,
-    interval,
+    interval_of,
     p_value,
     percent,
     points,
@@ -35,35 +36,33 @@ class Story:
     steps: tuple[Step, ...]
 
 
-def tell(evidence: Evidence, gate: GateParams) -> Story:
+def tell(dossier: Dossier, gate: GateParams) -> Story:
     """The story of one verdict; a broken chain of evidence takes the place of the next steps."""
-    blockers = tuple(mismatches(evidence) + failures(evidence))
+    blockers = tuple(mismatches(dossier) + failures(dossier))
     return Story(
-        word=evidence.verdict["verdict"],
-        headline=_headline(evidence) + (" It cannot be released as it stands." if blockers else ""),
-        happened=_happened(evidence),
-        proven=_proven(evidence),
-        not_proven=_not_proven(evidence, gate),
+        word=dossier.judged.verdict,
+        headline=_headline(dossier) + (" It cannot be released as it stands." if blockers else ""),
+        happened=_happened(dossier),
+        proven=_proven(dossier),
+        not_proven=_not_proven(dossier, gate),
         blockers=blockers,
-        steps=_repair(evidence) if blockers else _steps(evidence, gate),
+        steps=_repair(dossier) if blockers else _steps(dossier, gate),
     )
 
 
-def mismatches(evidence: Evidence) -> list[str]:
-    """Where two files speak of different bytes; each is a sentence."""
-    verdict, export, probe = evidence.verdict, evidence.export or {}, evidence.probe or {}
-    judged = verdict.get("data_digest") or {}
+def mismatches(dossier: Dossier) -> list[str]:
+    """Where two files refer to different bytes; each is a sentence."""
+    judged, exported, probed = dossier.judged, dossier.exported, dossier.probed
+    source, target = dossier.source_domain.summary, dossier.target_domain.summary
+    gate, listed = "the gate judged", "the manifest lists"
     pairs = [
-        ("the source images", "the gate judged", judged.get("source"),
-         "the manifest lists", evidence.source_domain.summary.data_digest),
-        (f"the images of {evidence.target}", "the gate judged", judged.get("target"),
-         "the manifest lists", evidence.target_domain.summary.data_digest),
-        ("the labels of the hold-out", "the gate read", verdict.get("labels_digest"),
-         "the manifest lists", evidence.target_domain.summary.labels_digest),
-        ("the checkpoint", "the gate judged", verdict.get("checkpoint_sha256"),
-         "the exported file holds", export.get("checkpoint_sha256")),
-        ("the model file", "the export wrote", export.get("model_sha256"),
-         "the probe loaded", probe.get("model_sha256")),
+        ("the source images", gate, judged.data_digest.source, listed, source.data_digest),
+        (f"the images of {dossier.target}", gate, judged.data_digest.target, listed, target.data_digest),
+        ("the labels of the hold-out", "the gate read", judged.labels_digest, listed, target.labels_digest),
+        ("the checkpoint", gate, judged.checkpoint_sha256,
+         "the exported file holds", exported and exported.checkpoint_sha256),
+        ("the model file", "the export wrote", exported and exported.model_sha256,
+         "the probe loaded", probed and probed.model_sha256),
     ]  # fmt: skip
     return [
         f"Digests of {what} differ: {one} {a[:12]}, {other} {b[:12]}."
@@ -72,167 +71,182 @@ def mismatches(evidence: Evidence) -> list[str]:
     ]
 
 
-def failures(evidence: Evidence) -> list[str]:
+def failures(dossier: Dossier) -> list[str]:
     """Checks outside the gate that forbid a release; each is a sentence."""
     found = []
-    if not evidence.validation["passed"]:
-        found.append("The data checks failed: " + "; ".join(evidence.validation["reasons"]) + ".")
-    if evidence.probe is not None and not evidence.probe["passed"]:
+    if not dossier.data_checked.passed:
+        found.append("The data checks failed: " + "; ".join(dossier.data_checked.reasons) + ".")
+    if dossier.probed is not None and not dossier.probed.passed:
         found.append(
             "The exported file failed its probe in a fresh process: "
-            + "; ".join(evidence.probe["reasons"]) + "."
+            + "; ".join(dossier.probed.reasons) + "."
         )  # fmt: skip
-    if evidence.verdict["verdict"] in ("promote", "provisional"):
-        for name, content in (("exported", evidence.export), ("probed", evidence.probe)):
+    if dossier.judged.verdict in ("promote", "provisional"):
+        for name, content in (("exported", dossier.exported), ("probed", dossier.probed)):
             if content is None:
                 found.append(f"The selected model has not been {name} yet.")
     return found
 
 
-def _headline(evidence: Evidence) -> str:
-    word, target, name = evidence.verdict["verdict"], evidence.target, evidence.selected
-    if word == "reject" and evidence.chose_source_only:
+def _headline(dossier: Dossier) -> str:
+    word, target, name = dossier.judged.verdict, dossier.target, dossier.selected
+    if word == "reject" and dossier.chose_source_only:
         return f"Every adapted model of {target} was vetoed; none may go into service."
-    if evidence.is_in_service:
+    if dossier.is_in_service:
         return f"{name} is already in service for {target}."
-    if evidence.chose_source_only:
+    if dossier.chose_source_only:
         return f"No adapted model was preferred: source-only remains the choice for {target}."
     if word == "promote":
-        return f"{name} is better than source-only on {evidence.labelled_images}."
+        return f"{name} is better than source-only on {dossier.labelled_images}."
     if word == "provisional":
         return f"{name} looks better than source-only, but no label of {target} confirms it."
-    if word == "reject" and (evidence.verdict["evidence"] or {"gain": 0})["gain"] < 0:
-        return f"{name} is worse than source-only on {evidence.labelled_images}."
+    if word == "reject" and dossier.judged.evidence and dossier.judged.evidence.gain < 0:
+        return f"{name} is worse than source-only on {dossier.labelled_images}."
     if word == "reject":
         return f"{name} must not go into service for {target}."
-    if evidence.num_labels:
-        return f"{evidence.labelled_images[:1].upper()}{evidence.labelled_images[1:]} do not prove {name} better than source-only."
+    if dossier.num_labels:
+        return f"{dossier.labelled_images[:1].upper()}{dossier.labelled_images[1:]} do not prove {name} better than source-only."
     return f"There is not enough evidence to put {name} into service for {target}."
 
 
-def _happened(evidence: Evidence) -> tuple[str, ...]:
-    source, target = evidence.source_domain.summary, evidence.target_domain.summary
-    rows = evidence.trained["candidates"]
-    num_adapted = sum(row["preset"] != "source_only" for row in rows)
+def _happened(dossier: Dossier) -> tuple[str, ...]:
+    select = dossier.target_domain.summary.splits.get("select", 0)
+    chosen = (
+        f"{dossier.selected} was chosen on {count(select, 'other image')} by scores that read no labels."
+    )
+    return (*_trained(dossier), chosen, *_compared(dossier))
+
+
+def _trained(dossier: Dossier) -> list[str]:
+    source, target = dossier.source_domain.summary, dossier.target_domain.summary
+    rows = dossier.trained.candidates
+    num_adapted = sum(row.preset != "source_only" for row in rows)
     told = [
         f"Source-only was trained on {count(source.splits.get('train', 0), 'labelled source image')};"
         f" {count(num_adapted, 'candidate')} also saw"
-        f" {count(target.splits.get('adapt', 0), 'unlabelled image')} of {evidence.target}."
+        f" {count(target.splits.get('adapt', 0), 'unlabelled image')} of {dossier.target}."
     ]
     num_labelled = target.splits.get("labelled", 0)
     if num_labelled:
         told.append(
             f"All candidates, source-only included, were also trained on"
-            f" {count(num_labelled, 'labelled image')} of {evidence.target}."
+            f" {count(num_labelled, 'labelled image')} of {dossier.target}."
         )
-    num_diverged = sum(row["status"] == "diverged" for row in rows)
+    num_diverged = sum(row.status == "diverged" for row in rows)
     if num_diverged:
         told.append(f"{count(num_diverged, 'candidate')} diverged in training and took no further part.")
-    told.append(
-        f"{evidence.selected} was chosen on {count(target.splits.get('select', 0), 'other image')}"
-        " by scores that read no labels."
-    )
-    if evidence.is_labelled and not evidence.chose_source_only:
+    return told
+
+
+def _compared(dossier: Dossier) -> list[str]:
+    told = []
+    if dossier.is_labelled and not dossier.chose_source_only:
         told.append(
             f"That one candidate was then compared with source-only on"
-            f" {count(evidence.verdict['selected']['n'], 'labelled image')} that neither training nor"
+            f" {count(dossier.judged.selected.n, 'labelled image')} that neither training nor"
             " selection had seen."
         )
-    if evidence.sample:
+    if dossier.sample:
         told.append(
-            f"Source-only and that one candidate disagree on {evidence.sample['total']:,} of"
-            f" {count(evidence.sample['images'], 'test image')}, which neither training nor selection had seen;"
-            f" {evidence.num_labels:,} of these, drawn by their content hashes, were labelled."
+            f"Source-only and that one candidate disagree on {dossier.sample.total:,} of"
+            f" {count(dossier.sample.images, 'test image')}, which neither training nor selection had seen;"
+            f" {dossier.num_labels:,} of these, drawn by their content hashes, were labelled."
         )
-    return tuple(told)
+    return told
 
 
-def _proven(evidence: Evidence) -> tuple[str, ...]:
-    verdict = evidence.verdict
-    if not evidence.num_labels:
+def _proven(dossier: Dossier) -> tuple[str, ...]:
+    judged = dossier.judged
+    if not dossier.num_labels:
         return (
-            f"Nothing, so far: {evidence.target} has no labelled hold-out, and scores without labels can err.",
+            f"Nothing, so far: {dossier.target} has no labelled hold-out, and scores without labels can err.",
         )
-    if evidence.chose_source_only:
-        return (f"Source-only is right on {percent(verdict['source_only']['accuracy'])} of the hold-out.",)
-    proof = verdict["evidence"]
-    told = (
-        [] if verdict["verdict"] != "hold" or evidence.is_in_service else ["That it is better is not proven."]
-    )
-    told += [
-        f"Accuracy changed by {points(proof['gain'])}, {interval(proof)}; how high it is was not measured."
-        if evidence.sample
-        else f"Accuracy went from {percent(verdict['source_only']['accuracy'])} to"
-        f" {percent(verdict['selected']['accuracy'])}"
-        + (f": {points(proof['gain'])}, {interval(proof)}." if proof else ".")
+    if dossier.chose_source_only:
+        return (f"Source-only is right on {percent(judged.source_only.accuracy)} of the hold-out.",)
+    held = judged.verdict == "hold" and not dossier.is_in_service
+    told = ["That it is better is not proven."] if held else []
+    proof = judged.evidence
+    if proof is None:
+        return (*told, f"{_accuracies(judged)}.")
+    change = f"{points(proof.gain)}, {interval_of(proof)}"
+    if dossier.sample:
+        told.append(f"Accuracy changed by {change}; how high it is was not measured.")
+    else:
+        told.append(f"{_accuracies(judged)}: {change}.")
+    return (*told, *_chances(proof))
+
+
+def _accuracies(judged: Judged) -> str:
+    return f"Accuracy went from {percent(judged.source_only.accuracy)} to {percent(judged.selected.accuracy)}"
+
+
+def _chances(proof: Proof) -> list[str]:
+    told = [
+        f"{count(proof.better, 'image')} changed from wrong to right and {proof.worse:,} from right to wrong."
     ]
-    if proof:
+    if proof.gain:
+        what, p = ("lead", proof.mcnemar_p) if proof.gain > 0 else ("fall", proof.mcnemar_p_worse)
         told.append(
-            f"{count(proof['better'], 'image')} changed from wrong to right and {proof['worse']:,} from right to wrong."
+            f"If the two models were equally good, a {what} this large would come about by chance with"
+            f" probability {p_value(p)}."
         )
-        if proof["gain"]:
-            what, p = ("lead", "mcnemar_p") if proof["gain"] > 0 else ("fall", "mcnemar_p_worse")
-            told.append(
-                f"If the two models were equally good, a {what} this large would come about by chance with"
-                f" probability {p_value(proof[p])}."
-            )
-    return tuple(told)
+    return told
 
 
-def _not_proven(evidence: Evidence, gate: GateParams) -> tuple[str, ...]:
-    if not evidence.num_labels:
-        return (f"Whether {evidence.selected} is better or worse than source-only.",)
+def _not_proven(dossier: Dossier, gate: GateParams) -> tuple[str, ...]:
+    if not dossier.num_labels:
+        return (f"Whether {dossier.selected} is better or worse than source-only.",)
     told = []
-    proof = evidence.verdict["evidence"]
-    detectable = proof["smallest_detectable_gain"] if proof else None
+    proof = dossier.judged.evidence
+    detectable = proof.smallest_detectable_gain if proof else None
     if detectable is not None:
         told.append(
             f"A gain below {points(detectable, signed=False)} would probably be missed by"
-            f" {'these labels' if evidence.sample else 'this hold-out'}."
+            f" {'these labels' if dossier.sample else 'this hold-out'}."
         )
-    if evidence.sample:
+    if dossier.sample:
         told.append("How accurate either model is, and how single classes changed: that takes a hold-out.")
-    elif evidence.num_labels < gate.min_holdout:
+    elif dossier.num_labels < gate.min_holdout:
         told.append(
-            f"The hold-out has {count(evidence.num_labels, 'image')};"
+            f"The hold-out has {count(dossier.num_labels, 'image')};"
             f" gate.min_holdout asks for {gate.min_holdout:,}."
         )
     told.append(
-        f"How it does on images of {evidence.target} unlike those in this"
-        f" {'test split' if evidence.sample else 'hold-out'}."
+        f"How it does on images of {dossier.target} unlike those in this"
+        f" {'test split' if dossier.sample else 'hold-out'}."
     )
     return tuple(told)
 
 
-def _steps(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
-    word, target = evidence.verdict["verdict"], evidence.target
+def _steps(dossier: Dossier, gate: GateParams) -> tuple[Step, ...]:
+    word, target = dossier.judged.verdict, dossier.target
     if word == "promote":
         promotion = Step("Put it into service:", f"acclimate promote {target}")
         way_back = Step(
             "If it disappoints there, go back to the version before:", f"acclimate rollback {target}"
         )
-        return (promotion,) if evidence.verdict["champion"] is None else (promotion, way_back)
+        return (promotion,) if dossier.judged.champion is None else (promotion, way_back)
     if word == "provisional":
         return (
-            *_labelling(evidence, gate),
+            *_labelling(dossier, gate),
             Step(
                 "Or put it into service unproven; your name and reason go on record:",
                 f'acclimate promote {target} --force --by "YOUR NAME" --reason "WHY"',
             ),
         )
-    if word == "hold" and evidence.is_in_service:
-        return (Step(f"Nothing. {_in_service(evidence)}"),)
-    if word == "hold" and evidence.chose_source_only and evidence.verdict["champion"] is None:
+    if word == "hold" and dossier.is_in_service:
+        return (Step(f"Nothing. {_in_service(dossier)}"),)
+    if word == "hold" and dossier.chose_source_only and dossier.judged.champion is None:
         return (
             Step(
                 f"No model of {target} is in service yet. Source-only may be, since nothing beat it:",
                 f"acclimate promote {target}",
             ),
-            *_labelling(evidence, gate),
+            *_labelling(dossier, gate),
         )
-    stays = Step(f"Nothing changes in service. {_in_service(evidence)}")
-    if word == "hold" and not _lost(evidence, gate):
-        return (stays, *_labelling(evidence, gate))
+    stays = Step(f"Nothing changes in service. {_in_service(dossier)}")
+    if word == "hold" and not _lost(dossier, gate):
+        return (stays, *_labelling(dossier, gate))
     return (
         stays,
         Step(
@@ -243,26 +257,26 @@ def _steps(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
     )
 
 
-def _lost(evidence: Evidence, gate: GateParams) -> bool:
+def _lost(dossier: Dossier, gate: GateParams) -> bool:
     """Whether enough labels show no gain at all, so that more of them are not what is missing."""
-    proof = evidence.verdict["evidence"]
-    return proof is not None and proof["gain"] <= 0 and evidence.num_labels >= gate.min_holdout
+    proof = dossier.judged.evidence
+    return proof is not None and proof.gain <= 0 and dossier.num_labels >= gate.min_holdout
 
 
-def _labelling(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
+def _labelling(dossier: Dossier, gate: GateParams) -> tuple[Step, ...]:
     """Disagreements first, which decide soonest; a hold-out where there is one, or where they are used up."""
-    target, listed = evidence.target, f"results/gate/{evidence.target}/to_label.csv"
-    num_open = sum(not row.get("label") for row in evidence.to_label)
+    target, listed = dossier.target, f"results/gate/{dossier.target}/to_label.csv"
+    num_open = sum(not line.label for line in dossier.to_label)
     holdout = Step(
-        f"{_how_many(evidence, gate)}, drawn at random. Put each one into the folder of its class,"
+        f"{_how_many(dossier, gate)}, drawn at random. Put each one into the folder of its class,"
         f" data/{target}/holdout/<class>/, and run again:",
         f"acclimate run --target {target}",
     )
-    if evidence.is_labelled or not num_open:
+    if dossier.is_labelled or not num_open:
         return (holdout,)
     return (
         Step(
-            f"Label the first {min(num_open, gate.min_holdout):,} unlabelled of the {count(len(evidence.to_label), 'image')}"
+            f"Label the first {min(num_open, gate.min_holdout):,} unlabelled of the {count(len(dossier.to_label), 'image')}"
             f" of {listed}, on which the two models disagree, or more: write the class, or `unsure`, into its column"
             " `label`, from the top and without a gap. They decide soonest. Then:",
             f"acclimate label {target} {listed}",
@@ -271,16 +285,16 @@ def _labelling(evidence: Evidence, gate: GateParams) -> tuple[Step, ...]:
     )
 
 
-def _how_many(evidence: Evidence, gate: GateParams) -> str:
+def _how_many(dossier: Dossier, gate: GateParams) -> str:
     """How many labels of a hold-out to ask for; the detectable gain shrinks with the root of their number."""
-    num_labels = evidence.verdict["source_only"]["n"]
-    images, proof = f"images of {evidence.target}", evidence.verdict["evidence"]
-    detectable = proof["smallest_detectable_gain"] if proof else None
-    if num_labels >= gate.min_holdout and proof and detectable and 0 < proof["gain"] < detectable:
-        needed = num_labels * (detectable / proof["gain"]) ** 2
+    num_labels = dossier.judged.source_only.n
+    images, proof = f"images of {dossier.target}", dossier.judged.evidence
+    detectable = proof.smallest_detectable_gain if proof else None
+    if num_labels >= gate.min_holdout and proof and detectable and 0 < proof.gain < detectable:
+        needed = num_labels * (detectable / proof.gain) ** 2
         magnitude = 10 ** max(0, math.floor(math.log10(needed)) - 1)
         rounded = math.ceil(needed / magnitude) * magnitude
-        gain = points(proof["gain"], signed=False)
+        gain = points(proof.gain, signed=False)
         return f"If {gain} matter, label more {images}: about {rounded:,} in all would show such a gain"
     if num_labels:
         return (
@@ -289,19 +303,19 @@ def _how_many(evidence: Evidence, gate: GateParams) -> str:
     return f"Label at least {gate.min_holdout:,} {images}"
 
 
-def _repair(evidence: Evidence) -> tuple[Step, ...]:
+def _repair(dossier: Dossier) -> tuple[Step, ...]:
     return (
         Step(
             "Do not promote. Read what is broken above and in the sections on data and on the exported file."
         ),
         Step(
-            "Then run again; only what is out of date is redone:", f"acclimate run --target {evidence.target}"
+            "Then run again; only what is out of date is redone:", f"acclimate run --target {dossier.target}"
         ),
     )
 
 
-def _in_service(evidence: Evidence) -> str:
-    champion = evidence.verdict["champion"]
+def _in_service(dossier: Dossier) -> str:
+    champion = dossier.judged.champion
     if champion is None:
-        return f"No model of {evidence.target} is in service yet."
+        return f"No model of {dossier.target} is in service yet."
     return f"Version {champion['version']} stays."

@@ -6,6 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tasks.records.verdict import Proof
+
 NONE = "—"
 
 # Control and format characters, line and paragraph separators, surrogates of undecodable file
@@ -90,10 +92,12 @@ def p_value(p: float) -> str:
     return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
 
 
-def interval_ends(proof: Mapping[str, Any]) -> str:
-    low, high = (points_only(end) for end in proof["interval"])
+def interval_ends(interval: tuple[float, float]) -> str:
+    """``(.1, .3)`` as ``+10.0 to +30.0``, in points."""
+    low, high = (points_only(end) for end in interval)
     return f"{low} to {high}"
 
 
-def interval(proof: Mapping[str, Any]) -> str:
-    return f"{percent(proof['confidence'], 0)} interval {interval_ends(proof)}"
+def interval_of(proof: Proof) -> str:
+    """The interval of a gain with its confidence."""
+    return f"{percent(proof.confidence, 0)} interval {interval_ends(proof.interval)}"

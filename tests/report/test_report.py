@@ -20,7 +20,7 @@ from tasks.config.sections.gate import GateRules
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.records.manifest import read_manifest
-from tasks.report import wording
+from tasks.report import candidates, classes, data, wording
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.stages import report
 from tasks.workspace import Workspace
@@ -330,7 +330,7 @@ def test_every_candidate_is_listed_with_scores_ranks_vetoes_and_accuracy(pages):
     assert len(table) == len(rows) == 4
     shown = {next(name for name in rows if row[0].startswith(name)): row for row in table}
     for name, row in rows.items():
-        expected = [f"{row['scores'][key]:.3f}{row['ranks'][key]}" for key in report.SCORES]
+        expected = [f"{row['scores'][key]:.3f}{row['ranks'][key]}" for key in candidates.SCORES]
         expected += [f"{row['rank_sum']:g}", f"{row['source_accuracy'] * 100:.1f}\u00a0%"]
         assert shown[name][1:6] == expected
         assert shown[name][6] == f"{row['holdout_accuracy'] * 100:.1f}\u00a0%"
@@ -348,13 +348,13 @@ def test_diagnostics_are_listed_under_a_heading_that_says_they_decide_nothing(pa
     assert table[0][1:] == ["−Entropy", "BNM", "SND", "RankMe", "ATC", "PAD", "MMD²"]
     shown = {row[0]: row[1:] for row in table[1:]}
     assert shown == {
-        row["name"]: [wording.decimal(row["diagnostics"][key]) for key in report.DIAGNOSTICS] for row in rows
+        row["name"]: [wording.decimal(row["diagnostics"][key]) for key in candidates.DIAGNOSTICS] for row in rows
     }
     assert shown["mmd-0"][-1] == "—"
 
 
 def test_the_report_has_words_for_every_diagnostic():
-    assert set(report.DIAGNOSTICS) == set(DIAGNOSTICS)
+    assert set(candidates.DIAGNOSTICS) == set(DIAGNOSTICS)
 
 
 def test_a_candidate_without_outputs_has_no_diagnostics(build: Build, params: Params):
@@ -415,7 +415,7 @@ def test_the_route_and_the_reason_for_it_are_told(pages):
 def test_a_preset_on_two_routes_is_two_methods():
     names = ["mcc-0", "mcc-1", "mcc@deeper-0", "source_only@deeper-12"]
 
-    assert [report._method(name) for name in names] == ["mcc", "mcc", "mcc@deeper", "source_only@deeper"]
+    assert [candidates.method_of(name) for name in names] == ["mcc", "mcc", "mcc@deeper", "source_only@deeper"]
 
 
 def test_the_candidates_that_kept_the_targets_statistics_are_marked(pages):
@@ -462,7 +462,7 @@ def test_more_classes_than_a_matrix_can_show_become_a_list_of_the_largest_confus
         if i != j
     ]
     rows = page.tables["confusion-1"][1:]
-    assert len(rows) == report.MAX_MATRIX_CLASSES
+    assert len(rows) == classes.MAX_MATRIX_CLASSES
     assert max(int(rows[0][2]), int(rows[0][3])) == max(off_diagonal)
     assert "confusion-2" not in page.tables
 
@@ -537,9 +537,9 @@ def test_two_notes_on_one_file_are_told_apart(build: Build, params: Params):
 
 
 def test_a_long_list_is_cut_and_names_the_file_that_holds_it_whole(build: Build, params: Params):
-    many = tuple((f"images/{i:04}.jpg", "truncated") for i in range(report.MAX_LISTED + 7))
+    many = tuple((f"images/{i:04}.jpg", "truncated") for i in range(data.MAX_LISTED + 7))
     page = Page(written(build(replace(HOLD, quarantined=many, to_label=0)), params, HOLD)[0])
-    assert len(page.tables["quarantine-target"]) == 1 + report.MAX_LISTED
+    assert len(page.tables["quarantine-target"]) == 1 + data.MAX_LISTED
     assert (
         "207 files, the first 200 are shown; all are in results/manifest/depot-west/manifest.json"
         in page.text

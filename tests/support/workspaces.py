@@ -4,7 +4,6 @@ Predictions, features and curves are drawn from a seed; the numbers of the verdi
 McNemar's p, interval, confusion) are computed from those predictions, so that they agree.
 """
 
-import csv
 import hashlib
 import math
 from collections.abc import Sequence
@@ -17,9 +16,25 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from tasks.files import write_json
+from tasks.records.data_checks import DataCheck, DataChecked, write_data_checked
 from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.manifest import Row, Summary
 from tasks.records.probe import ProbeCheck, Probed, write_probed
+from tasks.records.selection import ClassShare, ClassShares, Contender, Selected, write_selected
+from tasks.records.to_label import Disagreement, write_to_label
+from tasks.records.verdict import (
+    AgainstChampion,
+    ClassRecall,
+    Confusion,
+    DataDigest,
+    Judged,
+    JudgedContender,
+    Measured,
+    Oracle,
+    Proof,
+    Verdict,
+    write_judged,
+)
 from tasks.workspace import Workspace
 from tests.support.manifests import write_rows
 
@@ -46,7 +61,7 @@ class Case:
     """One situation a report must tell; accuracies are those of each candidate on the hold-out."""
 
     target: str
-    verdict: str
+    verdict: Verdict
     selected: str
     accuracies: dict[str, float]
     num_holdout: int = 0
@@ -58,7 +73,7 @@ class Case:
     vetoes: dict[str, str] = field(default_factory=dict)
     diverged: tuple[str, ...] = ()
     target_statistics: tuple[str, ...] = ()
-    champion: dict[str, Any] | None = None
+    champion: AgainstChampion | None = None
     failed_checks: tuple[str, ...] = ()
     to_label: int = 0
     num_source: int = 900
@@ -114,15 +129,10 @@ HOLD = Case(
     num_holdout=120,
     accuracies={"source_only-0": 0.80, "mmd-0": 0.84, "mcc-0": 0.83, "dann-0": 0.79},
     reasons=("McNemar p 0.21 exceeds rules.max_p_value 0.05",),
-    champion={
-        "version": 3,
-        "checkpoint_sha256": "5e" * 32,
-        "model_sha256": "6f" * 32,
-        "accuracy": 0.825,
-        "n": 120,
-        "gain": 0.0667,
-        "interval": [-0.01, 0.14],
-    },
+    champion=AgainstChampion(
+        version=3, checkpoint_sha256="5e" * 32, model_sha256="6f" * 32, accuracy=0.825, n=120, gain=0.0667,
+        interval=(-0.01, 0.14),
+    ),
     to_label=31,
 )
 
@@ -252,24 +262,23 @@ def _write_validation(workspace: Workspace, case: Case, source: Summary, target:
         _check("pair", reason, 1, 0, passed=False, paths=["images/frame_00001.png"], num_paths=1)
         for reason in case.failed_checks
     ]
-    write_json(
-        workspace.stage("validate", case.target) / "verdict.json",
-        {
-            "schema_version": 1, "target": case.target, "passed": not case.failed_checks,
-            "data_digest": {"source": source.data_digest, "target": target.data_digest},
-            "checks": checks, "reasons": list(case.failed_checks),
-            "warnings": ["2 images of the target are shorter than 32 px on a side"],
-        },
+    checked = DataChecked(
+        target=case.target, passed=not case.failed_checks,
+        data_digest=DataDigest(source=source.data_digest, target=target.data_digest),
+        checks=tuple(checks), reasons=case.failed_checks,
+        warnings=("2 images of the target are shorter than 32 px on a side",),
     )  # fmt: skip
+    write_data_checked(workspace.stage("validate", case.target), checked)
 
 
 def _rows(rows: int, *unexpected: int) -> dict[str, Any]:
     return {"rows": rows, "unexpected": len(unexpected), "values": list(unexpected)}
 
 
-def _check(suite: str, expectation: str, observed: Any, expected: Any, **changes: Any) -> dict[str, Any]:
-    return {"suite": suite, "table": "summary", "expectation": expectation, "message": None, "severity": "critical", "passed": True,
-            "observed": observed, "expected": expected, "paths": [], "num_paths": 0, **changes}  # fmt: skip
+def _check(suite: str, expectation: str, observed: Any, expected: Any, **changes: Any) -> DataCheck:
+    values = {"suite": suite, "table": "summary", "expectation": expectation, "message": None, "severity": "critical",
+              "passed": True, "observed": observed, "expected": expected, "paths": (), "num_paths": 0}  # fmt: skip
+    return DataCheck.model_validate(values | changes)
 
 
 def _preset(name: str) -> tuple[str, int]:
@@ -374,52 +383,51 @@ def _write_gate(
     baseline = f"source_only-{_preset(case.selected)[1]}"
     before, after = predictions[baseline], predictions[case.selected]
     labelled = case.num_holdout > 0
-    best = max(rows, key=lambda row: row["holdout_accuracy"] or 0)
+    best = max(rows, key=lambda row: row.holdout_accuracy or 0)
 
-    def column(name: str, **more: Any) -> dict[str, Any]:
+    def measured(name: str) -> Measured:
         accuracy = float((predictions[name] == labels_N).mean()) if labelled else None
-        return {"accuracy": accuracy, "n": len(labels_N), **more}
+        return Measured(accuracy=accuracy, n=len(labels_N), candidate=name)
 
-    verdict = {
-        "schema_version": 1, "target": case.target, "verdict": case.verdict,
-        "reasons": list(case.reasons), "warnings": list(case.warnings),
-        "candidate": case.selected, "checkpoint_sha256": sha(case.selected),
-        "source_only": column(baseline, candidate=baseline),
-        "selected": column(case.selected, candidate=case.selected),
-        "oracle": column(best["name"], candidate=best["name"] if labelled else None),
-        "champion": case.champion,
-        "evidence": _evidence(before == labels_N, after == labels_N) if labelled and case.selected != baseline else None,
-        "per_class": _per_class(case.classes, labels_N, before, after) if labelled else [],
-        "confusion": {
-            "classes": list(case.classes),
-            "source_only": _confusion(labels_N, before, num_classes),
-            "selected": _confusion(labels_N, after, num_classes),
-        } if labelled else None,
-        "target_prior": _target_prior(case),
-        "candidates": rows,
-        "labels_digest": digests[1].labels_digest,
-        "data_digest": {"source": digests[0].data_digest, "target": digests[1].data_digest},
-    }  # fmt: skip
+    judged = Judged(
+        target=case.target, verdict=case.verdict, reasons=case.reasons, warnings=case.warnings,
+        candidate=case.selected, checkpoint_sha256=sha(case.selected),
+        source_only=measured(baseline), selected=measured(case.selected),
+        oracle=Oracle(**dict(measured(best.name))) if labelled else Oracle(accuracy=None, n=0, candidate=None),
+        champion=case.champion,
+        evidence=_evidence(before == labels_N, after == labels_N) if labelled and case.selected != baseline else None,
+        per_class=_per_class(case.classes, labels_N, before, after) if labelled else (),
+        confusion=Confusion(
+            classes=case.classes,
+            source_only=_confusion(labels_N, before, num_classes),
+            selected=_confusion(labels_N, after, num_classes),
+        ) if labelled else None,
+        target_prior=_target_prior(case), answers_digest=None, candidates=rows,
+        labels_digest=digests[1].labels_digest, labelled_target_images=0,
+        data_digest=DataDigest(source=digests[0].data_digest, target=digests[1].data_digest),
+    )  # fmt: skip
     folder = workspace.stage("gate", case.target)
-    write_json(folder / "verdict.json", verdict)
-    write_json(folder / "selection.json", {"schema_version": 1, "target": case.target,
-                                           "candidate": case.selected, "target_prior": _target_prior(case), "candidates": rows,
-                                           "reasons": [f"{case.selected} has the lowest rank sum"]})  # fmt: skip
+    write_judged(folder, judged)
+    contenders = [Contender(**{key: value for key, value in row if key != "holdout_accuracy"}) for row in rows]
+    selected = Selected(
+        target=case.target, candidate=case.selected, checkpoint_sha256=sha(case.selected),
+        reasons=(f"{case.selected} has the lowest rank sum",), target_prior=_target_prior(case),
+        candidates=tuple(contenders),
+    )  # fmt: skip
+    write_selected(folder, selected)
     paths = [f"images/frame_{i:05}.png" for i in range(case.to_label)]
     if case.to_label and case.quarantined:
         paths[0] = case.quarantined[0][0]
-    with (folder / "to_label.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "sha256", "source_only", "selected", "label"])
-        for i, path in enumerate(paths):
-            writer.writerow(
-                [path, sha(path), case.classes[i % num_classes], case.classes[(i + 1) % num_classes], ""]
-            )
+    disagreements = [
+        Disagreement(path, sha(path), case.classes[i % num_classes], case.classes[(i + 1) % num_classes])
+        for i, path in enumerate(paths)
+    ]
+    write_to_label(folder, disagreements, {})
 
 
 def _scored(
     case: Case, predictions: dict[str, NDArray[np.integer]], labels_N: NDArray[np.integer]
-) -> list[dict[str, Any]]:
+) -> tuple[JudgedContender, ...]:
     order = sorted((name for name in case.accuracies if name not in case.diverged),
                    key=lambda name: (name != case.selected, -case.accuracies[name]))  # fmt: skip
     rows = []
@@ -427,34 +435,31 @@ def _scored(
         preset, seed = _preset(name)
         rank = order.index(name) + 1
         quality = case.accuracies[name]
-        rows.append({
-            "name": name, "preset": preset, "seed": seed, "checkpoint_sha256": sha(name),
-            "scores": {"v_measure": quality * 0.9, "infomax": quality * 0.95, "ensemble_agreement": quality * 0.85},
-            "ranks": {"v_measure": rank, "infomax": rank, "ensemble_agreement": rank},
-            "rank_sum": 3.0 * rank, "vetoes": [case.vetoes[name]] if name in case.vetoes else [],
-            "warnings": ["source accuracy fell by 0.031"] if name == "dann-1" else [],
-            "source_accuracy": 0.97 - 0.03 * (preset == "dann"),
-            "diagnostics": {"negative_entropy": quality - 1, "bnm": quality * 0.8, "snd": 3.5, "rankme": 40 * quality,
-                            "atc": quality * 0.7, "pad": 2 - quality, "mmd": None if preset == "mmd" else 0.1},
-            "holdout_accuracy": float((predictions[name] == labels_N).mean()) if len(labels_N) else None,
-        })  # fmt: skip
-    return rows
+        rows.append(JudgedContender(
+            name=name, preset=preset, seed=seed, route="cached", checkpoint_sha256=sha(name),
+            scores={"v_measure": quality * 0.9, "infomax": quality * 0.95, "ensemble_agreement": quality * 0.85},
+            ranks={"v_measure": rank, "infomax": rank, "ensemble_agreement": rank},
+            rank_sum=3.0 * rank, vetoes=(case.vetoes[name],) if name in case.vetoes else (),
+            warnings=("source accuracy fell by 0.031",) if name == "dann-1" else (),
+            source_accuracy=0.97 - 0.03 * (preset == "dann"),
+            diagnostics={"negative_entropy": quality - 1, "bnm": quality * 0.8, "snd": 3.5, "rankme": 40 * quality,
+                         "atc": quality * 0.7, "pad": 2 - quality, "mmd": None if preset == "mmd" else 0.1},
+            holdout_accuracy=float((predictions[name] == labels_N).mean()) if len(labels_N) else None,
+        ))  # fmt: skip
+    return tuple(rows)
 
 
-def _target_prior(case: Case) -> dict[str, Any]:
+def _target_prior(case: Case) -> ClassShares:
     even = 1 / len(case.classes)
     shares = [even / 2, even * 1.5, *[even] * (len(case.classes) - 2)]
-    return {
-        "total_variation": even / 2,
-        "max_total_variation": 0.3,
-        "classes": [
-            {"class": name, "source": even, "given": None, "estimated": share, "bbse": None, "em": share}
-            for name, share in zip(case.classes, shares, strict=True)
-        ],
-    }
+    rows = [
+        ClassShare.model_validate({"class": name, "source": even, "given": None, "estimated": share, "bbse": None, "em": share})
+        for name, share in zip(case.classes, shares, strict=True)
+    ]  # fmt: skip
+    return ClassShares(total_variation=even / 2, max_total_variation=0.3, classes=tuple(rows))
 
 
-def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> dict[str, Any]:
+def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Proof:
     better, worse = int((after & ~before).sum()), int((before & ~after).sum())
     changed = better + worse
     gain = float(after.mean() - before.mean())
@@ -463,21 +468,24 @@ def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> dict[str, 
         return sum(math.comb(changed, k) for k in range(wins, changed + 1)) / 2**changed
 
     error = float((after.astype(float) - before.astype(float)).std() / math.sqrt(len(before)))
-    return {"kind": "hold-out", "disagreements": None, "gain": gain, "interval": [gain - 1.96 * error, gain + 1.96 * error], "confidence": 0.95,
-            "mcnemar_p": tail(better), "mcnemar_p_worse": tail(worse), "better": better, "worse": worse, "smallest_detectable_gain": 2.5 * error}  # fmt: skip
+    return Proof(
+        kind="hold-out", disagreements=None, gain=gain, interval=(gain - 1.96 * error, gain + 1.96 * error), confidence=0.95,
+        mcnemar_p=tail(better), mcnemar_p_worse=tail(worse), better=better, worse=worse, smallest_detectable_gain=2.5 * error,
+    )  # fmt: skip
 
 
 def _per_class(
     classes: Sequence[str], labels_N: NDArray[Any], before: NDArray[Any], after: NDArray[Any]
-) -> list[dict[str, Any]]:
+) -> tuple[ClassRecall, ...]:
     rows = []
     for i, name in enumerate(classes):
         mine = labels_N == i
         n = int(mine.sum())
-        rows.append({"class": name, "n": n,
-                     "source_only": float((before[mine] == i).mean()) if n else None,
-                     "selected": float((after[mine] == i).mean()) if n else None, "p_worse": 1.0 if n else None})  # fmt: skip
-    return rows
+        rows.append(ClassRecall.model_validate({
+            "class": name, "n": n, "source_only": float((before[mine] == i).mean()) if n else None,
+            "selected": float((after[mine] == i).mean()) if n else None, "p_worse": 1.0 if n else None,
+        }))  # fmt: skip
+    return tuple(rows)
 
 
 def _confusion(labels_N: NDArray[Any], predicted_N: NDArray[Any], num_classes: int) -> list[list[int]]:

@@ -1,0 +1,125 @@
+"""Everything that the stages left about a target, read for its report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.records.candidates import Candidates, Outputs, Split, read_all_splits, read_candidates
+from tasks.records.data_checks import DataChecked, read_data_checked
+from tasks.records.export import Exported, has_exported, read_exported
+from tasks.records.manifest import Row, Summary, read_files, read_summary
+from tasks.records.probe import Probed, has_probed, read_probed
+from tasks.records.selection import Selected, read_selected
+from tasks.records.to_label import ToLabel, read_to_label
+from tasks.records.training import CurveRow, Finetuning, read_candidate_training, read_finetuning
+from tasks.records.verdict import Judged, Sample, read_judged
+from tasks.report.wording import count
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain's manifest: its summary, and one row per file found."""
+
+    name: str
+    summary: Summary
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """Everything that the report is about; None for what is not there."""
+
+    target: str
+    source_domain: Domain
+    target_domain: Domain
+    data_checked: DataChecked
+    finetuning: Finetuning
+    trained: Candidates
+    curves: Mapping[str, Sequence[CurveRow]]
+    """By candidate."""
+    outputs: Mapping[str, Mapping[Split, Outputs]]
+    """By candidate and split, of the two that are compared."""
+    selection: Selected
+    judged: Judged
+    exported: Exported | None
+    probed: Probed | None
+    to_label: list[ToLabel]
+
+    @property
+    def selected(self) -> str:
+        """Name of the candidate that the verdict is about."""
+        return self.judged.candidate
+
+    @property
+    def baseline(self) -> str:
+        """The source-only candidate that the gate compared the selected one with."""
+        return self.judged.source_only.candidate
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether accuracy was measured on a hold-out."""
+        return self.judged.source_only.accuracy is not None
+
+    @property
+    def sample(self) -> Sample | None:
+        """How many disagreements there are and how many are labelled, where their labels are the evidence."""
+        return None if self.judged.evidence is None else self.judged.evidence.disagreements
+
+    @property
+    def num_labels(self) -> int:
+        """Labelled images that the verdict rests on."""
+        return self.sample.labelled if self.sample else self.judged.source_only.n
+
+    @property
+    def labelled_images(self) -> str:
+        """How many images were labelled, and what kind of images, in words."""
+        if self.sample is None:
+            return f"{count(self.num_labels, 'labelled image')} of {self.target}"
+        return f"{count(self.num_labels, 'labelled image')} of {self.target} on which the two disagree"
+
+    @property
+    def chose_source_only(self) -> bool:
+        """Whether the selected candidate is the baseline itself."""
+        return self.selected == self.baseline
+
+    @property
+    def is_in_service(self) -> bool:
+        """Whether the selected checkpoint is the champion's."""
+        champion = self.judged.champion
+        return champion is not None and champion.checkpoint_sha256 == self.judged.checkpoint_sha256
+
+
+def read_dossier(workspace: Workspace, target: str) -> Dossier:
+    """Everything that the stages left about ``target``.
+
+    Raises:
+        BadInput: A file that every verdict rests on is missing, or another version of acclimate wrote it.
+    """
+    adapt = workspace.stage("adapt", target)
+    gate = workspace.stage("gate", target)
+    export, probe = workspace.stage("export", target), workspace.stage("probe", target)
+    trained, judged = read_candidates(adapt), read_judged(gate)
+    names = [row.name for row in trained.candidates]
+    shown = (judged.source_only.candidate, judged.candidate)
+    return Dossier(
+        target=target,
+        source_domain=read_domain(workspace, "source"),
+        target_domain=read_domain(workspace, target),
+        data_checked=read_data_checked(workspace.stage("validate", target)),
+        finetuning=read_finetuning(workspace.stage("finetune")),
+        trained=trained,
+        curves={name: read_candidate_training(adapt / name).curve for name in names},
+        outputs={name: read_all_splits(adapt / name) for name in shown},
+        selection=read_selected(gate),
+        judged=judged,
+        # A refused candidate is not exported: the page says so.
+        exported=read_exported(export) if has_exported(export) else None,
+        probed=read_probed(probe) if has_probed(probe) else None,
+        to_label=read_to_label(gate),
+    )
+
+
+def read_domain(workspace: Workspace, domain: str) -> Domain:
+    """The manifest of ``domain`` without its labels."""
+    folder = workspace.stage("manifest", domain)
+    return Domain(domain, read_summary(folder), read_files(folder))

@@ -1,0 +1,146 @@
+"""The page and the model card: everything that the two templates know, and how it is laid out.
+
+Equal inputs give equal bytes. Class and file names are hostile: everything printed is escaped, and characters that
+cannot be seen are spelled out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.config.sections.gate import GateParams
+from tasks.domains.contract import Reader
+from tasks.report.candidates import DIAGNOSTICS, SCORES, candidate_rows, seed_spread, strip_plot
+from tasks.report.classes import class_rows, confusion_view, share_rows
+from tasks.report.data import MAX_LISTED, check_views, domain_view
+from tasks.report.dossier import Dossier
+from tasks.report.maps import pictures
+from tasks.report.result import champion_facts, gain_plot, result_table, rules_in_words, scoreboard
+from tasks.report.story import tell
+from tasks.report.training import finetuning_view, method_curves
+from tasks.report.wording import count, decimal, markdown, percent, plain, points, points_only, visible
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """One check of the probe in words."""
+
+    name: str
+    passed: bool
+    observed: str
+    expected: str
+
+
+def render(template: str, page: Mapping[str, object]) -> str:
+    """``page`` laid out by a template of this folder; HTML or Markdown by the template's name."""
+    is_html = template.endswith(".html.j2")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=is_html,
+        finalize=visible if is_html else markdown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "decimal": decimal}
+    environment.filters |= {"points_only": points_only, "counted": count}
+    return environment.get_template(template).render(page)
+
+
+def describe(
+    dossier: Dossier, gate: GateParams, reader: Reader, *, max_map_points: int
+) -> dict[str, object]:
+    """The names that the two templates know."""
+    return {
+        "target": dossier.target,
+        "class_names": dossier.trained.classes,
+        "selected": dossier.selected,
+        "baseline": dossier.baseline,
+        "chose_source_only": dossier.chose_source_only,
+        **_verdict(dossier, gate),
+        **_candidates(dossier),
+        "maps": pictures(dossier, max_map_points),
+        "input": str(reader.spec),
+        **_data(dossier, reader),
+        **_model(dossier),
+    }
+
+
+def _verdict(dossier: Dossier, gate: GateParams) -> dict[str, object]:
+    judged = dossier.judged
+    return {
+        "story": tell(dossier, gate),
+        "reasons": judged.reasons,
+        "warnings": [*judged.warnings, *dossier.data_checked.warnings],
+        "is_labelled": dossier.is_labelled,
+        "sample": dossier.sample,
+        "evaluated": judged.source_only.n,
+        "result": result_table(dossier),
+        "scoreboard": scoreboard(dossier),
+        "gain": gain_plot(dossier),
+        "evidence": judged.evidence,
+        "champion": champion_facts(dossier, gate),
+        "rules": rules_in_words(gate),
+        "min_holdout": gate.min_holdout,
+        "target_prior": judged.target_prior,
+    }
+
+
+def _candidates(dossier: Dossier) -> dict[str, object]:
+    return {
+        "candidates": candidate_rows(dossier),
+        "selection_reasons": dossier.selection.reasons,
+        "route": dossier.trained.route,
+        "route_reason": dossier.trained.route_reason,
+        "score_names": SCORES,
+        "diagnostic_names": DIAGNOSTICS,
+        "spread": seed_spread(dossier),
+        "strip": strip_plot(dossier),
+        "classes": class_rows(dossier),
+        "shares": share_rows(dossier),
+        "confusion": confusion_view(dossier),
+        "finetuning": finetuning_view(dossier),
+        "methods": method_curves(dossier),
+    }
+
+
+def _data(dossier: Dossier, reader: Reader) -> dict[str, object]:
+    return {
+        "domains": [domain_view(domain, reader) for domain in (dossier.source_domain, dossier.target_domain)],
+        "checks": check_views(dossier.data_checked.checks),
+        "to_label": [line.disagreement for line in dossier.to_label[:MAX_LISTED]],
+        "num_to_label": len(dossier.to_label),
+        "max_listed": MAX_LISTED,
+    }
+
+
+def _model(dossier: Dossier) -> dict[str, object]:
+    checks = dossier.probed.checks if dossier.probed else ()
+    return {
+        "export": dossier.exported,
+        "probe": dossier.probed,
+        "probe_checks": [
+            ProbeRow(check.name, check.passed, plain(check.observed), plain(check.expected))
+            for check in checks
+        ],
+        "digests": digests(dossier),
+    }
+
+
+def digests(dossier: Dossier) -> list[tuple[str, str]]:
+    """The content that the verdict refers to: (what, SHA-256)."""
+    judged = dossier.judged
+    named = [
+        ("Source images", judged.data_digest.source),
+        (f"Images of {dossier.target}", judged.data_digest.target),
+        ("Labels of the hold-out", judged.labels_digest),
+        ("Answers on disagreements", judged.answers_digest),
+        (f"Checkpoint of {dossier.selected}", judged.checkpoint_sha256),
+        ("Model file, model.onnx", dossier.exported.model_sha256 if dossier.exported else None),
+    ]
+    return [(what, digest) for what, digest in named if digest]
