@@ -1,6 +1,7 @@
 """A kind that the product does not know goes through all of it: one reader, one backbone, nothing else."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from flows.workspaces.create import create_workspace
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import Params, load_params
 from tasks.domains import kinds
-from tasks.errors import BadInput
+from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json
+from tasks.losses.presets.check import check_presets
 from tasks.models.backbones import build
 from tasks.stages import adapt, export, features, finetune, gate, manifest, probe, report, validate, views
 from tasks.workspace import Workspace
@@ -173,3 +175,27 @@ def test_what_only_images_have_is_refused_and_not_left_out_unsaid(finished: Work
         (finished.root / "changed.yaml").write_text(yaml.safe_dump(content))
         with pytest.raises(BadInput, match=words):
             features.run(finished, load_params(finished.root / "changed.yaml"), "source")
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [("mcc_rotation", r"\['mcc_rotation'\] ask for turned examples, which kind vectors has not"),
+     ("self_training", r"ask for a stronger view of an example, which this kind has not")],
+)  # fmt: skip
+def test_methods_that_need_what_the_kind_has_not_are_refused_by_name(
+    finished: Workspace, tmp_path: Path, preset: str, words: str
+):
+    copy = Workspace(Path(shutil.copytree(finished.root, tmp_path / "copy", symlinks=True)))
+    content = yaml.safe_load(finished.params.read_text())
+    changed = apply_overrides(
+        content, [f"adapt.candidates=[source_only, {preset}]", "features.rotations=true"]
+    )
+    copy.params.write_text(yaml.safe_dump(changed))
+    params = load_params(copy.params)
+
+    def begin() -> None:
+        check_presets(params)
+        adapt.run(copy, params, "plant-b")
+
+    with pytest.raises((BadInput, ConfigError), match=words):
+        begin()
