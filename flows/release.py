@@ -2,7 +2,6 @@
 
 import getpass
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +53,7 @@ def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str
 
 def publish_latest(workspace: Workspace, target: str, *, by: str, reason: str) -> int:
     """Record the latest export of ``target`` as a version, if its three verdicts agree; the version."""
-    return registry.publish(
-        workspace,
-        target,
-        data_verdict=workspace.stage("validate", target) / "verdict.json",
-        gate_verdict=workspace.stage("gate", target) / VERDICT,
-        probe_verdict=workspace.stage("probe", target) / "verdict.json",
-        model=workspace.stage("export", target) / "model.onnx",
-        by=by,
-        reason=reason,
-    )
+    return registry.publish(workspace, target, by=by, reason=reason)
 
 
 def promote_by_policy(workspace: Workspace, result: Result) -> None:
@@ -108,20 +98,21 @@ def describe_status(root: Path) -> list[Standing]:
     """One row per target, in the order of params.yaml."""
     workspace = Workspace(root.resolve())
     registered = registry.status(workspace)
+    unregistered = registry.TargetStatus(None, None, None, ())
     return [
-        _standing(workspace, target, registered.get(target, {}))
+        _standing(workspace, target, registered.get(target, unregistered))
         for target in load_params(workspace.params).targets
     ]
 
 
-def _standing(workspace: Workspace, target: str, aliases: Mapping[str, int | None]) -> Standing:
+def _standing(workspace: Workspace, target: str, aliases: registry.TargetStatus) -> Standing:
     folder = workspace.stage("gate", target)
     judged = read_judged(folder) if (folder / VERDICT).exists() else None
     return Standing(
         target,
-        aliases.get("champion"),
-        aliases.get("previous"),
-        aliases.get("challenger"),
+        aliases.champion,
+        aliases.previous,
+        aliases.challenger,
         judged and judged.verdict,
         judged and judged.candidate,
     )

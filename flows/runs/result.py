@@ -9,8 +9,8 @@ from typing import TypeVar
 from flows.runs.child import StageRun
 from tasks.config.params import Params
 from tasks.errors import AcclimateError, BadInput
-from tasks.files import read_json
 from tasks.provenance import acclimate_version, library_versions
+from tasks.records.export import read_exported
 from tasks.records.manifest import read_summary
 from tasks.records.result import (
     Digests,
@@ -123,10 +123,10 @@ def _left_out(workspace: Workspace, target: str) -> Iterator[LeftOut]:
 
 
 def _digests(workspace: Workspace, target: str) -> Digests:
-    export = read_json(workspace.stage("export", target) / "export.json")
+    exported = read_exported(workspace.stage("export", target))
     return Digests(
         source_data=read_summary(workspace.stage("manifest", "source")).data_digest,
         target_data=read_summary(workspace.stage("manifest", target)).data_digest,
-        checkpoint=export["checkpoint_sha256"],
-        model=export["model_sha256"],
+        checkpoint=exported.checkpoint_sha256,
+        model=exported.model_sha256,
     )
