@@ -37,16 +37,7 @@ def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str
 
 def publish_latest(workspace: Workspace, target: str, *, by: str, reason: str) -> int:
     """Record the latest export of ``target`` as a version, if its three verdicts agree; the version."""
-    return registry.publish(
-        workspace,
-        target,
-        data_verdict=workspace.stage("validate", target) / "verdict.json",
-        gate_verdict=workspace.stage("gate", target) / "verdict.json",
-        probe_verdict=workspace.stage("probe", target) / "verdict.json",
-        model=workspace.stage("export", target) / "model.onnx",
-        by=by,
-        reason=reason,
-    )
+    return registry.publish(workspace, target, by=by, reason=reason)
 
 
 def promote_by_policy(workspace: Workspace, result: dict[str, Any]) -> None:
@@ -91,17 +82,18 @@ def describe_status(root: Path) -> list[dict[str, Any]]:
     """One row a target: what is in service, what was before, and what the latest run said."""
     workspace = Workspace(root.resolve())
     registered = registry.status(workspace)
+    unregistered = registry.TargetStatus(None, None, None, ())
     rows = []
     for target in load_params(workspace.params).targets:
-        aliases = registered.get(target, {})
+        aliases = registered.get(target, unregistered)
         verdict_file = workspace.stage("gate", target) / "verdict.json"
         verdict = read_json(verdict_file) if verdict_file.exists() else {}
         rows.append(
             {
                 "target": target,
-                "champion": aliases.get("champion"),
-                "previous": aliases.get("previous"),
-                "challenger": aliases.get("challenger"),
+                "champion": aliases.champion,
+                "previous": aliases.previous,
+                "challenger": aliases.challenger,
                 "latest_verdict": verdict.get("verdict"),
                 "latest_candidate": verdict.get("candidate"),
             }

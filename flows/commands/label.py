@@ -12,10 +12,12 @@ from flows.workspaces.filled import Filled, read_filled, refuse
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
 from tasks.errors import BadInput
-from tasks.files import read_json, sha256_of_file
+from tasks.files import sha256_of_file
 from tasks.judgement.holdout import Holdout, read_holdout
-from tasks.judgement.to_label import Disagreement, find_disagreements
+from tasks.judgement.to_label import find_disagreements
 from tasks.records.answers import NO_CLASS, Answer, as_label, latest, read_answers, write_answers
+from tasks.records.selection import read_selected
+from tasks.records.to_label import Disagreement
 from tasks.selection.pool import Candidate, read_pool, source_only_of
 from tasks.workspace import Workspace
 
@@ -94,9 +96,9 @@ def _judged(workspace: Workspace, target: str) -> tuple[Candidate, Candidate, Ho
     Raises:
         BadInput: Nothing was selected yet, or the candidates have changed since.
     """
-    selected = read_json(workspace.stage("gate", target) / "selection.json")
+    selected = read_selected(workspace.stage("gate", target))
     pool = read_pool(workspace.stage("adapt", target))
-    pair = selected["candidate"], selected["checkpoint_sha256"]
+    pair = selected.candidate, selected.checkpoint_sha256
     chosen = next((one for one in pool.candidates if (one.name, one.checkpoint_sha256) == pair), None)
     if chosen is None:
         raise BadInput(

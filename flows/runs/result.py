@@ -11,6 +11,7 @@ from tasks.config.params import Params
 from tasks.errors import AcclimateError
 from tasks.files import read_json, write_json
 from tasks.provenance import acclimate_version, library_versions
+from tasks.records.export import read_exported
 from tasks.records.manifest import read_summary
 from tasks.workspace import Workspace
 
@@ -99,10 +100,10 @@ def _target(workspace: Workspace, target: str) -> dict[str, Any]:
 
 
 def _digests(workspace: Workspace, target: str) -> dict[str, str]:
-    export = read_json(workspace.stage("export", target) / "export.json")
+    exported = read_exported(workspace.stage("export", target))
     return {
         "source_data": read_summary(workspace.stage("manifest", "source")).data_digest,
         "target_data": read_summary(workspace.stage("manifest", target)).data_digest,
-        "checkpoint": export["checkpoint_sha256"],
-        "model": export["model_sha256"],
+        "checkpoint": exported.checkpoint_sha256,
+        "model": exported.model_sha256,
     }

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tasks.errors import BadInput
 from tasks.files import write_bytes
-from tasks.records.answers import TO_LABEL, write_answers
+from tasks.records.answers import write_answers
+from tasks.records.to_label import COLUMNS
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -123,9 +124,9 @@ def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except csv.Error as error:
         raise BadInput(f"{file}, line {line}: not CSV ({error}). Save it as CSV (UTF-8) again.") from error
     header = [name.strip().lower() for name in rows[0][1]]
-    if any(header.count(name) != 1 for name in TO_LABEL):
+    if any(header.count(name) != 1 for name in COLUMNS):
         raise BadInput(
-            f"{file}, line 1: expected the columns {', '.join(TO_LABEL)}, each once; got {', '.join(header)[:200]}."
+            f"{file}, line 1: expected the columns {', '.join(COLUMNS)}, each once; got {', '.join(header)[:200]}."
             " Fill in the column `label` of to_label.csv and leave its other columns as they are."
         )
     return header, rows[1:]

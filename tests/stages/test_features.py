@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from tasks.models.backbones.lenet import LeNet
 
 from tasks.config.params import Params
 from tasks.domains.image.reader import Images
@@ -20,6 +19,7 @@ from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
+from tasks.models.backbones.image_lenet import LeNet
 from tasks.models.boundary import Front, cut
 from tasks.records.manifest import read_examples, read_labels, read_summary
 from tasks.stages import features, manifest
@@ -174,7 +174,7 @@ def test_the_stage_says_what_it_did_and_with_what(deeper: Workspace, published: 
     info = read_json(deeper.stage("features", "source") / "info.json")
 
     assert (info["route"], info["route_reason"]) == ("deeper", "as params.yaml says")
-    assert (info["views"], info["rows"], info["size_px"]) == (["edge", "mirror"], 90, 32)
+    assert (info["views"], info["rows"], info["shape"]) == (["edge", "mirror"], 90, [32, 32, 3])
     assert info["data_digest"] == read_summary(deeper.stage("manifest", "source")).data_digest
     assert info["backbone_sha256"] == features.parameters_sha256(published[0])
 

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from tasks.files import write_json
+from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.manifest import Row, Summary
+from tasks.records.probe import ProbeCheck, Probed, write_probed
 from tasks.workspace import Workspace
 from tests.support.manifests import write_rows
 
@@ -238,11 +240,11 @@ def _printable(name: str) -> str:
 def _write_validation(workspace: Workspace, case: Case, source: Summary, target: Summary) -> None:
     between, in_set = "expect_column_values_to_be_between", "expect_column_values_to_be_in_set"
     checks = [
-        _check("source", between, source.ok, {"column": "num_images", "min_value": 100}),
+        _check("source", between, source.ok, {"column": "num_examples", "min_value": 100}),
         _check("source", "expect_column_values_to_be_unique", _rows(source.ok), {"column": "sha256"}, table="files"),
-        _check("target", between, target.ok, {"column": "num_images", "min_value": 50, "max_value": 90000}),
+        _check("target", between, target.ok, {"column": "num_examples", "min_value": 50, "max_value": 90000}),
         _check("pair", in_set, _rows(7), {"column": "found", "value_set": ["in both"], "mostly": 0.95}, table="labels"),
-        _check("target", between, _rows(1500, 27, 31), {"column": "shorter_side", "min_value": 32}, table="images",
+        _check("target", between, _rows(1500, 27, 31), {"column": "shorter_side", "min_value": 32}, table="examples",
                severity="warning", passed=False, num_paths=2,
                paths=["data/target/images/frame_00003.png", "data/target/images/frame_00017.png"]),
     ]  # fmt: skip
@@ -486,26 +488,20 @@ def _confusion(labels_N: NDArray[Any], predicted_N: NDArray[Any], num_classes: i
 
 def _write_release(workspace: Workspace, case: Case) -> None:
     model = sha("model " + case.selected)
-    write_json(
-        workspace.stage("export", case.target) / "export.json",
-        {
-            "schema_version": 1, "target": case.target, "candidate": case.selected,
-            "checkpoint_sha256": sha(case.selected), "model_sha256": model, "classes": list(case.classes),
-            "parity": {"batch_sizes": [1, 7, 32], "max_probability_difference": 2.4e-7, "tolerance": 1e-4},
-            "metric": {"name": "accuracy", "torch": 0.986, "onnx": 0.986, "n": case.num_holdout or 300},
-            "opset": 18,
-        },
+    exported = Exported(
+        target=case.target, candidate=case.selected, checkpoint_sha256=sha(case.selected), model_sha256=model,
+        data_digest=sha("data of both"), classes=case.classes,
+        parity=Parity(batch_sizes=(1, 7, 32), max_probability_difference=2.4e-7, tolerance=1e-4),
+        metric=Metric(name="accuracy", torch=0.986, onnx=0.986, n=case.num_holdout or 300), opset=18,
     )  # fmt: skip
-    write_json(
-        workspace.stage("probe", case.target) / "verdict.json",
-        {
-            "schema_version": 1, "target": case.target, "passed": True, "model_sha256": model,
-            "provider": "CPUExecutionProvider", "reasons": [],
-            "checks": [
-                {"name": "loads in a process without torch", "passed": True, "observed": True, "expected": True},
-                {"name": "output shapes", "passed": True, "observed": [32, 10], "expected": [32, 10]},
-                {"name": "all outputs finite", "passed": True, "observed": True, "expected": True},
-                {"name": "median latency within budget", "passed": True, "observed": "met", "expected": "100 ms"},
-            ],
-        },
+    write_exported(workspace.stage("export", case.target), exported)
+    checks = (
+        ProbeCheck(name="loads in a process without torch", passed=True, observed=True, expected=True),
+        ProbeCheck(name="output shapes", passed=True, observed=[32, 10], expected=[32, 10]),
+        ProbeCheck(name="all outputs finite", passed=True, observed=True, expected=True),
+        ProbeCheck(name="median latency within budget", passed=True, observed="met", expected="100 ms"),
+    )
+    probed = Probed(
+        target=case.target, passed=True, model_sha256=model, provider="CPUExecutionProvider", checks=checks, reasons=()
     )  # fmt: skip
+    write_probed(workspace.stage("probe", case.target), probed)
