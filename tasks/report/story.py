@@ -318,4 +318,4 @@ def _in_service(dossier: Dossier) -> str:
     champion = dossier.judged.champion
     if champion is None:
         return f"No model of {dossier.target} is in service yet."
-    return f"Version {champion['version']} stays."
+    return f"Version {champion.version} stays."
