@@ -27,7 +27,8 @@ from tasks.models.classifier import load_checkpoint, predict
 from tasks.models.rows import all_rows
 from tasks.selection.choose import Scored, choose
 from tasks.selection.diagnostics import DIAGNOSTICS
-from tasks.selection.pool import Candidate, Outputs, Pool, read_outputs, read_pool, source_only_of, voices
+from tasks.records.candidates import Outputs
+from tasks.selection.pool import Candidate, Pool, read_outputs, read_pool, source_only_of, voices
 from tasks.selection.scores import SCORES, ensemble_agreement, unit_rows, v_measure
 from tasks.stages.finetune import Features, build_classifier, read_features
 from tasks.stages.gate import select_candidate

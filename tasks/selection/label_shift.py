@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from tasks.errors import ConfigError
-from tasks.selection.pool import Outputs
+from tasks.records.candidates import Outputs
 
 MIN_SINGULAR_VALUE = 0.05
 """Of the confusion matrix, for BBSE: sampling noise of some hundred images is of this size, and dividing the

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from tasks.config.params import Params
 from tasks.domains.image.reader import load_square
+from tasks.engine.frozen import parameters_sha256
+from tasks.engine.pixels import read_pixels
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import IMAGE_RULE, OnnxModel, open_session, predict
 from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes, write_json
@@ -29,8 +30,9 @@ from tasks.models.backbones.image import Backbone, build_backbone
 from tasks.models.boundary import Tail, cut, join
 from tasks.models.classifier import Classifier, load_checkpoint
 from tasks.provenance import acclimate_version, code_digest
+from tasks.records.candidates import Split, read_candidates, read_split
+from tasks.records.features import read_info
 from tasks.records.manifest import read_examples, read_labels, read_summary
-from tasks.stages.features import parameters_sha256, read_pixels
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -95,11 +97,11 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
     torch.manual_seed(
         params.finetune.seed
     )  # as in `features`: decides a frozen backbone under `weights: none`
-    recorded = read_json(candidate.parent / "candidates.json")
-    (route,) = (row["route"] for row in recorded["candidates"] if row["name"] == candidate.name)
+    recorded = read_candidates(candidate.parent)
+    (route,) = (row.route for row in recorded.candidates if row.name == candidate.name)
     backbone = build_backbone(params.model, size_px=params.images.size_px)
     if route != "end_to_end":
-        judged = read_json(workspace.stage("features", "source") / "info.json")["backbone_sha256"]
+        judged = read_info(workspace.stage("features", "source")).backbone_sha256
         if (found := parameters_sha256(backbone)) != judged:
             raise Fault(
                 f"the weights of {params.model.backbone} changed since the features were computed: sha256 {found},"
@@ -114,13 +116,13 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
         trained,
         feature_width=backbone.feature_width,
         bottleneck=params.model.bottleneck,
-        num_classes=len(recorded["classes"]),
+        num_classes=len(recorded.classes),
     )
     load_checkpoint(candidate / "model.safetensors", model)
     if isinstance(trained, Tail):
         join(backbone, trained)
     model.backbone = backbone
-    return model.eval(), recorded["classes"]
+    return model.eval(), list(recorded.classes)
 
 
 class _Served(nn.Module):
@@ -213,10 +215,10 @@ def _data_digest(workspace: Workspace, target: str) -> str:
     return sha256_of_lines([read_summary(manifest).data_digest for manifest in manifests])
 
 
-def _images_of(workspace: Workspace, target: str) -> tuple[list[Path], str]:
+def _images_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
     """Paths of the target's test split, or of its select split when everything else trains."""
     examples = read_examples(workspace.stage("manifest", target))
-    split = "test" if any(example.split == "test" for example in examples) else "select"
+    split: Split = "test" if any(example.split == "test" for example in examples) else "select"
     return [workspace.data(target) / example.path for example in examples if example.split == split], split
 
 
@@ -248,7 +250,7 @@ def _check_parity(
 
 
 def _check_metric(
-    exported: OnnxModel, candidate: Path, workspace: Workspace, target: str, *, paths: list[Path], split: str,
+    exported: OnnxModel, candidate: Path, workspace: Workspace, target: str, *, paths: list[Path], split: Split,
     params: Params,
 ) -> dict[str, Any]:  # fmt: skip
     """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
@@ -258,7 +260,7 @@ def _check_metric(
         pixels = read_pixels(paths[start : start + 256], size_px=size_px, max_pixels=max_pixels)
         parts.append(predict(exported, pixels).probabilities.argmax(1))
     onnx_N = np.concatenate(parts)
-    torch_N = load_file(candidate / "outputs.safetensors")[f"{split}.probabilities"].argmax(1)
+    torch_N = _said_by_torch(candidate, split)
     labels = _labels(workspace, target, split, exported.classes)
     if labels is None:
         metric = {"name": f"agreement on {split}", "torch": 1.0, "onnx": float((onnx_N == torch_N).mean())}
@@ -277,6 +279,13 @@ def _check_metric(
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in metric.items()} | {
         "n": len(paths)
     }
+
+
+def _said_by_torch(candidate: Path, split: Split) -> np.ndarray:
+    said = read_split(candidate, split)
+    if said is None:
+        raise Fault(f"{candidate} says nothing about the {split} split. Run `acclimate run` to judge it again.")
+    return said.predictions()
 
 
 def _labels(workspace: Workspace, target: str, split: str, classes: tuple[str, ...]) -> np.ndarray | None:

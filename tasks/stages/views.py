@@ -19,7 +19,7 @@ import numpy as np
 from tasks.config.params import Params
 from tasks.domains.image.views import TARGET_VIEWS
 from tasks.errors import BadInput
-from tasks.files import read_json, write_json
+from tasks.records.features import ViewsInfo, read_info, seen_files, write_info
 from tasks.records.manifest import TRAINED_SPLITS, read_examples, read_summary
 from tasks.workspace import Workspace
 
@@ -32,27 +32,19 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     if names:
         _redraw_source(workspace, params, target, names)
     manifests = (workspace.stage("manifest", domain) for domain in ("source", target))
-    write_json(
-        workspace.stage("views", target) / "info.json",
-        {
-            "schema_version": 1,
-            "views": sorted(names),
-            "data_digests": [read_summary(manifest).data_digest for manifest in manifests] if names else [],
-        },
+    info = ViewsInfo(
+        views=tuple(sorted(names)),
+        data_digests=tuple(read_summary(manifest).data_digest for manifest in manifests) if names else (),
     )
+    write_info(workspace.stage("views", target), info)
     log.info("views %s: %s", target, ", ".join(names) or "none asked for")
 
 
 def _redraw_source(workspace: Workspace, params: Params, target: str, names: Sequence[str]) -> None:
     # Inside, because it loads torch, which costs more than all else where there is nothing to do.
-    from tasks.stages.features import (
-        BATCH,
-        build_frozen,
-        observer,
-        read_pixels,
-        route_named,
-        seen_files,
-    )
+    from tasks.engine.frozen import build_frozen, observer
+    from tasks.engine.pixels import BATCH, read_pixels
+    from tasks.engine.routes import route_named
 
     source, styles = (read_examples(workspace.stage("manifest", domain)) for domain in ("source", target))
     styles = [example for example in styles if example.split == "adapt"]
@@ -67,8 +59,8 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
     is_trained_N = np.array([example.split in TRAINED_SPLITS for example in source], dtype=bool)
 
     backbone = build_frozen(params)
-    kept = read_json(workspace.stage("features", "source") / "info.json")
-    route = route_named(kept["route"], kept["route_reason"], params, backbone)
+    kept = read_info(workspace.stage("features", "source"))
+    route = route_named(kept.route, kept.route_reason, params, backbone)
     look = observer(backbone, route)
     size_px, max_pixels = params.images.size_px, params.images.max_pixels
     with seen_files(workspace.stage("views", target), is_trained_N) as append:

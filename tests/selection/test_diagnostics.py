@@ -16,7 +16,7 @@ from tasks.selection.diagnostics import (
     snd,
     squared_mmd,
 )
-from tasks.selection.pool import Outputs
+from tasks.records.candidates import Outputs
 
 BALANCED = [0, 1, 2] * 10
 

@@ -14,7 +14,7 @@ from tasks.selection.label_shift import (
     model_prior,
     sampling_noise,
 )
-from tasks.selection.pool import Outputs
+from tasks.records.candidates import Outputs
 
 CLASSES = ("cat", "dog", "owl")
 EVEN = np.full(3, 1 / 3)
