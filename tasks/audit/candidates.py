@@ -43,15 +43,14 @@ from tasks.models.classifier import save_checkpoint
 from tasks.provenance import code_digest
 from tasks.records.candidates import (
     MODEL,
-    SPLITS,
     CandidateRecord,
     Status,
     copy_outputs,
     is_finished,
     mark_finished,
+    read_all_splits,
     read_candidates,
     read_finished,
-    read_split,
     write_candidates,
     write_outputs,
 )
@@ -227,12 +226,9 @@ def shuffle_labels(source: LabelledRows, *, share: float, seed: int) -> Labelled
 def _move_classes(plan: Plan, recorded: Pool, folder: Path) -> None:
     """What a recorded candidate would say with its head's rows moved on by one: that of the next class."""
     origin = _best_bet(recorded, plan.seed)
-    said = {split: read_split(recorded.folder / origin.name, split) for split in SPLITS}
-    moved = {
-        split: replace(one, probabilities_NC=np.roll(one.probabilities_NC, 1, axis=1))
-        for split, one in said.items()
-        if one is not None
-    }
+    moved = read_all_splits(recorded.folder / origin.name)
+    for split, said in moved.items():
+        moved[split] = replace(said, probabilities_NC=np.roll(said.probabilities_NC, 1, axis=1))
     # No model is written, so that the outputs stand for it.
     digest = sha256_of_file(write_outputs(folder, moved))
     _mark_finished(folder, plan, route=origin.route, status="trained", checkpoint_sha256=digest)

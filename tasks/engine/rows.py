@@ -59,7 +59,12 @@ class DomainRows:
 
 
 def labelled_split(
-    domain: DomainRows, split: str, classes: Sequence[str], *, kind: Kind = "inputs", views: Sequence[str] = ()
+    domain: DomainRows,
+    split: str,
+    classes: Sequence[str],
+    *,
+    kind: Kind = "inputs",
+    views: Sequence[str] = (),
 ) -> LabelledRows:
     """The rows of a labelled split with class numbers in the order of ``classes``."""
     numbers = {name: number for number, name in enumerate(classes)}

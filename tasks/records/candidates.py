@@ -193,9 +193,19 @@ def read_split(folder: Path, split: Split, *, num_classes: int | None = None) ->
     return Outputs(probabilities, features, tuple(row.tobytes().hex() for row in hashes))
 
 
-def has_outputs(folder: Path) -> bool:
-    """Whether the candidate in ``folder`` said anything: one that diverged did not."""
-    return (folder / OUTPUTS).exists()
+def read_all_splits(folder: Path) -> dict[Split, Outputs]:
+    """All that the candidate in ``folder`` says, by split; nothing for one that diverged.
+
+    Raises:
+        BadInput: The file is damaged, or its arrays do not belong together.
+    """
+    if not (folder / OUTPUTS).exists():
+        return {}
+    outputs: dict[Split, Outputs] = {}
+    for split in SPLITS:
+        if (said := read_split(folder, split)) is not None:
+            outputs[split] = said
+    return outputs
 
 
 def unusable(folder: Path, what: str) -> BadInput:

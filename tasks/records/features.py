@@ -115,7 +115,9 @@ class Features:
         if split not in TRAINED_SPLITS:
             if kind == "inputs":
                 return RowsOnDisk((_array(self.folder / "inputs.npy"),), np.flatnonzero(in_split_N))
-            return RowsOnDisk((_array(self.folder / "judged.npy"),), np.flatnonzero(in_split_N[~is_trained_N]))
+            return RowsOnDisk(
+                (_array(self.folder / "judged.npy"),), np.flatnonzero(in_split_N[~is_trained_N])
+            )
         mirrored = ["mirror"] if "mirror" in self.info.views else []
         files = [self.folder / f"{kind}.npy", *(self._view(kind, view) for view in (*mirrored, *views))]
         return RowsOnDisk(

@@ -11,11 +11,11 @@ import numpy as np
 
 from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
+from tasks.records.candidates import Outputs
 from tasks.selection.choose import Choice, Scored, choose
 from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class
 from tasks.selection.diagnostics import diagnose
 from tasks.selection.label_shift import TargetPrior, estimate, given_prior
-from tasks.records.candidates import Outputs
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, read_outputs, source_only_of, voices
 from tasks.selection.scores import DECIMALS, accuracy, selection_scores
 from tasks.selection.vetoes import broken, collapsed

@@ -51,7 +51,14 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     views = views_of(params, domain, mirror=params.features.mirror and route.name != "end_to_end")
     turned = params.features.rotations and domain != "source" and route.name != "end_to_end"
     _look_at_all(
-        folder, params, examples, paths, backbone=backbone, route=route, views=views, turns=TURNS if turned else {}
+        folder,
+        params,
+        examples,
+        paths,
+        backbone=backbone,
+        route=route,
+        views=views,
+        turns=TURNS if turned else {},
     )
     write_index(folder, examples, read_labels(manifest, splits=LABELLED_SPLITS))
     info = FeaturesInfo(

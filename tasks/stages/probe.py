@@ -35,6 +35,7 @@ from tasks.domains.image.reader import UnreadableImage, load_square
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import OnnxModel, Predictions, open_session, predict
 from tasks.files import read_json, sha256_of_file, write_json
+from tasks.records.candidates import read_split
 from tasks.records.manifest import read_examples
 from tasks.workspace import Workspace
 
@@ -64,7 +65,8 @@ class Request:
     """All that the child needs to know; crosses the process boundary as JSON."""
 
     model: str
-    outputs: str
+    judged: str
+    """The candidate's folder, with what torch said."""
     target: str
     classes: list[str]
     checkpoint_sha256: str
@@ -135,7 +137,7 @@ def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
     candidate = workspace.stage("adapt", target) / record["candidate"]
     return Request(
         model=str(model),
-        outputs=str(candidate / "outputs.safetensors"),
+        judged=str(candidate),
         target=target,
         classes=record["classes"],
         checkpoint_sha256=record["checkpoint_sha256"],
@@ -418,12 +420,12 @@ def _check_batch_parity(single: Predictions, batched: dict[int, Predictions], to
 
 
 def _check_torch_parity(single: Predictions, request: Request) -> Check:
-    recorded = _torch_probabilities(Path(request.outputs))
+    recorded = _torch_probabilities(Path(request.judged))
     known = [index for index, (_, sha256) in enumerate(request.images) if sha256 in recorded]
     name = "torch_parity"
     if not known:
         reason = (
-            "outputs.safetensors of the candidate speaks of none of these images: run `acclimate run` again"
+            "the recorded outputs of the candidate are about none of these images: run `acclimate run` again"
         )
         return Check(name, False, None, request.tolerance, reason)
     torch_NC = np.stack([recorded[request.images[index][1]] for index in known])
@@ -441,21 +443,16 @@ def _check_torch_parity(single: Predictions, request: Request) -> Check:
     )
 
 
-def _torch_probabilities(path: Path) -> dict[str, np.ndarray]:
+def _torch_probabilities(candidate: Path) -> dict[str, np.ndarray]:
     """Recorded probabilities of the test and select splits, by the image's sha256."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    recorded: dict[str, np.ndarray] = {}
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        log.warning("cannot read %s: %s", path, error)
+        for said in (read_split(candidate, "test"), read_split(candidate, "select")):
+            if said is not None:
+                recorded.update(zip(said.sha256_N, said.probabilities_NC, strict=True))
+    except BadInput as error:
+        log.warning("%s", error)
         return {}
-    recorded = {}
-    for split in ("test", "select"):
-        if f"{split}.sha256" in tensors:
-            hashes = (row.tobytes().hex() for row in tensors[f"{split}.sha256"])
-            recorded.update(zip(hashes, tensors[f"{split}.probabilities"], strict=True))
     return recorded
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import ConfigError
+from tasks.records.candidates import Outputs
 from tasks.selection.label_shift import (
     TargetPrior,
     bbse,
@@ -14,7 +15,6 @@ from tasks.selection.label_shift import (
     model_prior,
     sampling_noise,
 )
-from tasks.records.candidates import Outputs
 
 CLASSES = ("cat", "dog", "owl")
 EVEN = np.full(3, 1 / 3)

@@ -273,7 +273,7 @@ def test_missing_outputs_are_no_proof_of_parity(workspace):
     verdict = examined(workspace)
 
     assert failed_checks(verdict) == ["torch_parity"]
-    assert "speaks of none of these images" in verdict["reasons"][0]
+    assert "are about none of these images" in verdict["reasons"][0]
 
 
 def test_an_image_that_changed_since_the_manifest_is_named(workspace):
