@@ -26,6 +26,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import prepare
 from flows.workspaces.copy import import_images
@@ -168,8 +169,8 @@ def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
         ):
             if not place.exists():
                 import_images(origin, place)
-    with lock_workspace(workspace, purpose="benchmark"):
-        prepare(workspace, params)
+    with lock_workspace(workspace, purpose="benchmark"), DvcClient(workspace) as dvc:
+        prepare(dvc, params)
         for target in params.targets:
             before = candidates_of(workspace, target)
             preparing_s = reproduce(workspace, f"validate@{target}", f"views@{target}", "finetune")

@@ -1,19 +1,30 @@
 """The sections of params.yaml that service reads, each on its own.
 
-A server reads two numbers of a file that is mostly about training. A section that it does not
+A server reads a few numbers of a file that is mostly about training. A section that it does not
 read cannot keep it from starting: the workspace may be of an older or newer acclimate.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
-from tasks.config.sections.section import Section
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.section import Section, fault_lines
 from tasks.errors import ConfigError
 from tasks.workspace import Workspace
 
 SectionT = TypeVar("SectionT", bound=Section)
+
+
+class ServedKind(Section):
+    """What params.yaml says of the examples, whatever else is in it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str = "image"
+    """A workspace of an acclimate that knew images alone does not name one."""
+    images: ImagesParams
 
 
 def read_section(workspace: Workspace, name: str, section: type[SectionT]) -> SectionT:
@@ -22,6 +33,20 @@ def read_section(workspace: Workspace, name: str, section: type[SectionT]) -> Se
     Raises:
         ConfigError: The file is missing, is not YAML, or the section is not as it should be.
     """
+    content = _read(workspace)
+    return _checked(section, content.get(name), workspace, within=name)
+
+
+def read_kind(workspace: Workspace) -> ServedKind:
+    """The kind of the workspace's examples, and the sections that say how they are read.
+
+    Raises:
+        ConfigError: params.yaml is missing, is not YAML, or such a section is not as it should be.
+    """
+    return _checked(ServedKind, _read(workspace), workspace)
+
+
+def _read(workspace: Workspace) -> dict[str, Any]:
     path = workspace.params
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -31,11 +56,12 @@ def read_section(workspace: Workspace, name: str, section: type[SectionT]) -> Se
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _checked(section: type[SectionT], content: Any, workspace: Workspace, *, within: str = "") -> SectionT:
     try:
-        return section.model_validate(content.get(name) if isinstance(content, dict) else None)
+        return section.model_validate(content)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, (name, *fault['loc'])))}: {fault['msg']} (got {fault['input']!r})"
-            for fault in error.errors()
-        ]
-        raise ConfigError(f"{path} cannot be served from:\n" + "\n".join(lines)) from error
+        lines = "\n".join(fault_lines(error, within=within))
+        raise ConfigError(f"{workspace.params} cannot be served from:\n{lines}") from error

@@ -33,6 +33,9 @@ from tasks.workspace import Workspace
 
 Accelerator = Literal["tensorrt", "cuda", "cpu"]
 
+_TRITON_TYPES = {"uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
+"""Triton's names of `tasks.domains.contract.DTYPES`."""
+
 
 @dataclass(frozen=True)
 class _Served:
@@ -75,7 +78,8 @@ def export_triton(
 
 def make_config(champion: Champion, model: OnnxModel, max_batch_size: int, accelerator: Accelerator) -> str:
     """The text of config.pbtxt; dimensions are without the batch, as Triton wants them."""
-    side, num_classes = model.size_px, len(model.classes)
+    spec, num_classes = model.spec, len(model.classes)
+    array = f"data_type: {_TRITON_TYPES[spec.dtype]} dims: [ {', '.join(map(str, spec.shape))} ]"
     kind = "KIND_CPU" if accelerator == "cpu" else "KIND_GPU"
     outputs = ",\n".join(
         f'  {{ name: "{name}" data_type: TYPE_FP32 dims: [ {width} ]{label} }}'
@@ -86,8 +90,8 @@ def make_config(champion: Champion, model: OnnxModel, max_batch_size: int, accel
         )
     )
     warm_ups = ",\n".join(
-        f'  {{ name: "batch of {size}" batch_size: {size} inputs {{ key: "images"'
-        f" value: {{ data_type: TYPE_UINT8 dims: [ {side}, {side}, 3 ] random_data: true }} }} }}"
+        f'  {{ name: "batch of {size}" batch_size: {size} inputs {{ key: "{spec.name}"'
+        f" value: {{ {array} zero_data: true }} }} }}"
         for size in sorted({1, max_batch_size})
     )
     return f"""\
@@ -96,7 +100,7 @@ name: "{champion.target}"
 backend: "onnxruntime"
 max_batch_size: {max_batch_size}
 input [
-  {{ name: "images" data_type: TYPE_UINT8 dims: [ {side}, {side}, 3 ] }}
+  {{ name: "{spec.name}" {array} }}
 ]
 output [
 {outputs}

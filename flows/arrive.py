@@ -18,7 +18,7 @@ from flows.runs.lock import lock_workspace
 from flows.runs.walk import run_locked
 from flows.workspaces.landing import take_in, targets_with_batches
 from flows.workspaces.targets import add_target
-from tasks.config.params import load_params
+from flows.workspaces.upgrade import bring_up
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | dict[str, An
     target = resource.removeprefix(RESOURCE_PREFIX)
     place = Workspace(Path(workspace))
     with lock_workspace(place, purpose=f"adapt-on-arrival {target}") as lock_fd:
-        intake = take_in(place, target, load_params(place.params))
+        intake = take_in(place, target, bring_up(place))
         if not intake.taken:
             why = f"{intake.waiting_images} images wait for more" if intake.waiting_images else "nothing new"
             return Completed(
@@ -61,8 +61,9 @@ def retrain(workspace: str) -> dict[str, Any]:
     """
     place = Workspace(Path(workspace))
     with lock_workspace(place, purpose="retrain") as lock_fd:
+        params = bring_up(place)
         for target in targets_with_batches(place):
-            if take_in(place, target, load_params(place.params)).taken:
+            if take_in(place, target, params).taken:
                 add_target(place, target)
         result = run_locked(place, lock_fd, through=as_task, purpose="retrain")
         publish_results(result)

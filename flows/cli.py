@@ -206,9 +206,9 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
 ) -> None:
     """Classify images with TARGET's champion (its latest export before any promotion); JSON lines."""
-    from flows.commands.predict import predict_images
+    from flows.commands.predict import predict_files
 
-    failures = predict_images(workspace, target, images, device=device)
+    failures = predict_files(workspace, target, images, device=device)
     if failures:
         raise typer.Exit(BadInput.exit_status)
 

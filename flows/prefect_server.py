@@ -31,10 +31,17 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
     answers; else Prefect starts one for the length of the run.
     """
     workspace = Workspace(root.resolve())
-    configure_environment(workspace, api=known_api(workspace))
+    api = known_api(workspace)
+    configure_environment(workspace, api=api)
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
     from flows.pipeline import pipeline
 
-    return pipeline(str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait)
+    # Nobody watches a server that ends with the run, and the thread of the heartbeats ends a second late.
+    with temporary_settings({} if api else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        return pipeline(
+            str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait
+        )
 
 
 def configure_environment(workspace: Workspace, *, api: str | None) -> None:

@@ -1,11 +1,11 @@
-"""The HTTP server: one image in, class and probabilities out, for every target of a workspace.
+"""The HTTP server: one example in, class and probabilities out, for every target of a workspace.
 
-    POST /predict/{target}   an encoded image as body, or as multipart field `image`
+    POST /predict/{target}   an encoded example as body, or as a multipart field named after its kind
     GET  /health             the process lives
     GET  /ready              every target that has a champion can answer (else 503), and why not
     GET  /targets            what can be asked
 
-onnxruntime and Pillow do the work, in threads; torch is not needed. A champion that was promoted
+onnxruntime and a decoder do the work, in threads; torch is not needed. A champion that was promoted
 or rolled back takes over between two requests.
 """
 
@@ -27,9 +27,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from deploy.server.predictor import Champions, Loaded, TargetState, answer
-from deploy.settings import read_section
-from tasks.config.sections.data import ImagesParams
-from tasks.domains.image.reader import UnreadableImage
+from deploy.settings import read_kind
+from tasks.domains.contract import InputSpec, Reader, UnreadableExample
+from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput, Refused
 from tasks.exported.session import Device
 from tasks.workspace import Workspace
@@ -47,12 +47,12 @@ def create_app(
     """The application that serves the champions of a workspace; it loads them when it is started.
 
     Raises:
-        ConfigError: ``workspace_root`` is no workspace, or its ``images`` section is wrong.
+        ConfigError: ``workspace_root`` is no workspace, or its params.yaml is wrong in how examples are read.
+        BadInput: It names a kind of example that this version of acclimate does not know.
     """
     workspace = Workspace(workspace_root.resolve())
-    max_pixels = read_section(workspace, "images", ImagesParams).max_pixels
-    champions = Champions(workspace, device)
-    # Decoding holds an image of max_pixels in memory: as many at once as there are cores, no more.
+    champions = Champions(workspace, device, reader_of(read_kind(workspace)).limits)
+    # Decoding may hold the largest example that is allowed: as many at once as there are cores, no more.
     limiter = CapacityLimiter(max(2, os.cpu_count() or 2))
 
     # No interactive docs: their pages load scripts from elsewhere.
@@ -61,11 +61,11 @@ def create_app(
     @app.post("/predict/{target}")
     async def predict(target: str, request: Request) -> dict[str, Any]:
         loaded = _in_service(champions, target)
-        content = await _read_image(request, max_body_bytes)
+        content = await _read_example(request, loaded.reader, max_body_bytes)
         try:
-            return await to_thread.run_sync(answer, loaded, content, max_pixels, limiter=limiter)
-        except UnreadableImage as error:
-            raise HTTPException(422, f"cannot use this image: {error.reason}") from error
+            return await to_thread.run_sync(answer, loaded, content, limiter=limiter)
+        except UnreadableExample as error:
+            raise HTTPException(422, f"cannot use this {loaded.reader.noun}: {error.reason}") from error
         except Refused as error:
             raise HTTPException(500, str(error)) from error
 
@@ -143,24 +143,26 @@ def _in_service(champions: Champions, target: str) -> Loaded:
     return state.loaded
 
 
-async def _read_image(request: Request, max_bytes: int) -> bytes:
-    """The encoded image of a request, whichever way it was sent."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if (
-        kind
-        and not kind.startswith("image/")
-        and kind not in ("application/octet-stream", "multipart/form-data")
-    ):
+async def _read_example(request: Request, reader: Reader, max_bytes: int) -> bytes:
+    """The encoded example of a request, whichever way it was sent."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    _refuse_content_type(content_type, reader)
+    body = await _read_body(request, max_bytes)
+    is_form = content_type == "multipart/form-data"
+    content = await _read_field(request, body, reader.noun) if is_form else body
+    if not content:
+        raise HTTPException(422, f"cannot use this {reader.noun}: the request holds no bytes of it")
+    return content
+
+
+def _refuse_content_type(content_type: str, reader: Reader) -> None:
+    allowed = ("", "application/octet-stream", "multipart/form-data")
+    if content_type not in allowed and not content_type.startswith(reader.media_type):
         raise HTTPException(
             415,
-            f"cannot read an image from content type {kind!r}; send image/*, application/octet-stream, or"
-            " multipart/form-data with the field `image`",
+            f"cannot read {reader.noun} data from content type {content_type!r}; send {reader.media_type}*,"
+            f" application/octet-stream, or multipart/form-data with the field `{reader.noun}`",
         )
-    body = await _read_body(request, max_bytes)
-    content = await _field_image(request, body) if kind == "multipart/form-data" else body
-    if not content:
-        raise HTTPException(422, "cannot use this image: the request holds no bytes of it")
-    return content
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
@@ -178,7 +180,7 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _field_image(request: Request, body: bytes) -> bytes:
+async def _read_field(request: Request, body: bytes, name: str) -> bytes:
     async def stream() -> AsyncIterator[bytes]:
         yield body
 
@@ -188,9 +190,9 @@ async def _field_image(request: Request, body: bytes) -> bytes:
     except (MultiPartException, KeyError) as error:
         raise HTTPException(422, f"cannot read the multipart body: {error}") from error
     try:
-        field = form.get("image")
+        field = form.get(name)
         if field is None or isinstance(field, str):
-            raise HTTPException(422, "the multipart body has no file in the field `image`")
+            raise HTTPException(422, f"the multipart body has no file in the field `{name}`")
         return await field.read()
     finally:
         await form.close()
@@ -213,5 +215,9 @@ def _describe_target(name: str, state: TargetState) -> dict[str, Any]:
         "target": name,
         "version": loaded.champion.version if loaded else None,
         "classes": list(loaded.model.classes) if loaded else None,
-        "size_px": loaded.model.size_px if loaded else None,
+        "input": _describe_input(loaded.model.spec) if loaded else None,
     }
+
+
+def _describe_input(spec: InputSpec) -> dict[str, Any]:
+    return {"kind": spec.kind, "dtype": spec.dtype, "shape": list(spec.shape)}

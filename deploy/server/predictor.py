@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from deploy.registry import Champion, champion_bytes, read_champion, registered_targets
-from tasks.domains.image.reader import load_square
+from tasks.domains.contract import Limits, Reader
+from tasks.domains.kinds import reader_for
 from tasks.errors import AcclimateError, Refused
 from tasks.exported.session import Device, OnnxModel, open_session, predict
 from tasks.workspace import Workspace
@@ -31,6 +32,8 @@ class Loaded:
 
     champion: Champion
     model: OnnxModel
+    reader: Reader
+    """Of the examples that the model takes."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,17 @@ class TargetState:
 
 
 class Champions:
-    """The champions of every registered target."""
+    """The champions of every registered target.
 
-    def __init__(self, workspace: Workspace, device: Device) -> None:
+    Args:
+        workspace: Whose registry is read.
+        device: Where the models run.
+        limits: What one example may need at most, as the reader of the workspace has them.
+    """
+
+    def __init__(self, workspace: Workspace, device: Device, limits: Limits) -> None:
         self._workspace = workspace
+        self._limits = limits
         self._device: Device = device
         self._states: dict[str, TargetState] = {}
         self._refreshed = False
@@ -120,7 +130,7 @@ class Champions:
             return None
         if current is not None and current.champion == champion:
             return current
-        return load_champion(self._workspace, champion, self._device)
+        return load_champion(self._workspace, champion, self._device, self._limits)
 
     def _outlive(self, target: str, state: TargetState) -> TargetState:
         """The state of a target whose registry vanished: a half-done checkout must not stop it."""
@@ -130,11 +140,11 @@ class Champions:
         return replace(state, problem=problem, seen=None)
 
 
-def load_champion(workspace: Workspace, champion: Champion, device: Device) -> Loaded:
+def load_champion(workspace: Workspace, champion: Champion, device: Device, limits: Limits) -> Loaded:
     """The champion's model, after one answer: the first run of a session is the slow one.
 
     Raises:
-        BadInput: Its bytes are not here, or it does not run on ``device``.
+        BadInput: Its bytes are not here, it does not run on ``device``, or its examples cannot be prepared here.
         Refused: Its bytes are not the ones that were promoted, or it answers nonsense.
     """
     model = open_session(champion_bytes(workspace, champion), device=device)
@@ -143,25 +153,25 @@ def load_champion(workspace: Workspace, champion: Champion, device: Device) -> L
             f"version {champion.version} of {champion.target} was made for the target"
             f" {model.metadata['target']!r} and must not serve. Promote another version."
         )
-    side = model.size_px
-    answer = predict(model, np.zeros((1, side, side, 3), dtype=np.uint8))
+    reader = reader_for(model.spec, limits)
+    answer = predict(model, model.spec.zeros(1))
     if not np.isfinite(answer.probabilities).all():
         raise Refused(
-            f"version {champion.version} of {champion.target} answers NaN or infinity to a black image and"
-            " must not serve. Promote another version."
+            f"version {champion.version} of {champion.target} answers NaN or infinity to an input of"
+            " zeros and must not serve. Promote another version."
         )
-    return Loaded(champion, model)
+    return Loaded(champion, model, reader)
 
 
-def answer(loaded: Loaded, content: bytes, max_pixels: int) -> dict[str, Any]:
-    """The class of one encoded image, with the probability of every class and who says so.
+def answer(loaded: Loaded, content: bytes) -> dict[str, Any]:
+    """The class of one encoded example, with the probability of every class and who says so.
 
     Raises:
-        UnreadableImage: ``content`` is not an image that can be used.
+        UnreadableExample: ``content`` cannot be used as an example.
         Refused: The model's answer is no number.
     """
-    image_SSC = load_square(content, size_px=loaded.model.size_px, max_pixels=max_pixels)
-    probabilities = predict(loaded.model, image_SSC[None]).probabilities[0]
+    example = loaded.reader.read(content)
+    probabilities = predict(loaded.model, example[None]).probabilities[0]
     champion, classes = loaded.champion, loaded.model.classes
     if not np.isfinite(probabilities).all():
         raise Refused(

@@ -80,9 +80,10 @@ def audit(roots: Sequence[Path], draws: Draws) -> dict[str, Any]:
 def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
     """The labelled targets of a workspace, and what is said of the others."""
     workspace = Workspace(root.resolve())
-    params = load_params(workspace.params)
+    targets = load_params(workspace.params).targets
     tasks, unlabelled = [], []
-    for target in params.targets:
+    for target in targets:
+        params = load_params(workspace.params, target=target)
         pool = read_pool(workspace.stage("adapt", target))
         num_labelled = len(read_holdout(workspace, target, pool).labelled)
         if not num_labelled:
@@ -97,7 +98,7 @@ def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
         tasks.append(_Task(workspace, params, target, num_labelled))
     if not tasks:
         raise BadInput(
-            f"no target of {root} has labelled test images ({', '.join(params.targets)}): an audit needs the truth."
+            f"no target of {root} has labelled test images ({', '.join(targets)}): an audit needs the truth."
             " Put the target's images into class folders, or give labelled ones with `acclimate try ... --holdout DIR`"
         )
     for line in unlabelled:

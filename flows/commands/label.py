@@ -10,7 +10,7 @@ from flows.runs.lock import lock_workspace
 from flows.runs.walk import run_locked
 from flows.workspaces.filled import Filled, read_filled, refuse
 from flows.workspaces.targets import check_target
-from tasks.config.params import load_params
+from flows.workspaces.upgrade import check_upgraded
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.judgement.holdout import Holdout, read_holdout
@@ -39,7 +39,7 @@ def label_disagreements(root: Path, target: str, file: Path) -> dict[str, Any]:
         Fault: A stage broke; the answers are kept and a rerun continues.
     """
     workspace = Workspace(root.resolve())
-    check_target(load_params(workspace.params), target)
+    check_target(check_upgraded(workspace), target)
     filled = read_filled(file)
     purpose = f"label {target}"
     with lock_workspace(workspace, purpose=purpose) as lock_fd:

@@ -1,4 +1,4 @@
-"""Classify image files with a target's model in onnxruntime, one JSON line each."""
+"""Classify files with a target's model in onnxruntime, one JSON line each."""
 
 import json
 import sys
@@ -9,14 +9,15 @@ from typing import Any
 from deploy import registry
 from flows.workspaces.targets import check_target
 from tasks.config.params import load_params
-from tasks.domains.image.reader import load_square
+from tasks.domains.contract import Reader
+from tasks.domains.kinds import reader_for, reader_of
 from tasks.errors import BadInput
 from tasks.exported.session import OnnxModel, open_session, predict
 from tasks.workspace import Workspace
 
 
-def predict_images(root: Path, target: str, images: Sequence[Path], *, device: Any) -> int:
-    """Print a line for each image: class, probabilities, model; the number that could not be read.
+def predict_files(root: Path, target: str, files: Sequence[Path], *, device: Any) -> int:
+    """Print a line for each file: class, probabilities, model; the number that could not be read.
 
     The champion answers; before the first promotion the latest export does, and each line says so.
 
@@ -27,11 +28,12 @@ def predict_images(root: Path, target: str, images: Sequence[Path], *, device: A
     params = load_params(workspace.params)
     check_target(params, target)
     model, version = _open(workspace, target, device)
+    reader = reader_for(model.spec, reader_of(params).limits)
     failures = 0
-    for image in images:
-        row: dict[str, Any] = {"image": str(image), "target": target}
+    for file in files:
+        row: dict[str, Any] = {reader.noun: str(file), "target": target}
         try:
-            row |= _classify(model, image, max_pixels=params.images.max_pixels)
+            row |= _classify(model, reader, file)
             row |= {"version": version, "model_sha256": model.sha256}
         except BadInput as error:
             row["error"] = str(error)
@@ -50,11 +52,10 @@ def _open(workspace: Workspace, target: str, device: Any) -> tuple[OnnxModel, in
     return open_session(exported, device=device), None
 
 
-def _classify(model: OnnxModel, image: Path, *, max_pixels: int) -> dict[str, Any]:
-    if not image.is_file():
-        raise BadInput(f"{image} is not a file")
-    pixels = load_square(image, size_px=model.size_px, max_pixels=max_pixels)
-    probabilities = predict(model, pixels[None]).probabilities[0]
+def _classify(model: OnnxModel, reader: Reader, file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise BadInput(f"{file} is not a file")
+    probabilities = predict(model, reader.read(file)[None]).probabilities[0]
     return {
         "class": model.classes[int(probabilities.argmax())],
         "probabilities": {

@@ -14,14 +14,14 @@ from flows.runs.walk import run_locked
 from flows.workspaces.copy import import_images, note_refused
 from flows.workspaces.create import create_workspace, domain_name
 from flows.workspaces.programs import commit_all
+from flows.workspaces.upgrade import PARAMS_TEMPLATE
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params
+from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-TEMPLATE = Path(__file__).resolve().parents[2] / "tasks" / "config" / "templates" / "params.yaml"
 
 
 def try_folders(
@@ -57,15 +57,17 @@ def try_folders(
             kind = "is not a folder" if folder.exists() else "does not exist"
             raise BadInput(f"{role} {folder} {kind}; expected a folder of images")
     name = domain_name(target)
-    content = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
+    content = yaml.safe_load(PARAMS_TEMPLATE.read_text(encoding="utf-8"))
     content |= {"domains": ["source", name], "targets": [name]}
     params = apply_overrides(content, overrides)
-    ask_losses(check_params(params, origin="the settings"), origin="the settings")
+    checked = check_params(params, origin="the settings")
+    ask_losses(checked, origin="the settings")
+    unlabelled = reader_of(checked).plural
     place = create_workspace(workspace or Path(f"acclimate-{name}"), params=params)
     purpose = f"try {source.name} {target.name}"
     with lock_workspace(place, purpose=purpose) as lock_fd:
         _take_in(
-            place, name, source=source, areas={"images": target, "holdout": holdout, "labelled": labelled}
+            place, name, source=source, areas={unlabelled: target, "holdout": holdout, "labelled": labelled}
         )
         try:
             return run_locked(place, lock_fd, purpose=purpose)

@@ -1,23 +1,36 @@
 """Everything that a walk needs before its first stage."""
 
+from flows.runs.dvc_client import DvcClient
 from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated
 from flows.workspaces.filled import create_answers
-from flows.workspaces.programs import dvc
+from flows.workspaces.targets import create_settings
+from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
+from tasks.config.per_target import settings_path
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
 
 def read_params(workspace: Workspace) -> Params:
-    """params.yaml, checked as far as it can be before a stage runs.
+    """params.yaml, checked as far as it can be before a stage runs; missing keys have their defaults.
 
     Raises:
         ConfigError: It does not describe a run; every offending key is named.
     """
-    params = load_params(workspace.params)
+    params = check_upgraded(workspace)
     ask_losses(params, origin=str(workspace.params))
     return params
+
+
+def check_settings(workspace: Workspace, target: str) -> None:
+    """Check the settings of one target as :func:`read_params` does those of all.
+
+    Raises:
+        ConfigError: They do not describe a run.
+    """
+    params = load_params(workspace.params, target=target)
+    ask_losses(params, origin=str(settings_path(workspace.params, target)))
 
 
 def ask_losses(params: Params, *, origin: str) -> None:
@@ -34,24 +47,28 @@ def ask_losses(params: Params, *, origin: str) -> None:
         check_presets(params, origin=origin)
 
 
-def prepare(workspace: Workspace, params: Params) -> None:
-    """Everything a walk needs: whole DVC files, pointers, generated files, data under DVC."""
+def prepare(dvc: DvcClient, params: Params) -> None:
+    """Make everything that a walk needs: whole DVC files, every setting, pointers, generated files, data under DVC."""
     from deploy.registry import create_registry
 
+    workspace = dvc.workspace
     heal(workspace)
+    bring_up(workspace)
     for target in params.targets:
         create_registry(workspace, target)
         create_answers(workspace, target)
+        create_settings(workspace, target)
     refresh_generated(workspace)
-    track_data(workspace, params)
+    track_data(dvc, params)
 
 
-def track_data(workspace: Workspace, params: Params) -> None:
+def track_data(dvc: DvcClient, params: Params) -> None:
     """Put every domain's folder under DVC, as it is now.
 
     Raises:
         BadInput: A domain has no folder.
     """
+    workspace = dvc.workspace
     missing = [domain for domain in params.domains if not workspace.data(domain).is_dir()]
     if missing:
         folders = ", ".join(f"data/{domain}" for domain in missing)
@@ -59,4 +76,4 @@ def track_data(workspace: Workspace, params: Params) -> None:
             f"{workspace.root} has no {folders}; params.yaml lists {missing} under domains."
             " Put the images there, or take the name out of domains and targets."
         )
-    dvc(workspace, "add", "--quiet", *(f"data/{domain}" for domain in params.domains))
+    dvc.track([f"data/{domain}" for domain in params.domains])

@@ -58,7 +58,7 @@ def _run(workspace: Workspace, name: str, domain: str | None) -> int:
     token = os.environ.get("ACCLIMATE_RUN_TOKEN", "")
     write_json(report, {"token": token, "ended": False})
     try:
-        params = load_params(workspace.params)
+        params = load_params(workspace.params, target=domain if domain != "source" else None)
         if name == "gate" and domain:
             keep_unsent(workspace, domain)
         stage = importlib.import_module(f"tasks.stages.{name}")

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import yaml
 
+from flows.runs.dvc_client import WORKER
 from tasks.files import write_bytes, write_json
 from tasks.workspace import Workspace
 
@@ -88,7 +89,9 @@ def _rwlock_guard(rwlock: Path) -> Iterator[None]:
 def _is_live(owner: dict[str, Any]) -> bool:
     """Whether a DVC process with the owner's number is at work; one that waits to be reaped is not."""
     try:
-        return any(Path(part).name == "dvc" for part in psutil.Process(owner["pid"]).cmdline())
+        return any(
+            part == WORKER or Path(part).name == "dvc" for part in psutil.Process(owner["pid"]).cmdline()
+        )
     except psutil.NoSuchProcess:  # psutil raises it for zombies too
         return False
     except psutil.AccessDenied:

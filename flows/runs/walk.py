@@ -7,15 +7,16 @@ only who calls a stage differs.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flows.runs.child import StageRun, run_stage
+from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
-from flows.runs.prepare import prepare, read_params
-from flows.runs.process import STAGES
+from flows.runs.prepare import check_settings, prepare, read_params
 from flows.runs.repair import heal
-from flows.runs.result import build_result, write_result
+from flows.runs.result import Walked, build_result, write_result
 from flows.workspaces.programs import commit_all
 from flows.workspaces.targets import choose_targets
 from tasks.errors import AcclimateError, BadInput, Fault
@@ -23,47 +24,59 @@ from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-# Stages that run once a domain, once, and once a target; dvc.yaml has the edges, a test compares.
-DOMAIN_STAGES = ("manifest", "features")
-TARGET_STAGES = ("validate", "views", "adapt", "gate", "export", "probe", "report")
+# dvc.yaml has the edges, a test compares.
+SHARED_STAGES = (("manifest", "source"), ("features", "source"), ("finetune", None))
+TARGET_STAGES = ("manifest", "validate", "features", "views", "adapt", "gate", "export", "probe", "report")
 RETRY_DELAY_S = 3
 
 RunStage = Callable[[str, str | None], StageRun]
 
 
-def walk(targets: Sequence[str], run: RunStage) -> tuple[list[StageRun], dict[str, AcclimateError]]:
-    """Run every stage for ``targets`` in the order of dvc.yaml.
+def walk(
+    targets: Sequence[str],
+    run: RunStage,
+    *,
+    before_target: Callable[[str], object] = lambda target: None,
+    after_target: Callable[[Walked], None] = lambda walked: None,
+) -> Walked:
+    """Run the stages that all targets share, then all stages of each target in turn.
 
-    A target that fails leaves the walk and the others go on; a failure of the source ends it.
+    A target that fails leaves the walk and the others go on; a failure of a shared stage ends it.
 
-    Returns:
-        What ran, and the error of each target that left.
+    Args:
+        targets: In the order in which they are walked.
+        run: Brings one stage up to date.
+        before_target: Checks a target; what it raises counts as a failure of the target.
+        after_target: Is called whenever a target is finished or has failed.
 
     Raises:
-        AcclimateError: A stage that all targets need failed.
+        AcclimateError: A shared stage failed.
+        Fault: The machine failed, or a stage broke.
     """
-    runs: list[StageRun] = []
-    failed: dict[str, AcclimateError] = {}
-    for stage in STAGES:
-        if stage == "finetune":
-            runs.append(run(stage, None))
-            continue
-        if stage in DOMAIN_STAGES:
-            runs.append(run(stage, "source"))
-        for target in targets:
-            if target in failed:
-                continue
-            try:
-                runs.append(run(stage, target))
-            except AcclimateError as error:
-                if isinstance(error, Fault):
-                    raise
-                log.error("%s leaves the run at stage %s: %s", target, stage, error)
-                failed[target] = error
-                runs.append(StageRun(stage, target, "failed", 0.0, 0))
-        if len(failed) == len(targets):
-            break
-    return runs, failed
+    walked = Walked()
+    for stage, domain in SHARED_STAGES:
+        walked.runs.append(run(stage, domain))
+    for target in targets:
+        try:
+            before_target(target)
+            _walk_target(target, run, walked.runs)
+            walked.done.append(target)
+        except Fault:
+            raise
+        except AcclimateError as error:
+            log.error("%s leaves the run: %s", target, error)
+            walked.failed[target] = error
+        after_target(walked)
+    return walked
+
+
+def _walk_target(target: str, run: RunStage, runs: list[StageRun]) -> None:
+    for stage in TARGET_STAGES:
+        try:
+            runs.append(run(stage, target))
+        except AcclimateError:
+            runs.append(StageRun(stage, target, "failed", 0.0, 0))
+            raise
 
 
 def run_pipeline(
@@ -74,7 +87,10 @@ def run_pipeline(
     purpose: str = "run",
     wait: bool = True,
 ) -> dict[str, Any]:
-    """Bring ``targets`` (default: all) of the workspace up to date and write its result.json.
+    """Bring ``targets`` (default: all) of the workspace up to date.
+
+    result.json is written after each target, so that a run that is killed later leaves the verdicts it
+    came to. Its rows of other targets stay.
 
     Args:
         root: The workspace.
@@ -84,7 +100,7 @@ def run_pipeline(
         wait: Wait for a run that holds the workspace.
 
     Returns:
-        The content of result.json.
+        The content of result.json, as far as it is about this run.
 
     Raises:
         BadInput: params.yaml, a name or the data of a target is wrong.
@@ -92,9 +108,22 @@ def run_pipeline(
         Busy: Another run holds the workspace and ``wait`` is false.
     """
     workspace = Workspace(root.resolve())
-    read_params(workspace)  # a wrong file is told before waiting for whoever holds the workspace
+    read_params(workspace)  # a wrong file is told before waiting for whoever has the workspace
     with lock_workspace(workspace, purpose=purpose, wait=wait) as lock_fd:
         return run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
+
+
+def run_stage_twice(dvc: DvcClient, stage: str, target: str | None) -> StageRun:
+    """:func:`run_stage`, tried once more after a fault that may pass."""
+    try:
+        return run_stage(dvc, stage, target)
+    except Fault as fault:
+        if not fault.retryable:
+            raise
+        log.warning("%s Trying once more.", fault)
+        time.sleep(RETRY_DELAY_S)
+        heal(dvc.workspace)  # a killed process may have left DVC's files half-written
+        return run_stage(dvc, stage, target)
 
 
 def run_locked(
@@ -105,27 +134,19 @@ def run_locked(
     through: Callable[[RunStage], RunStage] = lambda run: run,
     purpose: str = "run",
 ) -> dict[str, Any]:
-    """:func:`run_pipeline` for a caller that holds the workspace already, by ``lock_fd``."""
+    """:func:`run_pipeline` for a caller that has locked the workspace already, by ``lock_fd``."""
     params = read_params(workspace)
     chosen = choose_targets(params, targets)
-    prepare(workspace, params)
+    with DvcClient(workspace, lock_fd=lock_fd) as dvc:
+        prepare(dvc, params)
 
-    def run(stage: str, target: str | None) -> StageRun:
-        try:
-            return run_stage(workspace, stage, target, lock_fd=lock_fd)
-        except Fault as fault:
-            if not fault.retryable:
-                raise
-            log.warning("%s Trying once more.", fault)
-            time.sleep(RETRY_DELAY_S)
-            heal(workspace)  # what was killed may have left DVC's files half-written
-            return run_stage(workspace, stage, target, lock_fd=lock_fd)
+        def keep(walked: Walked) -> None:
+            write_result(workspace, params, build_result(workspace, walked))
 
-    runs, failed = walk(chosen, through(run))
-    result = build_result(workspace, params, chosen, runs, failed)
-    write_result(workspace, result)
+        run = through(partial(run_stage_twice, dvc))
+        walked = walk(chosen, run, before_target=partial(check_settings, workspace), after_target=keep)
     if params.release.record == "commit":
         commit_all(workspace, message=f"{purpose}: {', '.join(chosen)}")
-    if failed:
-        raise BadInput("\n".join(f"{target}: {error}" for target, error in failed.items()))
-    return result
+    if walked.failed:
+        raise BadInput("\n".join(f"{target}: {error}" for target, error in walked.failed.items()))
+    return build_result(workspace, walked)

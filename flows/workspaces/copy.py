@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.domains.image.reader import REFUSED, FoundFile, list_files, list_folders
+from tasks.domains.folder import REFUSED, FoundFile, list_files, list_folders
 from tasks.errors import BadInput
 from tasks.files import write_text
 

@@ -14,7 +14,7 @@ from tasks.workspace import DOMAIN_NAME, Workspace
 
 CODE_FOLDERS = ("tasks/", "deploy/", "flows/")
 DEPENDENCY_LOCK = "requirements.lock"
-GITIGNORE = "/.acclimate/\n/landing/\n/result.json\n"
+NOT_IN_GIT = ("/.acclimate/", "/landing/", "/result.json")
 DVC_CONFIG = """\
 [core]
     remote = local
@@ -40,7 +40,6 @@ def create_workspace(root: Path, *, params: dict) -> Workspace:
     write_text(
         workspace.params, yaml.safe_dump(params, sort_keys=False, default_flow_style=None, allow_unicode=True)
     )
-    write_text(root / ".gitignore", GITIGNORE)
     if not (root / ".git").exists():
         git(workspace, "init", "--quiet", "--initial-branch", "main")
     if not (root / ".dvc").exists():
@@ -51,11 +50,13 @@ def create_workspace(root: Path, *, params: dict) -> Workspace:
 
 
 def refresh_generated(workspace: Workspace) -> None:
-    """Write dvc.yaml and code/<stage>.json anew where they changed; the checkout keeps its own.
+    """Write dvc.yaml, code/<stage>.json and lines of .gitignore where they are missing or old.
 
-    Outside the checkout a stage's modules lie elsewhere, so the digest of what it imports, and the
-    versions of the libraries that decide results, stand in as its code dependency.
+    The checkout keeps its own dvc.yaml. Elsewhere the modules of a stage are not in the workspace, so the
+    digest of what it imports stands in as its code dependency, with the versions of the libraries that
+    decide results.
     """
+    _ignore_private_files(workspace)
     if is_checkout(workspace):
         return
     pipeline = yaml.safe_load(pipeline_template().read_text(encoding="utf-8"))
@@ -99,6 +100,15 @@ def domain_name(path: Path) -> str:
             f"cannot make a target name of the folder {str(path)!r}; rename it to letters, digits or dashes"
         )
     return name
+
+
+def _ignore_private_files(workspace: Workspace) -> None:
+    """Add to .gitignore what git must not keep; the user's lines stay."""
+    path = workspace.root / ".gitignore"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    missing = [line for line in NOT_IN_GIT if line not in lines]
+    if missing:
+        write_text(path, "".join(f"{line}\n" for line in [*lines, *missing]))
 
 
 def _is_code(dependency: str) -> bool:

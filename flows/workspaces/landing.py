@@ -17,7 +17,7 @@ from typing import Any
 from flows.workspaces.copy import import_images, note_refused
 from flows.workspaces.targets import check_target_name
 from tasks.config.params import Params
-from tasks.domains.image.reader import REFUSED, read_refusals
+from tasks.domains.folder import REFUSED, read_refusals
 from tasks.files import fsync_folder, sha256_of_file, sha256_of_lines, write_text
 from tasks.workspace import Workspace
 

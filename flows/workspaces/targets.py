@@ -3,12 +3,15 @@
 import logging
 from collections.abc import Sequence
 
-from ruamel.yaml import YAML
-
+from flows.workspaces.editing import read_yaml, write_yaml
 from tasks.config.params import Params, load_params
+from tasks.config.per_target import settings_path
 from tasks.errors import BadInput
-from tasks.files import atomic_file
+from tasks.files import write_text
+from tasks.provenance import PACKAGE_ROOT
 from tasks.workspace import DOMAIN_NAME, Workspace
+
+SETTINGS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "target.yaml"
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +45,21 @@ def check_target_name(target: str) -> None:
         )
 
 
+def create_settings(workspace: Workspace, target: str) -> None:
+    """Make the file of the target's own settings, without any; nothing changes if it is there."""
+    path = settings_path(workspace.params, target)
+    if not path.exists():
+        write_text(path, SETTINGS_TEMPLATE.read_text(encoding="utf-8"))
+
+
 def add_target(workspace: Workspace, target: str) -> None:
     """List ``target`` in params.yaml if it is not there yet; comments and order stay."""
     params = load_params(workspace.params)
     if target in params.targets:
         return
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    content = yaml.load(workspace.params.read_text(encoding="utf-8"))
+    writer, content = read_yaml(workspace.params.read_text(encoding="utf-8"))
     content["domains"].append(target)
     content["targets"].append(target)
-    with atomic_file(workspace.params) as file:
-        yaml.dump(content, file)
+    write_yaml(workspace.params, writer, content)
     load_params(workspace.params)
     log.info("new target %s: listed in %s", target, workspace.params)

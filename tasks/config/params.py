@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from tasks.config.per_target import lay_over, settings_path
 from tasks.config.sections.data import ImagesParams, SplitParams, ValidateParams
 from tasks.config.sections.delivery import ExportParams, ProbeParams, ReportParams
 from tasks.config.sections.gate import GateParams
@@ -32,6 +33,8 @@ class Params(Section):
     """``source`` and every target; DVC expands the per-domain stages over it."""
     targets: tuple[str, ...]
     """The targets; DVC expands the per-target stages over it."""
+    kind: Annotated[str, Field(min_length=1)]
+    """What an example is: ``image``. The section of that kind says how examples are read."""
     images: ImagesParams
     split: SplitParams
     model: ModelParams
@@ -114,11 +117,11 @@ class Params(Section):
         return self
 
 
-def load_params(path: Path) -> Params:
-    """Read and check params.yaml.
+def load_params(path: Path, *, target: str | None = None) -> Params:
+    """Read and check params.yaml, with the settings of ``target`` over it if one is given.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, or breaks rules; every offending key is named.
+        ConfigError: A file is missing, is not YAML, or breaks rules; every offending key is named.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -128,7 +131,11 @@ def load_params(path: Path) -> Params:
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    return check_params(content, origin=str(path))
+    params = check_params(content, origin=str(path))
+    if target is None:
+        return params
+    settings = settings_path(path, target)
+    return check_params(lay_over(content, settings), origin=f"params.yaml with {settings} over it")
 
 
 def check_params(content: Any, *, origin: str) -> Params:
@@ -140,5 +147,12 @@ def check_params(content: Any, *, origin: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = "\n".join(fault_lines(error))
-        raise ConfigError(f"{origin} does not describe a run:\n{lines}") from error
+        lines = [f"{origin} does not describe a run:", *fault_lines(error)]
+        kinds = {detail["type"] for detail in error.errors()}
+        if "extra_forbidden" in kinds:
+            lines.append("Take unknown keys out, or mend their spelling.")
+        if "missing" in kinds:
+            lines.append(
+                "`acclimate run` adds missing keys with their defaults, once there are no unknown ones."
+            )
+        raise ConfigError("\n".join(lines)) from error

@@ -1,6 +1,6 @@
 """The frozen backbone: how it is built, what it keeps of a batch, and the digest that names its weights.
 
-Shape suffixes: N = images of a batch, S = side in px, 3 = colour channels, D = feature width.
+Shape suffixes: N = examples of a batch, X = the axes of one, as its input spec has them, D = feature width.
 """
 
 import hashlib
@@ -10,31 +10,40 @@ import numpy as np
 import torch
 
 from tasks.config.params import Params
+from tasks.domains.kinds import reader_of
 from tasks.engine.devices import training_device
 from tasks.engine.routes import Route
 from tasks.errors import BadInput
-from tasks.models.backbones.image import Backbone, build_backbone
+from tasks.models.backbones.backbone import Backbone
+from tasks.models.backbones.build import build_backbone
+
+
+Observer = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+"""From inputs ``(N, X)`` and which of them training sees ``(N,)`` to the arrays that are kept, by kind."""
+
+BATCH = 64
+"""Examples that are read, and sent through the backbone, at once."""
 
 
 def build_frozen(params: Params) -> Backbone:
     """The backbone as it is before anything is trained."""
     torch.manual_seed(params.finetune.seed)  # decides the weights only under `weights: none`
-    return build_backbone(params.model, size_px=params.images.size_px)
+    return build_backbone(params.model, reader_of(params).spec)
 
 
-def observer(backbone: Backbone, route: Route) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-    """A function of a batch of pixels and of which of them training sees: the arrays that the route keeps, by file."""
+def observer(backbone: Backbone, route: Route) -> Observer:
+    """A function from a batch of inputs to the arrays that ``route`` keeps of it."""
     if route.name == "end_to_end":
-        return lambda pixels_NSS3, is_trained_N: {"inputs": pixels_NSS3}
+        return lambda inputs_NX, is_trained_N: {"inputs": inputs_NX}
     device = training_device()
     backbone.eval().to(device)
 
     @torch.inference_mode()
-    def look(pixels_NSS3: np.ndarray, is_trained_N: np.ndarray) -> dict[str, np.ndarray]:
-        images_NSS3 = torch.from_numpy(pixels_NSS3).to(device)
+    def look(inputs_NX: np.ndarray, is_trained_N: np.ndarray) -> dict[str, np.ndarray]:
+        on_device_NX = torch.from_numpy(inputs_NX).to(device)
         if route.front is None:
-            return {"inputs": backbone(images_NSS3).float().cpu().numpy()}
-        activations, features_ND = route.front(images_NSS3)
+            return {"inputs": backbone(on_device_NX).float().cpu().numpy()}
+        activations, features_ND = route.front(on_device_NX)
         activations = activations.float().cpu()
         return {
             "inputs": features_ND.float().cpu().numpy(),

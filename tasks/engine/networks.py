@@ -3,8 +3,10 @@
 from typing import Literal
 
 from tasks.config.params import Params
+from tasks.domains.kinds import reader_of
 from tasks.engine.rows import DomainRows
-from tasks.models.backbones.image import Backbone, build_backbone
+from tasks.models.backbones.backbone import Backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut
 from tasks.models.classifier import Classifier
 
@@ -15,17 +17,20 @@ def build_classifier(
     """A fresh classifier for the route: on frozen features, on activations (``deeper``), or with its backbone."""
     backbone: Backbone | Tail | None = None
     if deeper or domain.route == "end_to_end":
-        backbone = build_backbone(params.model, size_px=params.images.size_px)
+        backbone = build_backbone(params.model, reader_of(params).spec)
     if deeper and isinstance(backbone, Backbone):
-        _, backbone = cut(
-            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
-        )  # fmt: skip
+        _, backbone = cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)
     return Classifier(
         backbone,
         feature_width=domain.width() if backbone is None else backbone.feature_width,
         bottleneck=params.model.bottleneck,
         num_classes=num_classes,
     )
+
+
+def kind_of_rows(params: Params, route: str) -> str | None:
+    """The kind of the rows that are trained on, where they are examples; None where they are features."""
+    return params.kind if route == "end_to_end" else None
 
 
 def scope_of(params: Params, route: str) -> Literal["head", "last_k", "full"]:

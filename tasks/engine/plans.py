@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from tasks.config.params import Params
-from tasks.engine.networks import scope_of
+from tasks.engine.networks import kind_of_rows, scope_of
 from tasks.engine.trainer import Recipe
 from tasks.records.features import Kind
 from tasks.selection.choose import Scored, choose
@@ -40,7 +40,7 @@ def is_source_free(params: Params) -> bool:
 
 
 def shallow_plans(params: Params) -> list[Plan]:
-    """The candidates to train first, on frozen features or pixels; source-only before the others."""
+    """The candidates to train first, on frozen features or the examples themselves; source-only before the others."""
     return [Plan(preset, seed, False) for preset in params.adapt.pool for seed in params.adapt.seeds]
 
 
@@ -88,6 +88,7 @@ def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:
     adapt, finetune = params.adapt, params.finetune
     ratio = adapt.deeper.backbone_learning_rate_ratio if plan.deeper else adapt.backbone_learning_rate_ratio
     return Recipe(
+        rows=None if plan.deeper else kind_of_rows(params, route),
         scope="full" if plan.deeper else scope_of(params, route),
         last_k=finetune.last_k,
         # Live statistics of a few dozen images in pretrained blocks cost twenty points where it was measured.

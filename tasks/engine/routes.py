@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from tasks.config.params import Params
 from tasks.engine.devices import training_device
 from tasks.errors import BadInput
-from tasks.models.backbones.image import Backbone
+from tasks.models.backbones.backbone import Backbone
 from tasks.models.boundary import Front, cut
 from tasks.records.features import RouteName
-
-LARGEST_DEEPER_PX = 160
-"""Larger images make the deeper route on a CPU a matter of an hour instead of minutes."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class Route:
     name: RouteName
     reason: str
     front: Front | None
-    """The part of the backbone that runs once per image on route deeper."""
+    """The part of the backbone that runs once per example on route deeper."""
 
 
 def resolve_route(params: Params, backbone: Backbone) -> Route:
@@ -29,17 +26,16 @@ def resolve_route(params: Params, backbone: Backbone) -> Route:
     Raises:
         BadInput: The backbone cannot be cut where ``features.trained_blocks`` says.
     """
-    asked, size_px = params.features.route, params.images.size_px
+    asked, sample, device = params.features.route, backbone.sample, training_device().type
     if asked != "auto":
         return route_named(asked, "as params.yaml says", params, backbone)
     if params.model.weights == "none":
         return Route("end_to_end", "auto: nothing is pretrained, so there is nothing to freeze", None)
-    if training_device().type == "cuda" and params.finetune.scope != "head":
+    if device == "cuda" and params.finetune.scope != "head":
         return Route("end_to_end", "auto: there is a GPU", None)
-    if size_px > LARGEST_DEEPER_PX and training_device().type == "cpu":
-        reason = f"auto: {size_px} px is above {LARGEST_DEEPER_PX} px, too much for blocks on a CPU"
-        return Route("cached", reason, None)
-    reason = f"auto: {size_px} px on {training_device().type}, so the last blocks can be trained in minutes"
+    if sample.too_large and device == "cpu":
+        return Route("cached", f"auto: {sample.too_large}, too much for blocks on a CPU", None)
+    reason = f"auto: {sample.size} on {device}, so the last blocks can be trained in minutes"
     try:
         return route_named("deeper", reason, params, backbone)
     except BadInput as error:
@@ -54,7 +50,5 @@ def route_named(name: RouteName, reason: str, params: Params, backbone: Backbone
     """
     front = None
     if name == "deeper":
-        front, _ = cut(
-            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
-        )  # fmt: skip
+        front, _ = cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)
     return Route(name, reason, front)

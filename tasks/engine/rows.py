@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tasks.domains.image.views import TURNS
+from tasks.domains.contract import QUARTER_TURNS
 from tasks.engine.trainer import LabelledRows
 from tasks.models.alignment import Affine
 from tasks.models.rows import Rows
@@ -46,10 +46,10 @@ class DomainRows:
         return Rows(mapped, np.arange(len(numbers_N)))
 
     def turned(self, *, kind: Kind) -> Rows | None:
-        """The rows of the adapt split in three variants, turned by 90, 180 and 270 degrees; ``None`` where rows are pixels."""
+        """The rows of the adapt split in three variants, turned by 90, 180 and 270 degrees; ``None`` where rows are examples as read."""
         if self.route == "end_to_end":
             return None
-        variants = [torch.from_numpy(array) for array in self.features.adapted(list(TURNS), kind=kind)]
+        variants = [torch.from_numpy(array) for array in self.features.adapted(QUARTER_TURNS, kind=kind)]
         mapped = tuple(self.affine.apply(variant) if self.affine else variant for variant in variants)
         return Rows(mapped, np.arange(len(mapped[0])))
 

@@ -12,7 +12,7 @@ N = rows of a domain; C = classes.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.engine.augment.image import AUGMENTATIONS, strengthen, turn
+from tasks.engine.augment.augmentation import Augmentation
+from tasks.engine.augment.build import build_augmentation
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.streams import BalancedStream, Stream
@@ -48,7 +49,10 @@ class Recipe:
     scope: Literal["head", "last_k", "full"]
     last_k: int
     batch_norm: Literal["live", "frozen"]
-    augment: Literal["none", "flip_crop", "affine"]
+    rows: str | None
+    """Their kind, where they are examples as their reader gives them; None where they are features."""
+    augment: str
+    """Name of an augmentation that such rows have."""
     steps: int
     batch_size: int
     source_sampling: Literal["natural", "balanced"]
@@ -78,12 +82,13 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """The rows of :func:`train`."""
+    """The rows of :func:`train`, and what may be done to them as they are read."""
 
     source: LabelledRows | None
     target: Rows | None
     labelled: LabelledRows | None
     turned: Rows | None
+    augmentation: Augmentation
 
 
 class _Losses(NamedTuple):
@@ -121,7 +126,7 @@ def train(
         target: Unlabelled rows of the target, ``None`` to train on the source alone.
         labelled: A few labelled rows of the target, to which cross-entropy is applied as to the source's.
         turned: The rows of ``target`` turned by 90, 180 and 270 degrees, in three variants, for a loss that wants
-            turned views; ``None`` where the rows are pixels, which are turned as they are read.
+            turned views; ``None`` where the rows can be turned as they are read.
         terms: Target losses, each with its weight; needs ``target``.
         held_out: Where discriminators are asked for their accuracy, ten times a run.
         checkpoints: Where a killed run resumes from; ``None`` for runs too short to matter.
@@ -129,7 +134,7 @@ def train(
     Raises:
         Diverged: The loss became infinite or not a number.
     """
-    data = _Data(source, target, labelled, turned)
+    data = _Data(source, target, labelled, turned, build_augmentation(recipe.rows, recipe.augment))
     _check(data, terms)
     device = next(model.parameters()).device
     modules = [cast(nn.Module, term) for _, term in terms]  # a Protocol cannot say that it is one
@@ -173,13 +178,10 @@ def _check(data: _Data, terms: Sequence[WeightedTerm]) -> None:
     """Refuse losses that lack the rows they act on."""
     if terms and data.target is None:
         raise ValueError("target losses need target rows")
-    if (
-        data.target is not None
-        and data.turned is None
-        and _wants_turns(terms)
-        and data.target.variants[0].dtype != torch.uint8
-    ):
-        raise ValueError("a loss on turned views needs pixels or turned rows of the target, got neither")
+    if data.turned is None and data.augmentation.turn is None and _wants_turns(terms):
+        raise ValueError("a loss on turned views needs turned rows of the target, or rows that can be turned")
+    if data.augmentation.strengthen is None and _wants_strong_view(terms):
+        raise ValueError("a loss on a stronger view needs rows of a kind that has one")
     if data.source is None and data.labelled is None and not terms:
         raise ValueError("without labelled rows and without target losses there is nothing to train on")
 
@@ -245,14 +247,14 @@ def _forward(
     Target losses are not given the labelled rows: they are what a preset says they are, with labels or without.
     """
     source, target, labelled = data.source, data.target, data.labelled
-    augment = AUGMENTATIONS[recipe.augment]
+    augment, strengthen = data.augmentation.draw, data.augmentation.strengthen
     device = next(model.parameters()).device
     parts = [] if source is None else [augment(source.rows.gather(rows["source"]))]
     num_source = len(rows["source"]) if source is not None else 0
     num_target = len(rows["target"]) if target is not None else 0
     if target is not None:
         parts.append(augment(target.gather(rows["target"])))
-        if any(isinstance(term, WantsStrongView) for _, term in terms):
+        if strengthen and _wants_strong_view(terms):
             parts.append(strengthen(augment(target.gather(rows["target"]))))
     num_labelled = len(rows["labelled"]) if labelled is not None else 0
     if labelled is not None:
@@ -260,7 +262,7 @@ def _forward(
     features, logits = model(torch.cat(parts).to(device))
     turned_features_BD = turns_B = None
     if target is not None and _wants_turns(terms):
-        turned_BX, turns_B = _turned_view(target, data.turned, rows["target"], augment)
+        turned_BX, turns_B = _turned_view(target, data, rows["target"])
         # On their own: turned rows are not what the network is for. In the joint pass they would shift the statistics
         # of the rows that are, which source-only is normalised without.
         with forgetting_statistics(model):
@@ -281,22 +283,26 @@ def _forward(
     return batch, logits[unlabelled:]
 
 
+def _wants_strong_view(terms: Sequence[WeightedTerm]) -> bool:
+    return any(isinstance(term, WantsStrongView) for _, term in terms)
+
+
 def _wants_turns(terms: Sequence[WeightedTerm]) -> bool:
     return any(isinstance(term, WantsTurnedViews) for _, term in terms)
 
 
-def _turned_view(
-    target: Rows, turned: Rows | None, rows_B: np.ndarray, augment: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
+def _turned_view(target: Rows, data: _Data, rows_B: np.ndarray) -> tuple[Tensor, Tensor]:
     """Rows of the target, each turned by a number of quarter turns drawn for it, and these numbers.
 
     Rows that are kept turned come as they are kept, none of them mirrored.
     """
     turns_B = torch.randint(NUM_TURNS, (len(rows_B),))
-    if turned is None:
-        return turn(augment(target.gather(rows_B)), turns_B), turns_B
+    augmentation = data.augmentation
+    if augmentation.turn and data.turned is None:
+        return augmentation.turn(augmentation.draw(target.gather(rows_B)), turns_B), turns_B
+    assert data.turned is not None, "refused before the first step"
     upright = target.pick(rows_B, torch.zeros_like(turns_B))
-    others = turned.pick(rows_B, (turns_B - 1).clamp_min(0))
+    others = data.turned.pick(rows_B, (turns_B - 1).clamp_min(0))
     is_upright = (turns_B == 0).view(-1, *[1] * (upright.ndim - 1))
     return torch.where(is_upright, upright, others), turns_B
 

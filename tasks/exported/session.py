@@ -1,6 +1,6 @@
 """An exported model in onnxruntime: opened strictly, asked in batches. No torch.
 
-In:  ONNX bytes that keep the contract written by ``tasks.stages.export``: uint8 images in,
+In:  ONNX bytes that keep the contract written by ``tasks.stages.export``: one input as its spec has it,
      ``logits``, ``probabilities`` and ``features`` out, and metadata that says what they mean.
 Out: arrays of numbers.
 
@@ -8,7 +8,7 @@ onnxruntime falls back to the CPU without an exception, at opening and again at 
 and ``get_available_providers`` lists CUDA on machines that have none. So nothing here trusts a
 list of providers: a device that was asked for by name is proven on the opened session.
 
-Shape suffixes: N = batch, S = side of the square image in pixels, C = classes, D = feature width.
+Shape suffixes: N = batch, X = the axes of one example, as the spec has them, C = classes, D = feature width.
 """
 
 import contextlib
@@ -27,6 +27,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import onnxruntime
 
+from tasks.domains.contract import InputSpec
+from tasks.domains.kinds import SPEC_KEY, spec_in
 from tasks.errors import BadInput
 
 log = logging.getLogger(__name__)
@@ -35,26 +37,23 @@ Device = Literal["auto", "cuda", "tensorrt", "cpu"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 
 CPU = "CPUExecutionProvider"
-INPUT = "images"
 OUTPUTS = ("logits", "probabilities", "features")
 METADATA_KEYS = (
     "acclimate_version",
     "target",
     "classes",
-    "preprocessing",
     "candidate",
     "checkpoint_sha256",
     "data_digest",
     "code_digest",
 )
-# What tasks.domains.image.reader does to every picture; a file made for another rule must not be fed by it.
-IMAGE_RULE = {
-    "resize": "stretch",
-    "interpolation": "bilinear-antialias",
-    "channels": "RGB",
-    "alpha": "on white",
-    "orientation": "exif",
+ONNX_TYPES = {
+    "uint8": "tensor(uint8)",
+    "int32": "tensor(int32)",
+    "int64": "tensor(int64)",
+    "float32": "tensor(float)",
 }
+"""onnxruntime's names of `tasks.domains.contract.DTYPES`."""
 
 # TF32 would move probabilities by up to 1e-3 from the ones that were judged. Heuristic search:
 # an exhaustive one is repeated for every batch size a server meets.
@@ -81,17 +80,12 @@ class OnnxModel:
     """The execution provider the session really runs on."""
     classes: tuple[str, ...]
     """Names of the C classes, in the order of the outputs."""
-    preprocessing: Mapping[str, Any]
-    """How a picture becomes an input row: ``size_px`` and the rules of ``IMAGE_RULE``."""
+    spec: InputSpec
+    """The array it takes, and how an example becomes one."""
     metadata: Mapping[str, str]
     """All metadata of the file, as text."""
     sha256: str
     """Of the bytes that were opened."""
-
-    @property
-    def size_px(self) -> int:
-        """Side S of the square input, in pixels."""
-        return self.preprocessing["size_px"]
 
     @property
     def feature_width(self) -> int:
@@ -101,7 +95,7 @@ class OnnxModel:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about N images; row i speaks of image i."""
+    """What a model says about N examples; row i belongs to example i."""
 
     logits: np.ndarray
     """float32 (N, C)."""
@@ -132,23 +126,20 @@ def open_session(path_or_bytes: Path | bytes, *, device: Device, threads: int | 
     return _describe(session, content, name)
 
 
-def predict(model: OnnxModel, images_NSSC: np.ndarray) -> Predictions:
-    """Logits, probabilities and features of a batch of images.
+def predict(model: OnnxModel, batch_NX: np.ndarray) -> Predictions:
+    """Logits, probabilities and features of a batch of examples.
 
     Args:
-        images_NSSC: uint8 RGB, shape ``(N, S, S, 3)``, ``N >= 1``, ``S = model.size_px``.
+        model: An opened model.
+        batch_NX: As ``model.spec`` has it, ``N >= 1``.
 
     Raises:
         ValueError: The array has another type or shape.
     """
-    side = model.size_px
-    if images_NSSC.dtype != np.uint8 or images_NSSC.shape[1:] != (side, side, 3) or not len(images_NSSC):
-        raise ValueError(
-            f"predict takes uint8 images of shape (N, {side}, {side}, 3),"
-            f" got {images_NSSC.dtype} {tuple(images_NSSC.shape)}"
-        )
+    if not model.spec.accepts(batch_NX):
+        raise ValueError(f"predict takes {model.spec}, got {batch_NX.dtype} {tuple(batch_NX.shape)}")
     logits, probabilities, features = model.session.run(
-        list(OUTPUTS), {INPUT: np.ascontiguousarray(images_NSSC)}
+        list(OUTPUTS), {model.spec.name: np.ascontiguousarray(batch_NX)}
     )
     return Predictions(np.asarray(logits), np.asarray(probabilities), np.asarray(features))
 
@@ -280,7 +271,9 @@ def _wrong_device(device: str, what: str) -> str:
 def _describe(session: onnxruntime.InferenceSession, content: bytes, name: str) -> OnnxModel:
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     missing = [key for key in METADATA_KEYS if key not in metadata]
-    if missing:
+    spec = spec_in(metadata, origin=name)
+    if spec is None or missing:
+        missing += [SPEC_KEY] if spec is None else []
         raise BadInput(
             f"{name} lacks the metadata {', '.join(missing)}: it was not made by the export stage, or was"
             " stripped since. Use results/export/<target>/model.onnx as it is."
@@ -289,7 +282,7 @@ def _describe(session: onnxruntime.InferenceSession, content: bytes, name: str) 
         session=session,
         provider=session.get_providers()[0],
         classes=_classes(metadata["classes"], name),
-        preprocessing=_preprocessing(metadata["preprocessing"], name),
+        spec=spec,
         metadata=metadata,
         sha256=hashlib.sha256(content).hexdigest(),
     )
@@ -310,24 +303,6 @@ def _classes(text: str, name: str) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def _preprocessing(text: str, name: str) -> dict[str, Any]:
-    rule = _json(text, "preprocessing", name)
-    size_px = rule.get("size_px") if isinstance(rule, dict) else None
-    if not isinstance(size_px, int) or size_px < 1:
-        raise BadInput(f"{name}: metadata `preprocessing` must hold size_px, got {text!r}. Export it again.")
-    differing = [
-        f"{key}: {rule.get(key)!r} instead of {value!r}"
-        for key, value in IMAGE_RULE.items()
-        if rule.get(key) != value
-    ]
-    if differing:
-        raise BadInput(
-            f"{name} expects images prepared in another way than this acclimate does ({'; '.join(differing)}):"
-            " its answers would be wrong. Export it again with this version."
-        )
-    return rule
-
-
 def _json(text: str, key: str, name: str) -> Any:
     try:
         return json.loads(text)
@@ -341,7 +316,7 @@ def _check_graph(model: OnnxModel, name: str) -> None:
     num_classes = len(model.classes)
     inputs, outputs = model.session.get_inputs(), model.session.get_outputs()
     expected = [
-        (inputs, INPUT, "tensor(uint8)", (model.size_px, model.size_px, 3)),
+        (inputs, model.spec.name, ONNX_TYPES[model.spec.dtype], model.spec.shape),
         (outputs, "logits", "tensor(float)", (num_classes,)),
         (outputs, "probabilities", "tensor(float)", (num_classes,)),
         (outputs, "features", "tensor(float)", (None,)),

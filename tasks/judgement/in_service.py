@@ -2,22 +2,24 @@
 
 In: registry/<target>/champion.json and the model it names, data/<target>.
 
-Shape suffixes: N = labelled images of the hold-out, S = side of the square in px, C = colour channels.
+Shape suffixes: N = labelled examples of the hold-out, X = the axes of one, as the model's spec has them.
 """
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from tasks.config.sections.data import ImagesParams
+from tasks.domains.contract import Limits, Reader
+from tasks.domains.kinds import reader_for
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.judgement.holdout import Holdout
 from tasks.workspace import Workspace
 
-IMAGES_AT_ONCE = 64
-"""Hold-out images the champion is asked about in one batch."""
+EXAMPLES_AT_ONCE = 64
+"""Hold-out examples that the champion is asked about in one batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +35,20 @@ class InService:
     """Classes of the hold-out that it cannot name."""
 
 
-def ask_champion(
-    workspace: Workspace, target: str, holdout: Holdout, images: ImagesParams
-) -> InService | None:
-    """The model in service, asked about the labelled hold-out images; ``None`` before the first promotion.
+def ask_champion(workspace: Workspace, target: str, holdout: Holdout, limits: Limits) -> InService | None:
+    """The model in service, asked about the labelled hold-out; ``None`` before the first promotion.
 
     It is asked by class name, so that a champion of another class list is compared all the same.
 
+    Args:
+        workspace: Whose registry names the champion.
+        target: Its name.
+        holdout: Of the target, with its labels.
+        limits: What one example may need at most, as the reader of the workspace has them.
+
     Raises:
-        BadInput: Its file is missing or is not the one on record, or an image changed since the manifest.
+        BadInput: Its file is missing or is not the one on record, its examples cannot be prepared here, or one of
+            them changed since the manifest.
     """
     aliases = read_json(workspace.champion(target))
     if aliases["champion"] is None:
@@ -59,29 +66,23 @@ def ask_champion(
             f"{path} has SHA-256 {model.sha256}, the registry says {aliases['model_sha256']}:"
             " fetch it again with `dvc pull`."
         )
+    reader = reader_for(model.spec, limits)
     names = []
-    for start in range(0, len(holdout.labelled), IMAGES_AT_ONCE):
-        batch = holdout.labelled[start : start + IMAGES_AT_ONCE]
-        pixels_NSSC = np.stack(
-            [_load(workspace, target, holdout, image, model.size_px, images) for image in batch]
+    for start in range(0, len(holdout.labelled), EXAMPLES_AT_ONCE):
+        hashes = holdout.labelled[start : start + EXAMPLES_AT_ONCE]
+        batch_NX = np.stack(
+            [_read(reader, workspace.data(target) / holdout.paths[sha256], sha256) for sha256 in hashes]
         )
-        names += [
-            model.classes[number] for number in predict(model, pixels_NSSC).probabilities.argmax(axis=1)
-        ]
+        names += [model.classes[number] for number in predict(model, batch_NX).probabilities.argmax(axis=1)]
     right_N = np.array(
         [name == holdout.labels[image] for name, image in zip(names, holdout.labelled, strict=True)]
     )
     return InService(*known, right_N, tuple(sorted(set(holdout.labels.values()) - set(model.classes))))
 
 
-def _load(
-    workspace: Workspace, target: str, holdout: Holdout, image: str, size_px: int, images: ImagesParams
-) -> np.ndarray:
-    """Pixels ``(S, S, 3)`` of one image, proven to be the one that the manifest lists."""
-    from tasks.domains.image.reader import load_square, read_file
-
-    path = workspace.data(target) / holdout.paths[image]
-    content = read_file(path, max_pixels=images.max_pixels)
-    if hashlib.sha256(content).hexdigest() != image:
+def _read(reader: Reader, path: Path, sha256: str) -> np.ndarray:
+    """One example, proven to be the one that the manifest lists, shape ``(X)``."""
+    content = reader.load(path)
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise BadInput(f"{path} changed since the manifest was written. Run `acclimate run` again.")
-    return load_square(content, size_px=size_px, max_pixels=images.max_pixels)
+    return reader.read(content)

@@ -1,6 +1,6 @@
-"""A backbone cut in two: a frozen front, run once an image, and a tail that training can move.
+"""A backbone cut in two: a frozen front, run once per example, and a tail that training can move.
 
-Shape suffixes: N = images, S = side in px, 3 = colour channels, D = feature width; A stands for the axes
+Shape suffixes: N = examples, X = the axes of one, as its input spec has them, D = feature width; A stands for the axes
 of an activation, ``(H, W, channels)`` of a convolution or ``(tokens, channels)`` of a transformer.
 """
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tasks.errors import BadInput
-from tasks.models.backbones.image import Backbone
+from tasks.models.backbones.backbone import Backbone
 
 
 class Front(nn.Module):
-    """From images to what enters the tail; always frozen and in evaluation mode."""
+    """From inputs to what enters the tail; always frozen and in evaluation mode."""
 
     def __init__(self, backbone: Backbone, first_trained: nn.Module) -> None:
         super().__init__()
@@ -22,12 +22,12 @@ class Front(nn.Module):
         self._first_trained = [first_trained]  # in a list, so that it does not count as a second submodule
 
     @torch.inference_mode()
-    def forward(self, images_NSS3: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs_NX: Tensor) -> tuple[Tensor, Tensor]:
         """Activations ``(N, A...)`` at the boundary, channels last, and the backbone's features ``(N, D)``."""
         seen: list[Tensor] = []
         handle = self._first_trained[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
-            features_ND = self.backbone.eval()(images_NSS3)
+            features_ND = self.backbone.eval()(inputs_NX)
         finally:
             handle.remove()
         (activations,) = seen
@@ -53,7 +53,7 @@ class Tail(nn.Module):
         return self.trunk(activations_NA)
 
 
-def cut(backbone: Backbone, *, last_k: int, size_px: int, name: str) -> tuple[Front, Tail]:
+def cut(backbone: Backbone, *, last_k: int, name: str) -> tuple[Front, Tail]:
     """``backbone`` as a front and a copy of its last ``last_k`` parts.
 
     The tail is the trunk with everything before the boundary replaced by the identity, which is right
@@ -62,7 +62,6 @@ def cut(backbone: Backbone, *, last_k: int, size_px: int, name: str) -> tuple[Fr
     Args:
         backbone: Whole, with its weights.
         last_k: Parts with parameters that the tail holds, counted from the output as ``Backbone.blocks``.
-        size_px: Side of the images it will see.
         name: ``model.backbone`` of params.yaml, for messages.
 
     Raises:
@@ -80,7 +79,7 @@ def cut(backbone: Backbone, *, last_k: int, size_px: int, name: str) -> tuple[Fr
         parent, _, attribute = path.rpartition(".")
         setattr(tail.trunk.get_submodule(parent), attribute, nn.Identity())
     front = Front(backbone, first)
-    _check_chain(front, tail, size_px=size_px, name=name)
+    _check_chain(front, tail, name=name)
     return front, tail
 
 
@@ -106,12 +105,10 @@ def _modules_before(trunk: nn.Module, first: nn.Module) -> list[str]:
     raise ValueError("the first trained part is not a part of the trunk")
 
 
-def _check_chain(front: Front, tail: Tail, *, size_px: int, name: str) -> None:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2, size_px, size_px, 3), generator=generator, dtype=torch.uint8)
+def _check_chain(front: Front, tail: Tail, *, name: str) -> None:
     fault = None
     try:
-        activations, expected = front(images)
+        activations, expected = front(front.backbone.sample.inputs_NX)
         with torch.inference_mode():
             actual = tail.eval()(activations)
         if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-4):

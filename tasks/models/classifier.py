@@ -1,6 +1,6 @@
 """Backbone, bottleneck and head; the checkpoint of a trained one.
 
-Shape suffixes: N = images, D = bottleneck width, C = classes.
+Shape suffixes: N = examples, D = bottleneck width, C = classes.
 """
 
 import json
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tasks.errors import BadInput
 from tasks.files import write_bytes
-from tasks.models.backbones.image import Backbone
+from tasks.models.backbones.backbone import Backbone
 from tasks.models.boundary import Tail
 
 
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(bottleneck, num_classes)
 
     def forward(self, inputs: Tensor) -> Outputs:
-        """Features ``(N, D)`` and logits ``(N, C)`` of images or cached features."""
+        """Features ``(N, D)`` and logits ``(N, C)`` of inputs or cached features."""
         pooled = inputs if self.backbone is None else self.backbone(inputs)
         features_ND = self.bottleneck(pooled)
         return Outputs(features_ND, self.head(features_ND))

@@ -40,13 +40,13 @@ AppendSeen = Callable[[str, Mapping[str, np.ndarray]], None]
 class FeaturesInfo(Record):
     """info.json of a domain: what its rows were computed with."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     route: RouteName
     route_reason: str
     views: tuple[str, ...]
     """Further views of every row, sorted."""
-    size_px: int
-    """Side of the square that images were resized to."""
+    shape: tuple[int, ...]
+    """Of one example, as its input spec has it."""
     rows: int
     data_digest: str
     backbone_sha256: str | None

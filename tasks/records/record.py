@@ -20,7 +20,10 @@ from tasks.files import read_json, write_json
 class Part(BaseModel):
     """A piece of a record: immutable, closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # A key that Python reserves, such as ``class``, has another name in code; both are taken.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class Record(Part):
@@ -50,7 +53,12 @@ def read_record(kind: type[R], path: Path) -> R:
 
 def write_record(path: Path, record: Record) -> None:
     """Write ``record`` as JSON, its keys in the order of its fields."""
-    write_json(path, record.model_dump())
+    write_json(path, as_json(record))
+
+
+def as_json(record: Part) -> dict[str, Any]:
+    """``record`` as it stands in its file, its keys in the order of its fields."""
+    return record.model_dump(by_alias=True)
 
 
 def check_version(found: Any, expected: int, path: Path) -> None:

@@ -1,10 +1,10 @@
-"""Stage `export`: the selected candidate as one ONNX file that needs nothing but pixels.
+"""Stage `export`: the selected candidate as one ONNX file that needs nothing but an example as its reader gives it.
 
 In:  results/gate/<target>/selection.json, results/adapt/<target>/<candidate>, the manifests and the
-     images of the target's test (else select) split.
+     examples of the target's test (else select) split.
 Out: model.onnx, export.json.
 
-What is exported is what was judged: normalisation is inside the graph, probabilities agree with
+What is exported is what was judged: what precedes the network is inside the graph, probabilities agree with
 torch at several batch sizes, and the task metric is the same on the exported file. The same inputs
 give the same bytes in any folder: no time, path or commit is written.
 """
@@ -20,13 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from tasks.config.params import Params
-from tasks.domains.image.reader import load_square
+from tasks.domains.batch import read_batch
+from tasks.domains.contract import InputSpec
+from tasks.domains.kinds import SPEC_KEY, reader_of
 from tasks.engine.frozen import parameters_sha256
-from tasks.engine.pixels import read_pixels
 from tasks.errors import BadInput, Fault
-from tasks.exported.session import IMAGE_RULE, OnnxModel, open_session, predict
+from tasks.exported.session import OUTPUTS, OnnxModel, open_session, predict
 from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes, write_json
-from tasks.models.backbones.image import Backbone, build_backbone
+from tasks.models.backbones.backbone import Backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut, join
 from tasks.models.classifier import Classifier, load_checkpoint
 from tasks.provenance import acclimate_version, code_digest
@@ -51,20 +53,21 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             f" {selection['checkpoint_sha256']}. Run `acclimate run` to judge it again."
         )
     model, classes = load_selected(workspace, params, candidate)
+    spec = reader_of(params).spec
     metadata = {
         "acclimate_version": acclimate_version(),
         "target": target,
         "classes": json.dumps(classes, ensure_ascii=False),
-        "preprocessing": json.dumps({"size_px": params.images.size_px, **IMAGE_RULE}),
+        SPEC_KEY: spec.to_json(),
         "candidate": selection["candidate"],
         "checkpoint_sha256": checkpoint_sha256,
         "data_digest": _data_digest(workspace, target),
         "code_digest": code_digest("tasks.stages.adapt"),
     }
-    content = export_onnx(model, size_px=params.images.size_px, opset=params.export.opset, metadata=metadata)
+    content = export_onnx(model, spec, opset=params.export.opset, metadata=metadata)
 
     exported = open_session(content, device="cpu")
-    paths, split = _images_of(workspace, target)
+    paths, split = _examples_of(workspace, target)
     parity = _check_parity(exported, model, paths, params)
     metric = _check_metric(exported, candidate, workspace, target, paths=paths, split=split, params=params)
 
@@ -89,7 +92,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
 
 
 def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Classifier, list[str]]:
-    """The candidate as one network from pixels to logits, in evaluation mode, and its class names.
+    """The candidate as one network from the arrays of its input spec to logits, in evaluation mode, and its class names.
 
     Raises:
         Fault: The backbone's weights are not those that the features were computed with.
@@ -99,7 +102,7 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
     )  # as in `features`: decides a frozen backbone under `weights: none`
     recorded = read_candidates(candidate.parent)
     (route,) = (row.route for row in recorded.candidates if row.name == candidate.name)
-    backbone = build_backbone(params.model, size_px=params.images.size_px)
+    backbone = build_backbone(params.model, reader_of(params).spec)
     if route != "end_to_end":
         judged = read_info(workspace.stage("features", "source")).backbone_sha256
         if (found := parameters_sha256(backbone)) != judged:
@@ -109,9 +112,7 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
             )
     trained: Backbone | Tail | None = backbone if route == "end_to_end" else None
     if route == "deeper":
-        _, trained = cut(
-            backbone, last_k=params.features.trained_blocks, size_px=params.images.size_px, name=params.model.backbone
-        )  # fmt: skip
+        _, trained = cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)
     model = Classifier(
         trained,
         feature_width=backbone.feature_width,
@@ -126,33 +127,33 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
 
 
 class _Served(nn.Module):
-    """What is put in service: pixels in; logits, probabilities and features out."""
+    """What is put in service: examples in; logits, probabilities and features out."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        outputs = self.model(images)
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = self.model(inputs)
         return outputs.logits_NC, torch.softmax(outputs.logits_NC, dim=1), outputs.features_ND
 
 
-def export_onnx(model: Classifier, *, size_px: int, opset: int, metadata: dict[str, str]) -> bytes:
-    """The bytes of an ONNX file with input ``images`` (uint8, N x S x S x 3) and outputs ``logits``,
-    ``probabilities`` and ``features``; N is free.
+def export_onnx(model: Classifier, spec: InputSpec, *, opset: int, metadata: dict[str, str]) -> bytes:
+    """The bytes of an ONNX file with the input of ``spec`` and outputs ``logits``, ``probabilities`` and
+    ``features``; the size of a batch is free.
 
     Raises:
         Fault: The exporter fixed the batch size.
     """
     served = _Served(model).eval()
     # A batch above one: the exporter takes a dimension of one for a constant.
-    example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
+    example = torch.from_numpy(spec.zeros(2))
     program: Any = torch.onnx.export(
         served,
         (example,),
         dynamo=True,
-        input_names=["images"],
-        output_names=["logits", "probabilities", "features"],
+        input_names=[spec.name],
+        output_names=list(OUTPUTS),
         dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
         opset_version=opset,
         external_data=False,
@@ -215,7 +216,7 @@ def _data_digest(workspace: Workspace, target: str) -> str:
     return sha256_of_lines([read_summary(manifest).data_digest for manifest in manifests])
 
 
-def _images_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
+def _examples_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
     """Paths of the target's test split, or of its select split when everything else trains."""
     examples = read_examples(workspace.stage("manifest", target))
     split: Split = "test" if any(example.split == "test" for example in examples) else "select"
@@ -225,17 +226,13 @@ def _images_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
 def _check_parity(
     exported: OnnxModel, model: Classifier, paths: list[Path], params: Params
 ) -> dict[str, Any]:
-    images = params.images
-    repeated = [paths[i % len(paths)] for i in range(max(PARITY_BATCHES))]
-    pixels = np.stack(
-        [load_square(path, size_px=images.size_px, max_pixels=images.max_pixels) for path in repeated]
-    )
+    inputs_NX = read_batch(reader_of(params), [paths[i % len(paths)] for i in range(max(PARITY_BATCHES))])
     difference = 0.0
     for size in PARITY_BATCHES:
         with torch.inference_mode():
-            expected = torch.softmax(model(torch.from_numpy(pixels[:size])).logits_NC, dim=1).numpy()
+            expected = torch.softmax(model(torch.from_numpy(inputs_NX[:size])).logits_NC, dim=1).numpy()
         difference = max(
-            difference, float(np.abs(predict(exported, pixels[:size]).probabilities - expected).max())
+            difference, float(np.abs(predict(exported, inputs_NX[:size]).probabilities - expected).max())
         )
     if not difference <= params.export.tolerance:
         raise Fault(
@@ -254,11 +251,11 @@ def _check_metric(
     params: Params,
 ) -> dict[str, Any]:  # fmt: skip
     """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
-    size_px, max_pixels = params.images.size_px, params.images.max_pixels
+    reader = reader_of(params)
     parts = []
     for start in range(0, len(paths), 256):
-        pixels = read_pixels(paths[start : start + 256], size_px=size_px, max_pixels=max_pixels)
-        parts.append(predict(exported, pixels).probabilities.argmax(1))
+        inputs_NX = read_batch(reader, paths[start : start + 256])
+        parts.append(predict(exported, inputs_NX).probabilities.argmax(1))
     onnx_N = np.concatenate(parts)
     torch_N = _said_by_torch(candidate, split)
     labels = _labels(workspace, target, split, exported.classes)
@@ -284,9 +281,7 @@ def _check_metric(
 def _said_by_torch(candidate: Path, split: Split) -> np.ndarray:
     said = read_split(candidate, split)
     if said is None:
-        raise Fault(
-            f"{candidate} says nothing about the {split} split. Run `acclimate run` to judge it again."
-        )
+        raise Fault(f"{candidate} says nothing about the {split} split. Run `acclimate run` to judge it again.")
     return said.predictions()
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from tasks.config.params import Params
 from tasks.engine.checkpoints import Checkpoints, clear, digest_of
 from tasks.engine.devices import make_deterministic, training_device
-from tasks.engine.networks import build_classifier, scope_of
+from tasks.engine.networks import build_classifier, kind_of_rows, scope_of
 from tasks.engine.rows import DomainRows, labelled_split
 from tasks.engine.trainer import Diverged, Recipe, train
 from tasks.errors import BadInput
@@ -29,9 +29,10 @@ def run(workspace: Workspace, params: Params) -> None:
     """Train the source-only starting point."""
     source = DomainRows(read_features(workspace.stage("features", "source")))
     classes = sorted(set(source.index.label_N))
-    recipe = replace(
-        Recipe(**params.finetune.model_dump(), labelled_batch_size=0), scope=scope_of(params, source.route)
+    given = Recipe(
+        **params.finetune.model_dump(), rows=kind_of_rows(params, source.route), labelled_batch_size=0
     )
+    recipe = replace(given, scope=scope_of(params, source.route))
     make_deterministic(recipe.seed)
     model = build_classifier(params, source, num_classes=len(classes)).to(training_device())
     scratch = workspace.scratch("finetune")

@@ -20,6 +20,7 @@ import numpy as np
 
 from tasks.config.params import Params
 from tasks.config.sections.gate import GateParams
+from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_lines, write_json, write_text
 from tasks.judgement.holdout import Holdout, read_holdout
@@ -73,7 +74,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     holdout = read_holdout(workspace, target, pool)
     disagreements = find_disagreements(selection.chosen, selection.source_only, holdout)
     answers = read_answers(workspace.answers(target), pool.classes)
-    champion = ask_champion(workspace, target, holdout, params.images)
+    champion = ask_champion(workspace, target, holdout, reader_of(params).limits)
     verdict = decide(selection, holdout, Answered(disagreements, answers), champion, params.gate)
     write_json(
         folder / "verdict.json",

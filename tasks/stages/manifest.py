@@ -1,13 +1,13 @@
 """Stage `manifest`: one row per file found in a domain folder, and what is known about it.
 
-In:  data/<domain>; the sections ``images`` and ``split``.
+In:  data/<domain>; ``kind``, its section, and ``split``.
 Out: manifest.parquet, sorted by (sha256, path); manifest.json, the counts and digests.
 
 Every file is in the manifest: usable (``ok``) or left out (``quarantined``) with the reason.
-The split of an image follows from its content alone, so that neither a new name nor a new
+The split of an example follows from its content alone, so that neither a new name nor a new
 neighbour moves it. Of a target, labels are written for its test split, which nothing that trains or
-selects can read, and for its split ``labelled``: the images of labelled/, which are given to training
-with their labels, whatever their content hash. No image is in both.
+selects can read, and for its split ``labelled``: the examples of labelled/, which are given to training
+with their labels, whatever their content hash. No example is in both.
 """
 
 import hashlib
@@ -21,31 +21,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import numpy as np
-
 from tasks.config.params import Params
 from tasks.config.sections.data import SplitParams
-from tasks.domains.image.reader import (
-    MEASURES,
-    REFUSED,
-    FoundFile,
-    UnreadableImage,
-    list_files,
-    list_folders,
-    read_file,
-    read_image,
-    read_refusals,
-)
+from tasks.domains.contract import Reader, UnreadableExample
+from tasks.domains.folder import REFUSED, FoundFile, list_files, list_folders
+from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.records.manifest import DUPLICATE, LABELLED, Row, write_manifest
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-Area = Literal["source", "images", "holdout", "labelled", "arrived"]
-TARGET_AREAS: dict[str, Area] = {
-    "images": "images", "holdout": "holdout", "labelled": "labelled", "arrived": "arrived"
-}  # fmt: skip
+Area = Literal["source", "unlabelled", "holdout", "labelled", "arrived"]
+AREAS: dict[str, Area] = {"holdout": "holdout", "labelled": "labelled", "arrived": "arrived"}
+"""Folders of a target, besides the one that has the name of its kind, in the plural."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +56,23 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
         BadInput: The domain folder is missing or not laid out as a source or a target, or a class
             of the source has no usable image.
     """
-    data = workspace.data(domain)
-    check_layout(data, domain, known=params.domains)
-    found = sorted([*list_files(data), *read_refusals(data)], key=lambda file: (file.path, file.reason or ""))
-    places = [place_in_source(file) if domain == "source" else place_in_target(file) for file in found]
-    rows = measure(places, data, max_pixels=params.images.max_pixels)
+    data, reader = workspace.data(domain), reader_of(params)
+    check_layout(data, domain, reader, known=params.domains)
+    found = reader.find(data)
+    places = [
+        place_in_source(file) if domain == "source" else place_in_target(file, reader.plural)
+        for file in found
+    ]
+    rows = measure(places, data, reader)
     if domain == "source":
         rows = assign_source(rows, places, params.split)
     else:
         rows = assign_target(rows, places, params.split)
-    rows = quarantine_copies(quarantine_contradictions(rows))
+    rows = quarantine_copies(quarantine_contradictions(rows, reader.noun))
     if domain == "source":
-        check_classes(rows, places, data)
+        check_classes(rows, places, data, reader)
     folder = workspace.stage("manifest", domain)
-    summary = write_manifest(folder, domain, rows, classes=classes_seen(places), measures=MEASURES)
+    summary = write_manifest(folder, domain, rows, classes=classes_seen(places), measures=reader.measures)
     log.info(
         "manifest %s: %d files, %d usable, %d quarantined",
         domain, summary.rows, summary.ok, len(summary.quarantined),
@@ -90,28 +82,28 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
 # --- layout ------------------------------------------------------------------------------------
 
 
-def check_layout(folder: Path, domain: str, *, known: Sequence[str]) -> None:
-    """Refuse a domain folder that is missing or has no images where they belong.
+def check_layout(folder: Path, domain: str, reader: Reader, *, known: Sequence[str]) -> None:
+    """Refuse a domain folder that is missing or has no examples where they belong.
 
     Raises:
         BadInput: Saying what the folder should look like.
     """
-    shape = "<class>/*.jpg" if domain == "source" else "images/*.jpg"
+    shape = f"<class>/{reader.pattern}" if domain == "source" else f"{reader.plural}/{reader.pattern}"
     if not folder.is_dir():
         raise BadInput(
-            f"{folder} is not a folder. Put the images of {domain} into {folder}/{shape};"
+            f"{folder} is not a folder. Put the {reader.plural} of {domain} into {folder}/{shape};"
             f" the domains of params.yaml are {', '.join(known)}."
         )
     folders = list_folders(folder)
     if domain == "source" and not folders and not (folder / REFUSED).exists():
         raise BadInput(
-            f"{folder} has no class folders: expected {folder}/{shape}, one folder a class,"
+            f"{folder} has no class folders: expected {folder}/{shape}, one folder per class,"
             f" found {_some([file.path for file in list_files(folder)])}."
         )
-    if domain != "source" and not {"images", "arrived"} & set(folders):
+    if domain != "source" and not {reader.plural, "arrived"} & set(folders):
         raise BadInput(
-            f"{folder} has neither images/ nor arrived/: put the target's images into {folder}/{shape}"
-            f" (or {folder}/images/<class>/ if they are labelled), found {_some(sorted(os.listdir(folder)))}."
+            f"{folder} has neither {reader.plural}/ nor arrived/: put the target's {reader.plural} into {folder}/{shape}"
+            f" (or {folder}/{reader.plural}/<class>/ if they are labelled), found {_some(sorted(os.listdir(folder)))}."
         )
 
 
@@ -122,14 +114,20 @@ def place_in_source(file: FoundFile) -> Place:
     return Place(file.path, reason, "source", class_folder)
 
 
-def place_in_target(file: FoundFile) -> Place:
-    """``images/[<class>/]``, ``holdout/<class>/``, ``labelled/<class>/`` or ``arrived/``, whatever folders follow."""
+def place_in_target(file: FoundFile, unlabelled: str) -> Place:
+    """``images/[<class>/]``, ``holdout/<class>/``, ``labelled/<class>/`` or ``arrived/``, whatever folders follow.
+
+    Args:
+        file: As found.
+        unlabelled: Name of the first of these folders, which is that of the kind: ``images``.
+    """
     first, *rest = PurePosixPath(file.path).parts
-    area = TARGET_AREAS.get(first) if rest else None
+    areas: dict[str, Area] = {unlabelled: "unlabelled", **AREAS}
+    area = areas.get(first) if rest else None
     class_folder = None if area == "arrived" else _class_folder(rest)
     reason = file.reason
     if area is None:
-        reason = reason or "outside images/, holdout/, labelled/ and arrived/"
+        reason = reason or f"outside {unlabelled}/, holdout/, labelled/ and arrived/"
     elif area in ("holdout", "labelled") and class_folder is None:
         reason = reason or "outside any class folder"
     return Place(file.path, reason, area, class_folder)
@@ -152,7 +150,7 @@ def classes_seen(places: Sequence[Place]) -> list[str] | None:
     With a ``holdout/`` the folders in ``images/`` are no classes: nothing reads a label there. Those in
     ``labelled/`` need not be all classes, and are compared with the source's by the stage ``validate``.
     """
-    areas = {"source", "holdout"} if has_holdout(places) else {"source", "images"}
+    areas = {"source", "holdout"} if has_holdout(places) else {"source", "unlabelled"}
     return (
         sorted({p.class_folder for p in places if p.area in areas and p.class_folder and not p.reason})
         or None
@@ -162,48 +160,32 @@ def classes_seen(places: Sequence[Place]) -> list[str] | None:
 # --- content -----------------------------------------------------------------------------------
 
 
-def measure(places: Sequence[Place], folder: Path, *, max_pixels: int) -> list[Row]:
-    """One row a place, in the same order; splits and labels are still missing."""
-    import scipy.fftpack  # noqa: F401 - imagehash imports it at first use, which threads must not race for
+def measure(places: Sequence[Place], folder: Path, reader: Reader) -> list[Row]:
+    """One row per place, in the same order; splits and labels are still missing."""
 
     def measure_one(place: Place) -> Row:
         if place.reason is not None:
             return Row(place.path, "quarantined", place.reason)
-        return measure_file(folder / place.path, place.path, max_pixels=max_pixels)
+        return measure_file(folder / place.path, place.path, reader)
 
     with ThreadPoolExecutor(
         len(os.sched_getaffinity(0))
-    ) as pool:  # Pillow and hashlib release the interpreter lock
+    ) as pool:  # decoders and hashlib release the interpreter lock
         return list(pool.map(measure_one, places))
 
 
-def measure_file(file: Path, path: str, *, max_pixels: int) -> Row:
-    """The row of one file, which is read once for its size, hash and pixels."""
-    from imagehash import phash
-
+def measure_file(file: Path, path: str, reader: Reader) -> Row:
+    """The row of one file, which is read once for its size, hash and measures."""
     try:
-        content = read_file(file, max_pixels=max_pixels)
-    except UnreadableImage as error:
+        content = reader.load(file)
+    except UnreadableExample as error:
         return Row(path, "quarantined", error.reason)
     read = Row(path, "ok", sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     try:
-        image = read_image(content, max_pixels=max_pixels)
-    except UnreadableImage as error:
+        measured = reader.measure(content)
+    except UnreadableExample as error:
         return replace(read, status="quarantined", reason=error.reason)
-    luminance_HW = np.asarray(image.pixels.convert("L"), dtype=np.float64)
-    return replace(
-        read,
-        note=image.note,
-        measures={
-            "width": image.width,
-            "height": image.height,
-            "mode": image.mode,
-            "format": image.format,
-            "phash": str(phash(image.pixels)),
-            "luminance_mean": round(float(luminance_HW.mean()), 3),
-            "luminance_std": round(float(luminance_HW.std()), 3),
-        },
-    )
+    return replace(read, note=measured.note, measures=measured.measures)
 
 
 # --- splits and labels -------------------------------------------------------------------------
@@ -229,7 +211,7 @@ def assign_source(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
 def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitParams) -> list[Row]:
     """Usable rows with their split; a label only in ``test`` and ``labelled``.
 
-    A target with a ``holdout/`` of its own spends all other images on adaptation and selection, in
+    A target with a ``holdout/`` of its own spends all other examples on adaptation and selection, in
     the proportion that ``split`` gives the two. What is in ``labelled/`` is in no other split.
 
     Raises:
@@ -258,8 +240,8 @@ def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
 # --- copies ------------------------------------------------------------------------------------
 
 
-def quarantine_contradictions(rows: Sequence[Row]) -> list[Row]:
-    """``rows`` without any image that carries two labels: no copy can be trusted.
+def quarantine_contradictions(rows: Sequence[Row], noun: str) -> list[Row]:
+    """``rows`` without any example that carries two labels: no copy can be trusted.
 
     Unlabelled copies go too. Otherwise what a target adapts to would depend on the labels in its hold-out.
     """
@@ -272,7 +254,7 @@ def quarantine_contradictions(rows: Sequence[Row]) -> list[Row]:
         names = sorted(labels.get(row.sha256 or "", ()))
         if row.status != "ok" or len(names) < 2:
             return row
-        return _quarantined(row, f"same image under labels {', '.join(names)}")
+        return _quarantined(row, f"same {noun} under labels {', '.join(names)}")
 
     return [checked(row) for row in rows]
 
@@ -312,11 +294,11 @@ def _quarantined(row: Row, reason: str) -> Row:
 # --- the source's classes ----------------------------------------------------------------------
 
 
-def check_classes(rows: Sequence[Row], places: Sequence[Place], folder: Path) -> None:
+def check_classes(rows: Sequence[Row], places: Sequence[Place], folder: Path, reader: Reader) -> None:
     """Refuse a source whose classes cannot be learned.
 
     Raises:
-        BadInput: A class folder has no usable image, or there are fewer than two classes.
+        BadInput: A class folder has no usable example, or there are fewer than two classes.
     """
     folders = {unicodedata.normalize("NFC", name) for name in list_folders(folder)}
     folders |= {
@@ -327,12 +309,12 @@ def check_classes(rows: Sequence[Row], places: Sequence[Place], folder: Path) ->
     if empty:
         lines = [f"  {name}: {_why_empty(name, rows)}" for name in empty]
         raise BadInput(
-            f"{len(empty)} of {len(folders)} class folders in {folder} have no usable image."
-            " Add images, or remove the folder:\n" + "\n".join(lines)
+            f"{len(empty)} of {len(folders)} class folders in {folder} have no usable {reader.noun}."
+            f" Add {reader.plural}, or remove the folder:\n" + "\n".join(lines)
         )
     if len(folders) < 2:
         raise BadInput(
-            f"{folder} has {len(folders)} class folder(s) with images ({_some(sorted(folders))}):"
+            f"{folder} has {len(folders)} class folder(s) with {reader.plural} ({_some(sorted(folders))}):"
             " a classifier needs at least two classes."
         )
 

@@ -9,7 +9,7 @@ The stage starts a child (``python -m tasks.stages.probe``), which alone opens t
 onnxruntime or a GPU driver becomes a failed check. The verdict holds no measured time, only
 whether the budget is met: a rerun must give the same bytes. Milliseconds go to the log.
 
-Shape suffixes: N = batch, S = side in pixels, C = classes.
+Shape suffixes: N = batch, X = the axes of one example, as the model's spec has them, C = classes.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 
 from tasks.config.params import Params
-from tasks.domains.image.reader import UnreadableImage, load_square
+from tasks.domains.contract import Reader, UnreadableExample
+from tasks.domains.kinds import reader_for, reader_of
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import OnnxModel, Predictions, open_session, predict
 from tasks.files import read_json, sha256_of_file, write_json
@@ -47,6 +48,8 @@ _SUM_TOLERANCE = 1e-4
 _LATENCY_RUNS = 11
 # A TensorRT engine takes minutes to build; half an hour is a hang.
 _CHILD_TIMEOUT_S = 1800
+CHILD = "tasks.stages.probe"
+"""The module whose main function examines a file in a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ class Request:
     classes: list[str]
     checkpoint_sha256: str
     model_sha256: str
-    images: list[tuple[str, str]]
-    """(path, sha256) of real images."""
-    max_pixels: int
+    examples: list[tuple[str, str]]
+    """(path, sha256) of real examples."""
+    limits: dict[str, int]
+    """What one of them may need at most, as the reader of the workspace has them."""
     device: str
     max_batch_size: int
     latency_budget_ms: float
@@ -142,8 +146,8 @@ def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
         classes=record["classes"],
         checkpoint_sha256=record["checkpoint_sha256"],
         model_sha256=sha256_of_file(model),
-        images=_choose_images(workspace, target, params.probe.max_batch_size),
-        max_pixels=params.images.max_pixels,
+        examples=_choose_examples(workspace, target, params.probe.max_batch_size),
+        limits=dict(reader_of(params).limits),
         device=params.probe.device,
         max_batch_size=params.probe.max_batch_size,
         latency_budget_ms=params.probe.latency_budget_ms,
@@ -151,8 +155,8 @@ def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
     )
 
 
-def _choose_images(workspace: Workspace, target: str, num: int) -> list[tuple[str, str]]:
-    """Up to ``num`` usable images, of the test split first, then of select; by content hash."""
+def _choose_examples(workspace: Workspace, target: str, num: int) -> list[tuple[str, str]]:
+    """Up to ``num`` usable examples, of the test split first, then of select; by content hash."""
     examples = read_examples(workspace.stage("manifest", target))
     usable = [example for example in examples if example.split in ("test", "select")]
     usable.sort(key=lambda example: (example.split != "test", example.sha256))
@@ -164,7 +168,7 @@ def _ask_child(request: Request) -> Findings:
     with tempfile.TemporaryDirectory(prefix="acclimate-probe-") as folder:
         reply = Path(folder) / "findings.json"
         # -P: a file of the workspace must not shadow a module.
-        command = [sys.executable, "-P", "-m", "tasks.stages.probe", str(reply)]
+        command = [sys.executable, "-P", "-m", CHILD, str(reply)]
         paths = [str(package_root), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         try:
@@ -218,7 +222,7 @@ def main() -> None:
     """Read a request from stdin, write what was found to the file named on the command line."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     content = json.load(sys.stdin)
-    request = Request(**content | {"images": [tuple(image) for image in content["images"]]})
+    request = Request(**content | {"examples": [tuple(example) for example in content["examples"]]})
     write_json(Path(sys.argv[1]), asdict(examine(request)))
 
 
@@ -226,6 +230,7 @@ def examine(request: Request) -> Findings:
     """Open the model and ask it; every question that can still be asked is asked."""
     try:
         model = open_session(Path(request.model), device=request.device)  # type: ignore[arg-type]
+        reader = reader_for(model.spec, request.limits)
     except BadInput as error:
         # The name in the verdict must not depend on the folder of the workspace.
         reason = str(error).replace(request.model, "model.onnx")
@@ -237,10 +242,10 @@ def examine(request: Request) -> Findings:
         _check_bytes(model, request),
         _check_metadata(model, request),
     ]
-    images_NSSC, fault = _read_images(request, model.size_px)
-    checks.append(_check_images(images_NSSC, fault))
-    if images_NSSC is not None:
-        checks += _check_answers(model, images_NSSC, request)
+    batch_NX, fault = _read_examples(request, reader)
+    checks.append(_check_examples(batch_NX, fault, reader))
+    if batch_NX is not None:
+        checks += _check_answers(model, batch_NX, request)
     # Last: libraries that onnxruntime loads on demand are in the list by now.
     return Findings(model.provider, [*checks, _check_process()])
 
@@ -294,38 +299,37 @@ def _check_metadata(model: OnnxModel, request: Request) -> Check:
     )
 
 
-def _read_images(request: Request, size_px: int) -> tuple[np.ndarray | None, str | None]:
-    """The real images as one uint8 batch, or the first reason why not."""
-    squares = []
-    for path, sha256 in request.images:
+def _read_examples(request: Request, reader: Reader) -> tuple[np.ndarray | None, str | None]:
+    """The real examples as one batch ``(N, X)``, or the first reason why not."""
+    examples = []
+    for path, sha256 in request.examples:
         name = Path(path).name
         try:
             content = Path(path).read_bytes()
             if hashlib.sha256(content).hexdigest() != sha256:
                 return None, f"{name!r} is not the file that the manifest lists; run `acclimate run`"
-            squares.append(load_square(content, size_px=size_px, max_pixels=request.max_pixels))
+            examples.append(reader.read(content))
         except OSError as error:
             return None, f"cannot read {name!r}: {error.strerror}; run `dvc checkout`, then `acclimate run`"
-        except UnreadableImage as error:
+        except UnreadableExample as error:
             return None, f"cannot decode {name!r}, which the manifest calls usable: {error.reason}"
-    if not squares:
-        return (
-            None,
-            "the manifest has no usable image in the splits test and select; add images to the target",
+    if not examples:
+        return None, (
+            f"the manifest has no usable {reader.noun} in the splits test and select; add {reader.plural} to the target"
         )
-    return np.stack(squares), None
+    return np.stack(examples), None
 
 
-def _check_images(images_NSSC: np.ndarray | None, fault: str | None) -> Check:
-    num = 0 if images_NSSC is None else len(images_NSSC)
-    return Check("images", images_NSSC is not None, num, "one real image or more", fault)
+def _check_examples(batch_NX: np.ndarray | None, fault: str | None, reader: Reader) -> Check:
+    num = 0 if batch_NX is None else len(batch_NX)
+    return Check(reader.plural, batch_NX is not None, num, f"one real {reader.noun} or more", fault)
 
 
-def _check_answers(model: OnnxModel, images_NSSC: np.ndarray, request: Request) -> list[Check]:
+def _check_answers(model: OnnxModel, batch_NX: np.ndarray, request: Request) -> list[Check]:
     sizes = batch_sizes(request.max_batch_size)
     try:
-        single = _stack([predict(model, image[None]) for image in images_NSSC])
-        batched = {size: predict(model, _fill(images_NSSC, size)) for size in sizes}
+        single = _stack([predict(model, example[None]) for example in batch_NX])
+        batched = {size: predict(model, _fill(batch_NX, size)) for size in sizes}
     except Exception as error:
         # onnxruntime's errors have no common base but Exception.
         reason = f"onnxruntime could not run the model: {str(error).strip().splitlines()[0]}"
@@ -337,7 +341,7 @@ def _check_answers(model: OnnxModel, images_NSSC: np.ndarray, request: Request) 
         _check_sums(batched),
         _check_batch_parity(single, batched, request.tolerance),
         _check_torch_parity(single, request),
-        _check_latency(lambda: predict(model, images_NSSC[:1]), request.latency_budget_ms),
+        _check_latency(lambda: predict(model, batch_NX[:1]), request.latency_budget_ms),
     ]
 
 
@@ -349,9 +353,9 @@ def _stack(predictions: list[Predictions]) -> Predictions:
     )
 
 
-def _fill(images_NSSC: np.ndarray, size: int) -> np.ndarray:
-    """A batch of ``size``, repeating the images when there are fewer."""
-    return images_NSSC[np.arange(size) % len(images_NSSC)]
+def _fill(batch: np.ndarray, size: int) -> np.ndarray:
+    """A batch of ``size``, repeating the examples when there are fewer."""
+    return batch[np.arange(size) % len(batch)]
 
 
 def _check_shapes(model: OnnxModel, batched: dict[int, Predictions]) -> Check:
@@ -414,21 +418,21 @@ def _check_batch_parity(single: Predictions, batched: dict[int, Predictions], to
         difference <= tolerance,
         _plain(difference),
         tolerance,
-        f"probabilities of an image differ by {difference:.2g} alone and in a batch of {at_size}, more than"
+        f"probabilities of an example differ by {difference:.2g} alone and in a batch of {at_size}, more than"
         f" export.tolerance {tolerance:g}: an answer must not depend on its neighbours",
     )
 
 
 def _check_torch_parity(single: Predictions, request: Request) -> Check:
     recorded = _torch_probabilities(Path(request.judged))
-    known = [index for index, (_, sha256) in enumerate(request.images) if sha256 in recorded]
+    known = [index for index, (_, sha256) in enumerate(request.examples) if sha256 in recorded]
     name = "torch_parity"
     if not known:
         reason = (
-            "the recorded outputs of the candidate are about none of these images: run `acclimate run` again"
+            "the recorded outputs of the candidate hold none of these examples: run `acclimate run` again"
         )
         return Check(name, False, None, request.tolerance, reason)
-    torch_NC = np.stack([recorded[request.images[index][1]] for index in known])
+    torch_NC = np.stack([recorded[request.examples[index][1]] for index in known])
     if torch_NC.shape[1] != single.probabilities.shape[1]:
         reason = f"torch recorded {torch_NC.shape[1]} classes, the file answers {single.probabilities.shape[1]}: export it again"
         return Check(name, False, None, request.tolerance, reason)
@@ -439,12 +443,12 @@ def _check_torch_parity(single: Predictions, request: Request) -> Check:
         _plain(difference),
         request.tolerance,
         f"probabilities differ by {difference:.2g} from the ones the gate judged, more than export.tolerance"
-        f" {request.tolerance:g}, on {len(known)} images: export again, or raise the tolerance knowingly",
+        f" {request.tolerance:g}, on {len(known)} examples: export again, or raise the tolerance knowingly",
     )
 
 
 def _torch_probabilities(candidate: Path) -> dict[str, np.ndarray]:
-    """Recorded probabilities of the test and select splits, by the image's sha256."""
+    """Recorded probabilities of the test and select splits, by the example's sha256."""
     recorded: dict[str, np.ndarray] = {}
     try:
         for said in (read_split(candidate, "test"), read_split(candidate, "select")):
@@ -471,7 +475,7 @@ def _check_latency(ask: Callable[[], object], budget_ms: float) -> Check:
         "within the budget" if within else "over the budget",
         f"median of a batch of one within {budget_ms:g} ms",
         f"a batch of one takes longer than probe.latency_budget_ms {budget_ms:g} (measured: see the log); choose"
-        " a smaller backbone or images.size_px, a faster device, or a larger budget",
+        " a smaller backbone or smaller inputs, a faster device, or a larger budget",
     )
 
 

@@ -43,7 +43,7 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.config.params import Params
 from tasks.config.sections.data import ValidateParams
 from tasks.config.sections.section import Section
-from tasks.domains.image.reader import HIDDEN
+from tasks.domains.folder import HIDDEN
 from tasks.errors import BadInput, ConfigError
 from tasks.files import write_json
 from tasks.records.manifest import (

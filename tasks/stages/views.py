@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.config.params import Params
-from tasks.domains.image.views import TARGET_VIEWS
+from tasks.domains.batch import read_batch
+from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.records.features import ViewsInfo, read_info, seen_files, write_info
 from tasks.records.manifest import TRAINED_SPLITS, read_examples, read_summary
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
     """Write the source as ``target`` would have it."""
-    names = [name for name in params.features.views if name in TARGET_VIEWS]
+    names = [name for name in params.features.views if name in reader_of(params).views.target]
     if names:
         _redraw_source(workspace, params, target, names)
     manifests = (workspace.stage("manifest", domain) for domain in ("source", target))
@@ -42,8 +43,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
 
 def _redraw_source(workspace: Workspace, params: Params, target: str, names: Sequence[str]) -> None:
     # Inside, because it loads torch, which costs more than all else where there is nothing to do.
-    from tasks.engine.frozen import build_frozen, observer
-    from tasks.engine.pixels import BATCH, read_pixels
+    from tasks.engine.frozen import BATCH, build_frozen, observer
     from tasks.engine.routes import route_named
 
     source, styles = (read_examples(workspace.stage("manifest", domain)) for domain in ("source", target))
@@ -60,18 +60,15 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
 
     backbone = build_frozen(params)
     kept = read_info(workspace.stage("features", "source"))
-    route = route_named(kept.route, kept.route_reason, params, backbone)
-    look = observer(backbone, route)
-    size_px, max_pixels = params.images.size_px, params.images.max_pixels
+    look = observer(backbone, route_named(kept.route, kept.route_reason, params, backbone))
+    reader = reader_of(params)
     with seen_files(workspace.stage("views", target), is_trained_N) as append:
         for start in range(0, len(paths), BATCH):
             batch = slice(start, start + BATCH)
-            pixels_NSS3 = read_pixels(paths[batch], size_px=size_px, max_pixels=max_pixels)
-            styles_NSS3 = read_pixels(
-                [style_paths[number] for number in style_N[batch]], size_px=size_px, max_pixels=max_pixels
-            )
+            inputs_NX = read_batch(reader, paths[batch])
+            styles_NX = read_batch(reader, [style_paths[number] for number in style_N[batch]])
             for name in names:
-                append(name, look(TARGET_VIEWS[name](pixels_NSS3, styles_NSS3), is_trained_N[batch]))
+                append(name, look(reader.views.target[name](inputs_NX, styles_NX), is_trained_N[batch]))
 
 
 def draw_styles(hashes: Sequence[str], num_styles: int, *, seed: int) -> np.ndarray:

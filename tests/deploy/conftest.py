@@ -67,7 +67,7 @@ def write_run(
             "candidate": candidate,
             "checkpoint_sha256": checkpoint,
             "data_digest": sha256_of_lines(list(DATA_DIGEST.values())),
-            "weights": onnx_models.SHARP * sharpness,
+            "weights": onnx_models_module.SHARP * sharpness,
         }
         | changes.get("model", {})
     )

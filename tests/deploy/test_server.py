@@ -198,8 +198,13 @@ def test_health_readiness_and_targets_say_what_is_served(client):
     assert ready["targets"]["cam7"]["problem"] is None
     assert ready["targets"]["cam8"]["champion"] is None
     assert client.get("/targets").json() == [
-        {"target": "cam7", "version": 1, "classes": ["red", "green", "blue"], "size_px": 8},
-        {"target": "cam8", "version": None, "classes": None, "size_px": None},
+        {
+            "target": "cam7",
+            "version": 1,
+            "classes": ["red", "green", "blue"],
+            "input": {"kind": "image", "dtype": "uint8", "shape": [8, 8, 3]},
+        },
+        {"target": "cam8", "version": None, "classes": None, "input": None},
     ]
 
 
@@ -439,9 +444,9 @@ import json, sys
 from pathlib import Path
 import deploy.server.app
 from deploy.server.predictor import Champions, answer
-champions = Champions(deploy.server.app.Workspace(Path({str(published.root)!r})), "cpu")
+champions = Champions(deploy.server.app.Workspace(Path({str(published.root)!r})), "cpu", {{"max_pixels": 1000}})
 champions.refresh()
-answer(champions.state("cam7").loaded, {image(RED)!r}, 1000)
+answer(champions.state("cam7").loaded, {image(RED)!r})
 unwanted = {{"torch", "torchvision", "timm", "pandas", "prefect", "great_expectations", "dvc", "pyarrow", "onnx"}}
 print(json.dumps(sorted(unwanted & set(sys.modules))))
 """

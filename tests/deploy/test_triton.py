@@ -41,7 +41,7 @@ FIELDS = {
     "ModelDynamicBatching": {"preferred_batch_size": "[]int32", "max_queue_delay_microseconds": "uint64"},
     "ModelWarmup": {"name": "string", "batch_size": "uint32", "inputs": "[]InputsEntry"},
     "InputsEntry": {"key": "string", "value": "WarmupInput"},
-    "WarmupInput": {"data_type": "DataType", "dims": "[]int64", "random_data": "bool"},
+    "WarmupInput": {"data_type": "DataType", "dims": "[]int64", "zero_data": "bool"},
     "ParametersEntry": {"key": "string", "value": "ModelParameter"},
     "ModelParameter": {"string_value": "string"},
     "ModelOptimizationPolicy": {"execution_accelerators": "ExecutionAccelerators"},
@@ -146,7 +146,7 @@ def test_the_settings_describe_the_model(promoted, tmp_path):
     assert config["instance_group"] == [{"kind": "KIND_GPU", "count": 1}]
     assert "dynamic_batching" in config
     warmed = [(item["batch_size"], as_dict(item["inputs"])["images"]) for item in config["model_warmup"]]
-    one = {"data_type": "TYPE_UINT8", "dims": ["8", "8", "3"], "random_data": True}
+    one = {"data_type": "TYPE_UINT8", "dims": ["8", "8", "3"], "zero_data": True}
     assert warmed == [(1, one), (16, one)]
     sha256 = registry.read_champion(promoted, "cam7").model_sha256
     assert as_dict(config["parameters"])["model_sha256"] == {"string_value": sha256}

@@ -10,14 +10,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tasks.config.sections.model import ModelParams
+from tasks.domains.image.spec import image_spec
 from tasks.engine.adabn import estimate_statistics, propose_target_statistics
 from tasks.engine.trainer import LabelledRows, Recipe, train
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import Rows, all_rows
 
 RECIPE = Recipe(
-    scope="head", last_k=1, batch_norm="live", augment="none", steps=150, batch_size=32, source_sampling="natural",
+    rows=None, scope="head", last_k=1, batch_norm="live", augment="none", steps=150, batch_size=32, source_sampling="natural",
     labelled_batch_size=16, learning_rate=0.05, backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
 )  # fmt: skip
 WIDTH, CLASSES = 6, 3
@@ -46,7 +47,7 @@ def trained() -> Classifier:
 
 def on_images(scope: str = "full", *, batch_norm: str = "live") -> tuple[Classifier, Recipe]:
     torch.manual_seed(2)
-    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), size_px=16)
+    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), image_spec(16))
     model = Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=CLASSES)
     return model, replace(RECIPE, scope=scope, batch_norm=batch_norm)
 

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
+from tasks.engine.augment.augmentation import OF_FEATURES
+from tasks.engine.augment.build import build_augmentation
 from tasks.engine.augment.image import strengthen
+from tasks.errors import BadInput
+
+
+def drop(features: torch.Tensor) -> torch.Tensor:
+    assert OF_FEATURES.strengthen is not None
+    return OF_FEATURES.strengthen(features)
 
 
 def ramps(count: int, side: int) -> torch.Tensor:
@@ -43,7 +51,7 @@ def test_the_batch_that_is_strengthened_stays_as_it_is():
     images, features = ramps(4, 16), torch.ones(4, 8)
 
     strengthen(images)
-    strengthen(features)
+    drop(features)
 
     assert torch.equal(images, ramps(4, 16))
     assert torch.equal(features, torch.ones(4, 8))
@@ -53,7 +61,7 @@ def test_the_batch_that_is_strengthened_stays_as_it_is():
 def test_a_tenth_of_the_features_is_dropped_and_their_mean_kept(dtype: torch.dtype):
     torch.manual_seed(0)
 
-    views = strengthen(torch.ones(200, 500, dtype=dtype)).float()
+    views = drop(torch.ones(200, 500, dtype=dtype)).float()
 
     dropped = views == 0
     assert views.dtype == torch.float32
@@ -62,11 +70,29 @@ def test_a_tenth_of_the_features_is_dropped_and_their_mean_kept(dtype: torch.dty
     assert views.mean().item() == pytest.approx(1, abs=0.01)
 
 
-@pytest.mark.parametrize("inputs", [ramps(8, 16), torch.ones(8, 32)], ids=["images", "features"])
-def test_the_same_seed_gives_the_same_view_and_another_one_another(inputs: torch.Tensor):
+@pytest.mark.parametrize(
+    ("inputs", "harder"), [(ramps(8, 16), strengthen), (torch.ones(8, 32), drop)], ids=["images", "features"]
+)
+def test_the_same_seed_gives_the_same_view_and_another_one_another(inputs: torch.Tensor, harder):
     def view(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return strengthen(inputs)
+        return harder(inputs)
 
     assert torch.equal(view(0), view(0))
     assert not torch.equal(view(0), view(1))
+
+
+@pytest.mark.parametrize(("kind", "words"), [(None, "frozen features can"), ("vectors", "kind vectors can")])
+def test_rows_that_are_no_images_cannot_be_augmented_as_images_are(kind: str | None, words: str):
+    with pytest.raises(
+        BadInput, match=rf"finetune\.augment is flip_crop, but {words} only be augmented by none"
+    ):
+        build_augmentation(kind, "flip_crop")
+
+
+def test_a_kind_without_augmentations_keeps_its_rows_and_has_no_stronger_view_and_no_turns():
+    plain = build_augmentation("vectors", "none")
+    rows = torch.ones(3, 8)
+
+    assert plain.draw(rows) is rows
+    assert (plain.strengthen, plain.turn) == (None, None)

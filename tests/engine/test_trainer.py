@@ -11,7 +11,8 @@ from safetensors.torch import save
 
 from tasks.config.sections.model import ModelParams
 from tasks.config.sections.presets import LossTerm
-from tasks.engine.augment.image import AUGMENTATIONS, affine, flip_crop
+from tasks.domains.image.spec import image_spec
+from tasks.engine.augment.image import IMAGE_AUGMENTATIONS, affine, flip_crop
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.streams import Stream
@@ -21,12 +22,12 @@ from tasks.losses.contract.batch import JointBatch
 from tasks.losses.contract.terms import Shapes, WeightedTerm
 from tasks.losses.mcc import MinimumClassConfusion
 from tasks.losses.presets.build import build_terms
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.models.rows import Rows, all_rows
 
 RECIPE = Recipe(
-    scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, source_sampling="natural",
+    rows=None, scope="full", last_k=1, batch_norm="live", augment="none", steps=60, batch_size=16, source_sampling="natural",
     labelled_batch_size=16,    learning_rate=0.05, backbone_learning_rate_ratio=1.0, weight_decay=1e-3, label_smoothing=0.1, seed=0,
 )  # fmt: skip
 WIDTH, BOTTLENECK, CLASSES = 6, 8, 3
@@ -73,7 +74,7 @@ def pictures(seed: int, count: int = 24) -> torch.Tensor:
 
 def network() -> Classifier:
     torch.manual_seed(3)
-    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), size_px=16)
+    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), image_spec(16))
     return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=CLASSES)
 
 
@@ -199,7 +200,7 @@ def test_a_run_killed_after_a_checkpoint_ends_with_the_bytes_of_an_undisturbed_o
 
 def test_a_resumed_run_draws_the_same_augmentation_as_an_undisturbed_one(tmp_path: Path):
     source = LabelledRows(all_rows(pictures(0)), torch.arange(24) % CLASSES)
-    recipe = replace(RECIPE, augment="affine", steps=6)
+    recipe = replace(RECIPE, rows="image", augment="affine", steps=6)
     checkpoints = Checkpoints(tmp_path / "unfinished.safetensors", every=4)
 
     undisturbed, resumed = network(), network()
@@ -338,7 +339,7 @@ def test_the_targets_own_labels_come_from_evaluation_mode_without_augmentation()
 
     train(
         model,
-        replace(RECIPE, steps=1, augment="affine"),
+        replace(RECIPE, rows="image", steps=1, augment="affine"),
         source=LabelledRows(all_rows(pictures(3)), torch.arange(24) % CLASSES),
         target=Rows((plain, redrawn), np.arange(90)),
         terms=[WeightedTerm(1.0, own)],
@@ -554,11 +555,11 @@ def test_augmentation_keeps_shape_and_type_and_moves_every_image_its_own_way(aug
     assert len({tuple(view[0, :, 0].tolist()) for view in views}) >= 8
 
 
-@pytest.mark.parametrize("augment", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
-def test_augmentation_of_an_even_image_is_the_image(augment):
+@pytest.mark.parametrize("augmentation", IMAGE_AUGMENTATIONS.values(), ids=IMAGE_AUGMENTATIONS)
+def test_augmentation_of_an_even_image_is_the_image(augmentation):
     even = torch.full((4, 16, 16, 3), 77, dtype=torch.uint8)
 
-    assert torch.equal(augment(even), even)
+    assert torch.equal(augmentation.draw(even), even)
 
 
 def test_affine_views_keep_the_handedness_of_a_digit():

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from deploy import triton
+from tasks.domains.contract import DTYPES
+from tasks.domains.image.spec import image_spec
 from tasks.errors import BadInput
+from tasks.exported import session
 from tasks.exported.session import CPU, _compute_on_cpu, open_session, predict
 from tests.support import onnx_models
 from tests.support.tiny import CHECKOUT
@@ -53,7 +57,7 @@ def test_a_file_and_its_bytes_open_as_the_same_model(tmp_path):
 
     assert from_file.sha256 == from_bytes.sha256 == hashlib.sha256(content).hexdigest()
     assert from_file.classes == ("red", "green", "blue")
-    assert from_file.size_px == onnx_models.SIZE_PX
+    assert from_file.spec == image_spec(onnx_models.SIZE_PX)
     assert from_file.feature_width == 3
     assert from_file.metadata["checkpoint_sha256"] == "c" * 64
     assert from_file.provider == CPU
@@ -131,17 +135,29 @@ def test_a_missing_file_is_named(tmp_path):
         ),
         pytest.param({"classes": [1, 2, 3]}, "two or more different names", id="numbers"),
         pytest.param({"classes": ["red", "blue"]}, "`logits` is tensor(float)", id="too-few-classes"),
-        pytest.param({"preprocessing": {"resize": "stretch"}}, "must hold size_px", id="no-size"),
+        pytest.param({"input": None}, "lacks the metadata input", id="no-input"),
+        pytest.param({"input": "8 x 8"}, "metadata `input` is not an input spec", id="input-no-json"),
         pytest.param(
-            {"preprocessing": {**onnx_models.PREPROCESSING, "resize": "letterbox"}},
-            "resize: 'letterbox' instead of 'stretch'",
-            id="another-resize",
+            {"input": {"kind": "image"}}, "metadata `input` is not an input spec", id="half-an-input"
         ),
         pytest.param(
-            {"preprocessing": {**onnx_models.PREPROCESSING, "size_px": 16}},
+            {"input": onnx_models.input_of(dtype="complex64")},
+            "must have a dtype of uint8",
+            id="unknown-dtype",
+        ),
+        pytest.param(
+            {"input": onnx_models.input_of(shape=[16, 16, 3])},
             "`images` is tensor(uint8) ['batch', 8, 8, 3] instead of tensor(uint8) ['batch', 16, 16, 3]",
             id="another-size",
         ),
+        pytest.param({"input": onnx_models.input_of(name="pictures")}, "no `pictures`", id="another-name"),
+        pytest.param(
+            {"input": None, "preprocessing": {"resize": "stretch"}},
+            "must hold size_px",
+            id="older-without-size",
+        ),
+        pytest.param({"input": None, "preprocessing": "8"}, "must hold size_px", id="older-number"),
+        pytest.param({"input": None, "preprocessing": "8 px"}, "is not JSON", id="older-no-json"),
         pytest.param({"input_type": TensorProto.FLOAT}, "`images` is tensor(float)", id="float-input"),
         pytest.param({"batch": 4}, "takes batches of 4 only", id="fixed-batch"),
         pytest.param({"outputs": ("logits", "probabilities")}, "no `features`", id="output-missing"),
@@ -168,6 +184,20 @@ def test_arrays_of_another_shape_or_type_are_refused(images):
 
     with pytest.raises(ValueError, match=r"predict takes uint8 images of shape \(N, 8, 8, 3\), got "):
         predict(model, images)
+
+
+def test_a_file_of_a_version_that_knew_images_alone_is_opened_and_answers_the_same():
+    older = onnx_models.make_onnx(input=None, preprocessing=onnx_models.BEFORE_KINDS)
+    images = random_images(4)
+
+    opened, today = open_session(older, device="cpu"), open_session(onnx_models.make_onnx(), device="cpu")
+
+    assert opened.spec == today.spec == image_spec(onnx_models.SIZE_PX)
+    np.testing.assert_array_equal(predict(opened, images).logits, predict(today, images).logits)
+
+
+def test_onnxruntime_and_triton_have_a_name_for_every_type_that_a_spec_may_have():
+    assert set(session.ONNX_TYPES) == set(triton._TRITON_TYPES) == set(DTYPES)
 
 
 def test_the_module_needs_no_torch():

@@ -90,6 +90,36 @@ def test_changing_a_setting_makes_stale_exactly_the_stages_that_read_it(
     assert changed == stages
 
 
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        ("adapt: {steps: 70}\ngate: {}\n", {"adapt"}),
+        ("adapt: {}\ngate: {min_holdout: 30}\n", {"gate", "report"}),
+        ("# only a comment\nadapt: {}\ngate: {}\n", set()),
+    ],
+)
+def test_a_setting_of_one_target_makes_stale_exactly_its_stages_that_read_it(
+    one_copy: Workspace, settings: str, stages: set[str]
+):
+    path = one_copy.root / "targets" / "new-camera.yaml"
+    before = path.read_text()
+    write_text(path, settings)
+
+    status = json.loads(dvc(one_copy, "status", "--json"))
+    write_text(path, before)
+
+    changed = {
+        name
+        for name, causes in status.items()
+        if any(
+            "targets/new-camera.yaml" in cause.get("changed deps", {})
+            for cause in causes
+            if isinstance(cause, dict)
+        )
+    }
+    assert changed == {f"{stage}@new-camera" for stage in stages}
+
+
 def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact(workspace_copy: Workspace):
     code = (
         "import json, sys; from pathlib import Path; from flows.prefect_server import through_prefect;"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.runs.child import report_path, run_stage
+from flows.runs.dvc_client import DvcClient
 from flows.runs.process import run_here
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
@@ -26,8 +27,11 @@ def damage(workspace: Workspace) -> None:
 def test_a_stage_that_breaks_is_a_fault_that_names_it_and_keeps_its_trace(workspace_copy: Workspace):
     damage(workspace_copy)
 
-    with pytest.raises(Fault, match="stage adapt broke: TypeError") as raised:
-        run_stage(workspace_copy, "adapt", "new-camera")
+    with (
+        DvcClient(workspace_copy) as dvc,
+        pytest.raises(Fault, match="stage adapt broke: TypeError") as raised,
+    ):
+        run_stage(dvc, "adapt", "new-camera")
 
     assert not raised.value.retryable
     assert "Traceback" in (workspace_copy.private / "logs" / "adapt@new-camera.log").read_text()
@@ -39,9 +43,10 @@ def test_a_stage_that_is_killed_is_a_fault_worth_a_retry(workspace_copy: Workspa
     note = report_path(workspace_copy, "adapt@new-camera")
     note.unlink()
     code = "import sys; from pathlib import Path; from flows.runs.child import run_stage; from tasks.workspace import Workspace\n"
-    code += "from tasks.errors import Fault\n"
-    code += "try:\n    run_stage(Workspace(Path(sys.argv[1])), 'adapt', 'new-camera')\n"
-    code += "except Fault as fault:\n    print(fault.retryable, fault)\n"
+    code += "from flows.runs.dvc_client import DvcClient; from tasks.errors import Fault\n"
+    code += "with DvcClient(Workspace(Path(sys.argv[1]))) as dvc:\n"
+    code += "    try:\n        run_stage(dvc, 'adapt', 'new-camera')\n"
+    code += "    except Fault as fault:\n        print(fault.retryable, fault)\n"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(workspace_copy.root)],
         cwd=CHECKOUT,

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from flows.runs.dvc_client import DvcClient
 from flows.runs.prepare import track_data
 from flows.workspaces.copy import import_images, note_refused
 from flows.workspaces.create import create_workspace, domain_name
@@ -98,7 +99,8 @@ def test_good_files_go_through_and_bad_ones_are_listed_from_the_users_folder_to_
         import_images(tmp_path / "new", workspace.data("cam") / "images"),
         inside="images",
     )
-    track_data(workspace, params)
+    with DvcClient(workspace) as dvc:
+        track_data(dvc, params)
     manifest.run(workspace, params, "cam")
     features.run(workspace, params, "cam")
 
@@ -166,8 +168,8 @@ def test_a_folder_whose_name_leaves_nothing_is_refused(tmp_path: Path):
 
 
 def test_a_domain_without_a_folder_is_named(workspace: Workspace):
-    with pytest.raises(BadInput, match="has no data/source, data/cam"):
-        track_data(workspace, load_params(workspace.params))
+    with DvcClient(workspace) as dvc, pytest.raises(BadInput, match="has no data/source, data/cam"):
+        track_data(dvc, load_params(workspace.params))
 
 
 def test_running_where_there_is_no_workspace_says_so(tmp_path: Path):

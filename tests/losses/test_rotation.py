@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config.sections.model import ModelParams
+from tasks.domains.image.spec import image_spec
 from tasks.domains.image.views import TURNS
 from tasks.engine.augment.image import turn
 from tasks.engine.trainer import LabelledRows, Recipe, train
 from tasks.losses.contract.batch import JointBatch
 from tasks.losses.contract.terms import WeightedTerm
 from tasks.losses.rotation import RelativeRotation, rotation_loss
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier
 from tasks.models.rows import Rows, all_rows
 
@@ -133,7 +134,7 @@ def without_orientation(count: int = 96) -> torch.Tensor:
 
 def recipe(**changes) -> Recipe:
     values = {
-        "scope": "full", "last_k": 1, "batch_norm": "live", "augment": "none", "steps": 60, "batch_size": 32,
+        "rows": "image", "scope": "full", "last_k": 1, "batch_norm": "live", "augment": "none", "steps": 60, "batch_size": 32,
         "source_sampling": "natural", "labelled_batch_size": 16, "learning_rate": 0.02,
         "backbone_learning_rate_ratio": 1.0, "weight_decay": 1e-3, "label_smoothing": 0.0, "seed": 0,
     }  # fmt: skip
@@ -142,7 +143,7 @@ def recipe(**changes) -> Recipe:
 
 def network() -> Classifier:
     torch.manual_seed(3)
-    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), size_px=SIDE)
+    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=8), image_spec(SIDE))
     return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=2)
 
 
@@ -204,5 +205,11 @@ def test_rows_that_were_turned_beforehand_train_as_pixels_that_are_turned_as_the
 def test_features_without_their_turned_rows_are_refused():
     features = Classifier(None, feature_width=4, bottleneck=8, num_classes=2)
 
-    with pytest.raises(ValueError, match="needs pixels or turned rows of the target, got neither"):
-        train(features, recipe(scope="head"), source=None, target=all_rows(torch.randn(9, 4)), terms=term())
+    with pytest.raises(ValueError, match="needs turned rows of the target, or rows that can be turned"):
+        train(
+            features,
+            recipe(scope="head", rows=None),
+            source=None,
+            target=all_rows(torch.randn(9, 4)),
+            terms=term(),
+        )

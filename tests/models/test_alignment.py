@@ -1,7 +1,5 @@
 """Closed-form alignment: the published maps, what they do not depend on, and a fold that changes no answer."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -12,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.config.sections.model import ModelParams
-from tasks.exported.session import IMAGE_RULE, open_session, predict
+from tasks.domains.image.spec import image_spec
+from tasks.exported.session import open_session, predict
 from tasks.models.alignment import Affine, Maps, fold, linear_coral, subspace_alignment
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier
 from tasks.stages.export import export_onnx
 
@@ -288,7 +287,9 @@ def test_the_identity_folds_into_the_same_bytes():
 
 def test_the_exported_onnx_of_a_folded_model_answers_as_the_mapped_one_does():
     torch.manual_seed(0)
-    backbone = build_backbone(ModelParams(backbone="lenet", weights="none", bottleneck=5), size_px=16).eval()
+    backbone = build_backbone(
+        ModelParams(backbone="lenet", weights="none", bottleneck=5), image_spec(16)
+    ).eval()
     generator = torch.Generator().manual_seed(0)
     source, target = (
         torch.randint(low, high, (60, 16, 16, 3), generator=generator, dtype=torch.uint8)
@@ -304,11 +305,11 @@ def test_the_exported_onnx_of_a_folded_model_answers_as_the_mapped_one_does():
     folded.backbone = backbone
     metadata = {
         "acclimate_version": "0", "target": "t", "classes": '["a", "b", "c"]', "candidate": "subspace-0",
-        "preprocessing": json.dumps({"size_px": 16, **IMAGE_RULE}), "checkpoint_sha256": "0", "data_digest": "0",
+        "input": image_spec(16).to_json(), "checkpoint_sha256": "0", "data_digest": "0",
         "code_digest": "0",
     }  # fmt: skip
 
-    content = export_onnx(folded, size_px=16, opset=18, metadata=metadata)
+    content = export_onnx(folded, image_spec(16), opset=18, metadata=metadata)
 
     got = predict(open_session(content, device="cpu"), target.numpy())
     assert got.logits == pytest.approx(expected.logits_NC.numpy(), abs=1e-4)

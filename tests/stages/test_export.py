@@ -1,7 +1,6 @@
 """The exported file: what was judged, in one file, the same bytes in any folder, nothing of this machine in it."""
 
 import copy
-import json
 import os
 import shutil
 import subprocess
@@ -16,22 +15,24 @@ from safetensors.numpy import load_file
 
 from tasks.config.params import load_params
 from tasks.config.sections.model import ModelParams
+from tasks.domains.batch import read_batch
+from tasks.domains.image.reader import Images
+from tasks.domains.image.spec import image_spec
 from tasks.errors import Fault
 from tasks.exported.session import open_session
 from tasks.exported.session import predict as predict_onnx
 from tasks.files import read_json, write_json
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.records.manifest import read_examples
 from tasks.stages import export
 from tasks.stages.export import export_onnx, load_selected
-from tasks.stages.features import read_pixels
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, DEEPER_SETTINGS, Finished, photograph_params
 
 METADATA = {
     "acclimate_version": "0", "target": "t", "classes": '["a", "b", "c"]', "candidate": "mcc-0",
-    "preprocessing": json.dumps({"size_px": 32, **export.IMAGE_RULE}), "checkpoint_sha256": "0", "data_digest": "0",
+    "input": image_spec(32).to_json(), "checkpoint_sha256": "0", "data_digest": "0",
     "code_digest": "0",
 }  # fmt: skip
 
@@ -40,14 +41,14 @@ METADATA = {
 def network() -> Classifier:
     torch.manual_seed(0)
     backbone = build_backbone(
-        ModelParams(backbone="timm/mobilenetv3_small_050", weights="none", bottleneck=8), size_px=32
+        ModelParams(backbone="timm/mobilenetv3_small_050", weights="none", bottleneck=8), image_spec(32)
     )
     return Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=3).eval()
 
 
 @pytest.fixture(scope="module")
 def content(network: Classifier) -> bytes:
-    return export_onnx(network, size_px=32, opset=18, metadata=METADATA)
+    return export_onnx(network, image_spec(32), opset=18, metadata=METADATA)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
@@ -69,7 +70,7 @@ def test_a_model_left_in_training_mode_is_exported_as_it_answers_in_evaluation(
 ):
     left = copy.deepcopy(network).train()
 
-    assert export_onnx(left, size_px=32, opset=18, metadata=METADATA) == content
+    assert export_onnx(left, image_spec(32), opset=18, metadata=METADATA) == content
 
 
 def test_nothing_of_the_machine_is_in_the_file(content: bytes):
@@ -84,24 +85,25 @@ def test_nothing_of_the_machine_is_in_the_file(content: bytes):
 
 def test_the_same_model_gives_the_same_bytes_in_another_folder(content: bytes, tmp_path: Path):
     code = (
-        "import sys, torch; sys.path.insert(0, sys.argv[1]); from tests.test_export_bytes import make;"
+        "import sys, torch; sys.path.insert(0, sys.argv[1]); from tests.stages.test_export_bytes import make;"
         "sys.stdout.buffer.write(make())"
     )
     shutil.copytree(CHECKOUT / "tasks", tmp_path / "else where" / "tasks")
-    helper = tmp_path / "else where" / "tests" / "test_export_bytes.py"
-    helper.parent.mkdir()
+    helper = tmp_path / "else where" / "tests" / "stages" / "test_export_bytes.py"
+    helper.parent.mkdir(parents=True)
     helper.write_text(
         "import torch\n"
         "from tasks.config.sections.model import ModelParams\n"
         "from tasks.stages.export import export_onnx\n"
-        "from tasks.models.backbones.image import build_backbone\n"
+        "from tasks.domains.image.spec import image_spec\n"
+        "from tasks.models.backbones.build import build_backbone\n"
         "from tasks.models.classifier import Classifier\n"
         "def make():\n"
         "    torch.manual_seed(0)\n"
         "    params = ModelParams(backbone='timm/mobilenetv3_small_050', weights='none', bottleneck=8)\n"
-        "    backbone = build_backbone(params, size_px=32)\n"
+        "    backbone = build_backbone(params, image_spec(32))\n"
         "    model = Classifier(backbone, feature_width=backbone.feature_width, bottleneck=8, num_classes=3).eval()\n"
-        f"    return export_onnx(model, size_px=32, opset=18, metadata={METADATA!r})\n"
+        f"    return export_onnx(model, image_spec(32), opset=18, metadata={METADATA!r})\n"
     )
 
     done = subprocess.run(
@@ -178,7 +180,7 @@ def test_a_deeper_candidate_is_exported_whole_and_answers_real_pixels_as_it_was_
     assert record["metric"]["torch"] == record["metric"]["onnx"]
     rows = read_examples(deeper_selected.stage("manifest", "new-camera"))
     paths = [deeper_selected.data("new-camera") / row.path for row in rows if row.split == "test"]
-    pixels = read_pixels(paths, size_px=32, max_pixels=10**6)
+    pixels = read_batch(Images(image_spec(32), 10**6), paths)
     folder = deeper_selected.stage("adapt", "new-camera") / "mcc_histogram@deeper-0"
     judged = load_file(folder / "outputs.safetensors")
     network, _ = load_selected(deeper_selected, params, folder)

@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from tasks.models.backbones.lenet import LeNet
 
 from tasks.config.params import Params
-from tasks.domains.image.reader import load_square
+from tasks.domains.image.reader import Images
+from tasks.domains.image.spec import image_spec
 from tasks.domains.image.views import edge
 from tasks.errors import BadInput
 from tasks.files import read_json
-from tasks.models.backbones.image import Backbone, build_backbone
-from tasks.models.backbones.lenet import LeNet
+from tasks.models.backbones.backbone import Backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Front, cut
 from tasks.records.manifest import read_examples, read_labels, read_summary
 from tasks.stages import features, manifest
@@ -62,8 +64,8 @@ def workspace(manifested: Workspace, tmp_path: Path) -> Workspace:
 @pytest.fixture(scope="module")
 def published() -> tuple[Backbone, Front]:
     params = photograph_params(*DEEPER_SETTINGS)
-    backbone = build_backbone(params.model, size_px=32).eval()
-    front, _ = cut(backbone, last_k=params.features.trained_blocks, size_px=32, name="a")
+    backbone = build_backbone(params.model, image_spec(32)).eval()
+    front, _ = cut(backbone, last_k=params.features.trained_blocks, name="a")
     return backbone, front
 
 
@@ -80,7 +82,7 @@ def pixels_by_hash(workspace: Workspace, domain: str, size_px: int) -> dict[str,
     files = list(workspace.data(domain).rglob("*.png"))
     assert len(files) > 20
     return {
-        hashlib.sha256(path.read_bytes()).hexdigest(): load_square(path, size_px=size_px, max_pixels=10**6)
+        hashlib.sha256(path.read_bytes()).hexdigest(): Images(image_spec(size_px), 10**6).read(path)
         for path in files
     }
 
@@ -118,7 +120,7 @@ def test_route_cached_keeps_the_frozen_features_of_every_image_and_of_its_mirror
     assert kept.keys() == {"inputs.npy", "inputs.mirror.npy", "inputs.edge.npy"}
     assert {array.dtype for array in kept.values()} == {np.dtype(np.float32)}
     torch.manual_seed(params.finetune.seed)
-    backbone = build_backbone(params.model, size_px=16).eval()
+    backbone = build_backbone(params.model, image_spec(16)).eval()
     pixels = pixels_of(workspace, "source", 16)
     expected = {
         "inputs.npy": pixels,
@@ -234,7 +236,7 @@ def test_auto_comes_to_a_route_by_weights_size_and_backbone_and_says_why(
     params = photograph_params("images.size_px=32", *overrides)
     assert params.features.route == "auto"
 
-    found = resolve_route(params, build_backbone(params.model, size_px=params.images.size_px))
+    found = resolve_route(params, build_backbone(params.model, image_spec(params.images.size_px)))
 
     assert found.name == route
     assert found.reason.startswith("auto: ")
@@ -243,7 +245,7 @@ def test_auto_comes_to_a_route_by_weights_size_and_backbone_and_says_why(
 
 
 def test_a_route_that_is_named_is_taken_or_refused_but_never_replaced():
-    backbone = build_backbone(lenet().model, size_px=16)
+    backbone = build_backbone(lenet().model, image_spec(16))
 
     for route in ("cached", "deeper", "end_to_end"):
         assert resolve_route(lenet(f"features.route={route}"), backbone).name == route

@@ -206,6 +206,7 @@ def params(rules: GateRules | None = None, **changes: Any) -> Params:
         "seed": 0,
     }
     return Params.model_construct(
+        kind="image",
         gate=GateParams(**(values | changes)),
         images=ImagesParams(size_px=32, max_pixels=10_000, orientation_matters=True),
     )

@@ -31,6 +31,7 @@ SIDE = onnx_models.SIZE_PX
 def make_params(**probe_changes) -> Params:
     settings = {"device": "cpu", "max_batch_size": 5, "latency_budget_ms": 10_000.0} | probe_changes
     return Params.model_construct(
+        kind="image",
         images=ImagesParams(size_px=SIDE, max_pixels=10_000, orientation_matters=True),
         export=ExportParams.model_construct(tolerance=1e-4),
         probe=ProbeParams(**settings),
@@ -151,10 +152,10 @@ def test_a_good_model_passes_every_check_and_a_rerun_gives_the_same_bytes(worksp
 def test_images_of_the_test_split_are_asked_first_then_select_and_never_adapt(workspace):
     splits = {row.sha256: row.split for row in read_examples(workspace.stage("manifest", "cam7"))}
 
-    chosen = [splits[sha256] for _, sha256 in probe._choose_images(workspace, "cam7", 100)]
+    chosen = [splits[sha256] for _, sha256 in probe._choose_examples(workspace, "cam7", 100)]
 
     assert chosen == ["test"] * 4 + ["select"] * 2
-    assert len(probe._choose_images(workspace, "cam7", 5)) == 5
+    assert len(probe._choose_examples(workspace, "cam7", 5)) == 5
 
 
 def test_quarantined_images_are_not_asked(workspace):
@@ -162,7 +163,7 @@ def test_quarantined_images_are_not_asked(workspace):
     rows[0]["status"] = "quarantined"
     write_manifest(workspace, rows)
 
-    assert rows[0]["sha256"] not in [sha256 for _, sha256 in probe._choose_images(workspace, "cam7", 100)]
+    assert rows[0]["sha256"] not in [sha256 for _, sha256 in probe._choose_examples(workspace, "cam7", 100)]
 
 
 @pytest.mark.parametrize(
@@ -273,11 +274,11 @@ def test_missing_outputs_are_no_proof_of_parity(workspace):
     verdict = examined(workspace)
 
     assert failed_checks(verdict) == ["torch_parity"]
-    assert "are about none of these images" in verdict["reasons"][0]
+    assert "hold none of these examples" in verdict["reasons"][0]
 
 
 def test_an_image_that_changed_since_the_manifest_is_named(workspace):
-    path, _ = probe._choose_images(workspace, "cam7", 1)[0]
+    path, _ = probe._choose_examples(workspace, "cam7", 1)[0]
     Image.new("RGB", (SIDE, SIDE)).save(path)
 
     verdict = examined(workspace)

@@ -11,14 +11,16 @@ import yaml
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import Params, check_params
 from tasks.config.sections.presets import built_in_presets
+from tasks.domains.batch import read_batch
+from tasks.domains.image.reader import Images
+from tasks.domains.image.spec import image_spec
 from tasks.domains.image.views import TURNS
 from tasks.errors import ConfigError
 from tasks.files import read_json
 from tasks.losses.presets.check import check_presets
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.records.manifest import read_examples
 from tasks.stages import adapt, features, finetune, manifest
-from tasks.stages.features import read_pixels
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, TINY_SETTINGS, write_pictures
 
@@ -70,9 +72,9 @@ def test_the_adapt_split_is_kept_turned_and_a_candidate_is_trained_on_it(workspa
     assert files(workspace, "source") == set()
     rows = read_examples(workspace.stage("manifest", TARGET))
     paths = [workspace.data(TARGET) / row.path for row in rows if row.split == "adapt"]
-    pixels = read_pixels(paths, size_px=16, max_pixels=params.images.max_pixels)
+    pixels = read_batch(Images(image_spec(16), params.images.max_pixels), paths)
     torch.manual_seed(params.finetune.seed)
-    backbone = build_backbone(params.model, size_px=16).eval()
+    backbone = build_backbone(params.model, image_spec(16)).eval()
     for turns, name in enumerate(TURNS, start=1):
         turned = torch.from_numpy(np.rot90(pixels, turns, axes=(1, 2)).copy())
         with torch.inference_mode():

@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 from tasks.config.params import Params
-from tasks.domains.image.reader import load_square
+from tasks.domains.image.reader import Images
+from tasks.domains.image.spec import image_spec
 from tasks.domains.image.views import TARGET_VIEWS
 from tasks.errors import BadInput
 from tasks.files import read_json
-from tasks.models.backbones.image import build_backbone
+from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import cut
 from tasks.records.manifest import read_examples, read_manifest
 from tasks.stages import features, manifest, views
@@ -89,8 +90,8 @@ def index(workspace: Workspace, domain: str) -> pd.DataFrame:
 def styles_of(workspace: Workspace, params: Params) -> np.ndarray:
     """Pixels of the target's adapt split, in the order of their hash."""
     pixels_by_hash = {
-        hashlib.sha256(path.read_bytes()).hexdigest(): load_square(
-            path, size_px=params.images.size_px, max_pixels=10**6
+        hashlib.sha256(path.read_bytes()).hexdigest(): Images(image_spec(params.images.size_px), 10**6).read(
+            path
         )
         for path in workspace.data(TARGET).rglob("*.png")
     }
@@ -121,13 +122,13 @@ def test_on_route_deeper_frozen_features_and_activations_of_the_redrawn_source_a
     params = photograph_params(*DEEPER_SETTINGS)
     source, styles = index(deeper, "source"), styles_of(deeper, params)
     by_hash = {
-        hashlib.sha256(path.read_bytes()).hexdigest(): load_square(path, size_px=32, max_pixels=10**6)
+        hashlib.sha256(path.read_bytes()).hexdigest(): Images(image_spec(32), 10**6).read(path)
         for path in deeper.data("source").rglob("*.png")
     }
     pixels_NSS3 = np.stack([by_hash[sha256] for sha256 in source["sha256"]])
     style_N = draw_styles(source["sha256"].tolist(), len(styles), seed=0)
-    backbone = build_backbone(params.model, size_px=32).eval()
-    front, _ = cut(backbone, last_k=params.features.trained_blocks, size_px=32, name="a")
+    backbone = build_backbone(params.model, image_spec(32)).eval()
+    front, _ = cut(backbone, last_k=params.features.trained_blocks, name="a")
 
     activations, features_ND = front(
         torch.from_numpy(TARGET_VIEWS["histogram"](pixels_NSS3, styles[style_N]))

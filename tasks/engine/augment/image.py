@@ -1,4 +1,4 @@
-"""Random views of a batch of images, one draw an image, on tensors.
+"""Random views of a batch of images, one draw per image, on tensors.
 
 Shape suffixes: N = images, S = side in px, 3 = colour channels.
 """
@@ -6,6 +6,8 @@ Shape suffixes: N = images, S = side in px, 3 = colour channels.
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from tasks.engine.augment.augmentation import Augmentation, as_they_are
 
 
 def flip_crop(images_NSS3: Tensor) -> Tensor:
@@ -53,8 +55,8 @@ def turn(images_NSS3: Tensor, turns_N: Tensor) -> Tensor:
     return views_NSS3
 
 
-def strengthen(inputs: Tensor) -> Tensor:
-    """A harder view of a batch: a square of a quarter of each image greyed out, or a tenth of its features dropped.
+def strengthen(images_NSS3: Tensor) -> Tensor:
+    """A harder view of a batch: a square of a quarter of each image greyed out.
 
     For losses that ask for the answer on the plain view to hold on this one. Draws from torch's global
     generator. Same shape and dtype out.
@@ -62,11 +64,9 @@ def strengthen(inputs: Tensor) -> Tensor:
     References:
         DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
     """
-    if inputs.dtype != torch.uint8:
-        return functional.dropout(inputs, p=0.1)
-    views_NSS3 = inputs.clone()
-    side, reach = inputs.shape[1], inputs.shape[1] // 2
-    tops, lefts = torch.randint(0, side - reach + 1, (2, len(inputs))).tolist()
+    views_NSS3 = images_NSS3.clone()
+    side, reach = images_NSS3.shape[1], images_NSS3.shape[1] // 2
+    tops, lefts = torch.randint(0, side - reach + 1, (2, len(images_NSS3))).tolist()
     for view, top, left in zip(views_NSS3, tops, lefts, strict=True):
         view[top : top + reach, left : left + reach] = 128
     return views_NSS3
@@ -76,5 +76,8 @@ def _uniform(*shape: int) -> Tensor:
     return 2 * torch.rand(*shape) - 1
 
 
-AUGMENTATIONS = {"none": lambda images: images, "flip_crop": flip_crop, "affine": affine}
+IMAGE_AUGMENTATIONS = {
+    name: Augmentation(draw, strengthen, turn)
+    for name, draw in (("none", as_they_are), ("flip_crop", flip_crop), ("affine", affine))
+}
 """By the name that params.yaml calls them."""

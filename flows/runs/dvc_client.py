@@ -1,0 +1,118 @@
+"""Asks DVC, which stays in a process of its own (:mod:`flows.runs.dvc_worker`) for a whole walk."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from flows.workspaces.programs import child_environment
+from tasks.errors import Fault
+from tasks.workspace import Workspace
+
+WORKER = "flows.runs.dvc_worker"
+REPLY_MARKER = "\x1eacclimate-reply "
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one request."""
+
+    lines: tuple[str, ...]
+    """Everything that DVC and the stage printed meanwhile."""
+    done: bool
+    """False where nothing had changed, or where it failed."""
+    failed: bool
+    busy: bool
+    """Another DVC process has the lock."""
+    killed: bool
+    """The process of DVC was ended by a signal before it replied."""
+
+
+class DvcClient:
+    """DVC for one walk; a process that died is started anew by the next request.
+
+    Args:
+        workspace: Where DVC works.
+        lock_fd: The workspace's mutex, passed on so that an orphaned DVC keeps it.
+    """
+
+    def __init__(self, workspace: Workspace, *, lock_fd: int | None = None) -> None:
+        self.workspace = workspace
+        self._lock_fd = lock_fd
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._process = self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process, and with it a stage that still runs."""
+        if self._process is not None:
+            assert self._process.stdin
+            assert self._process.stdout
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            for _ in self._process.stdout:  # a full pipe would keep it from ending
+                pass
+            self._process.__exit__(kind, error, trace)
+
+    def reproduce(self, stage: str, *, token: str, on_line: Callable[[str], None]) -> Reply:
+        """Bring the stage ``stage`` of dvc.yaml up to date, not those before it.
+
+        Args:
+            stage: As DVC calls it, ``adapt@cam``.
+            token: Ends up in the environment of the stage's process as ``ACCLIMATE_RUN_TOKEN``.
+            on_line: Is called with each line of output as it comes.
+        """
+        return self._ask({"call": "reproduce", "stage": stage, "token": token}, on_line)
+
+    def track(self, folders: Sequence[str]) -> None:
+        """Put ``folders`` under DVC, as they are now; those that have not changed cost a look.
+
+        Raises:
+            Fault: DVC failed.
+        """
+        reply = self._ask({"call": "track", "folders": list(folders)}, lambda line: None)
+        if reply.failed:
+            said = "\n".join(reply.lines[-15:])
+            raise Fault(
+                f"DVC could not take in {', '.join(folders)} of {self.workspace.root}:\n{said}",
+                retryable=reply.busy or reply.killed,
+            )
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", WORKER],
+            cwd=self.workspace.root,
+            env=child_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            pass_fds=() if self._lock_fd is None else (self._lock_fd,),
+        )
+
+    def _ask(self, request: dict[str, Any], on_line: Callable[[str], None]) -> Reply:
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._start()
+        assert self._process.stdin
+        assert self._process.stdout
+        with suppress(BrokenPipeError):  # it died this moment: its output ends without a reply
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        lines: list[str] = []
+        for raw in self._process.stdout:
+            line, marker, reply = raw.rstrip("\n").partition(REPLY_MARKER)
+            if line or not marker:
+                lines.append(line)
+                on_line(line)
+            if marker:
+                return Reply(tuple(lines), killed=False, **json.loads(reply))
+        return Reply(tuple(lines), done=False, failed=True, busy=False, killed=self._process.wait() < 0)

@@ -1,0 +1,109 @@
+"""DVC in a process that stays for a whole walk; :mod:`flows.runs.dvc_client` starts it and asks.
+
+A request is a line of JSON on stdin. Stages write to this process's stdout, and so does DVC. After the
+last of those lines comes the reply, one line that starts with a marker. When stdin ends, the walk is
+over or was killed: a stage that still runs is killed, DVC notes that it failed, and the process ends.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
+from dvc.logger import set_loggers_level
+from dvc.repo import Repo, lock_repo
+from dvc.repo.add import add
+
+from flows.runs.dvc_client import REPLY_MARKER
+
+QUIET = 50  # the level of `dvc --quiet`
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    requests = _take_stdin()
+    # Ctrl-C reaches the whole group of processes. The walk ends this one, once its stage is gone.
+    # A handler, because a stage would inherit an ignored signal.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    waiting: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
+    repo = Repo()
+    while (line := waiting.get()) is not None:
+        reply = _answer(repo, json.loads(line))
+        print(f"{REPLY_MARKER}{json.dumps(reply)}", flush=True)
+
+
+def _take_stdin() -> IO[str]:
+    """The requests; what this process starts finds an empty stdin."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests
+
+
+def _receive(requests: IO[str], waiting: queue.Queue[str | None]) -> None:
+    for line in requests:
+        waiting.put(line)
+    waiting.put(None)
+    while True:  # until the process ends: DVC may be about to start a stage
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        time.sleep(0.05)
+
+
+def _answer(repo: Repo, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if request["call"] == "track":
+            with set_loggers_level(QUIET):
+                return {"done": bool(_track(repo, request["folders"])), "failed": False, "busy": False}
+        os.environ["ACCLIMATE_RUN_TOKEN"] = request["token"]
+        done = repo.reproduce(request["stage"], single_item=True)
+    except Exception as error:
+        if not isinstance(error, DvcException):
+            traceback.print_exc(file=sys.stdout)
+        causes = list(_causes(error))
+        print(f"ERROR: {': '.join(str(cause) for cause in causes)}", flush=True)
+        return {"done": False, "failed": True, "busy": any(isinstance(cause, LockError) for cause in causes)}
+    return {"done": bool(done), "failed": False, "busy": False}
+
+
+def _track(repo: Repo, folders: Sequence[str]) -> list[str]:
+    """Put those of ``folders`` that changed under DVC, as they are now; returns them."""
+    with lock_repo(repo):
+        changed = [folder for folder in folders if _has_changed(repo, folder)]
+    if changed:
+        add(repo, changed)
+    return changed
+
+
+def _has_changed(repo: Repo, folder: str) -> bool:
+    pointer = f"{folder}.dvc"
+    if not Path(pointer).exists():
+        return True
+    try:
+        return any(stage.changed() for stage in repo.stage.collect(pointer))
+    except LockError:
+        raise
+    except DvcException:  # the pointer is torn: adding writes it anew
+        return True
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+if __name__ == "__main__":
+    main()

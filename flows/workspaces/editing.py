@@ -1,0 +1,57 @@
+"""Editing the user's YAML: comments, order, quotes and indentation stay."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from tasks.files import write_text
+
+INDENTATIONS = ((2, 0), (4, 2))
+"""The two usual ways to write a list below its key: as deep as the key, or deeper."""
+
+
+class _WritesNull(RoundTripRepresenter):
+    """Writes ``null`` where the base class writes nothing."""
+
+    def represent_null(self, data: None) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_WritesNull.add_representer(type(None), _WritesNull.represent_null)
+
+
+def read_yaml(text: str) -> tuple[YAML, Any]:
+    """The content of ``text``, and the writer that changes least of it.
+
+    Raises:
+        YAMLError: It is not YAML.
+    """
+    writers = [_writer(*indentation) for indentation in INDENTATIONS]
+    contents = [writer.load(text) for writer in writers]
+    best = next((i for i, writer in enumerate(writers) if to_text(writer, contents[i]) == text), 0)
+    return writers[best], contents[best]
+
+
+def to_text(writer: YAML, content: Any) -> str:
+    """``content`` as YAML."""
+    stream = io.StringIO()
+    writer.dump(content, stream)
+    return stream.getvalue()
+
+
+def write_yaml(path: Path, writer: YAML, content: Any) -> None:
+    """Write ``content`` to ``path``, whole or not at all."""
+    write_text(path, to_text(writer, content))
+
+
+def _writer(sequence: int, offset: int) -> YAML:
+    yaml = YAML()
+    yaml.Representer = _WritesNull
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=sequence, offset=offset)
+    return yaml

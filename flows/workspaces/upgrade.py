@@ -1,0 +1,107 @@
+"""A params.yaml of an older acclimate, brought up: missing keys are added, nothing of the user's is changed."""
+
+import logging
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import yaml
+from ruamel.yaml import YAMLError
+from ruamel.yaml.comments import CommentedMap
+
+from flows.workspaces.editing import read_yaml, to_text
+from tasks.config.params import Params, check_params, load_params
+from tasks.errors import ConfigError
+from tasks.files import write_text
+from tasks.provenance import PACKAGE_ROOT
+from tasks.workspace import Workspace
+
+PARAMS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "params.yaml"
+# Mappings whose keys are the user's choice: nothing is missing there. A rule is off where it is left out.
+OWN_KEYS = ("adapt.presets", "gate.rules", "gate.target_prior")
+# Where the domains are is never guessed.
+NEVER_ADDED = ("domains", "targets")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """A params.yaml with every key that this version knows."""
+
+    text: str
+    added: tuple[str, ...]
+    """Keys that were missing, dotted."""
+
+
+def check_upgraded(workspace: Workspace) -> Params:
+    """The settings as :func:`bring_up` would leave them; nothing is written.
+
+    Raises:
+        ConfigError: They do not describe a run; missing keys are named as well if there are unknown ones, since
+            an unknown key may be a missing one, misspelt.
+    """
+    upgrade = _plan(workspace)
+    if upgrade is None or not upgrade.added:
+        return load_params(workspace.params)
+    try:
+        return check_params(yaml.safe_load(upgrade.text), origin=str(workspace.params))
+    except ConfigError:
+        load_params(workspace.params)
+        raise
+
+
+def bring_up(workspace: Workspace) -> Params:
+    """Add the keys that params.yaml lacks, with their comments and defaults; returns the settings.
+
+    The caller has locked the workspace. Values, comments and order of the user's keys stay.
+
+    Raises:
+        ConfigError: As :func:`check_upgraded`; the file is left as it is.
+    """
+    params = check_upgraded(workspace)
+    upgrade = _plan(workspace)
+    if upgrade is not None and upgrade.added:
+        write_text(workspace.params, upgrade.text)
+        log.info("%s: added with their defaults: %s", workspace.params, ", ".join(upgrade.added))
+    return params
+
+
+def _plan(workspace: Workspace) -> Upgrade | None:
+    """The upgraded file; ``None`` where it cannot be read as a mapping, which :func:`load_params` explains."""
+    try:
+        text = workspace.params.read_text(encoding="utf-8")
+        writer, content = read_yaml(text)
+    except (OSError, UnicodeDecodeError, YAMLError):
+        return None
+    if not isinstance(content, CommentedMap):
+        return None
+    _, template = read_yaml(PARAMS_TEMPLATE.read_text(encoding="utf-8"))
+    added = tuple(_add_missing(content, template, above=""))
+    return Upgrade(to_text(writer, content), added)
+
+
+def _add_missing(content: CommentedMap, template: CommentedMap, *, above: str) -> list[str]:
+    added = []
+    for key, value in template.items():
+        name = f"{above}{key}"
+        if key not in content:
+            if name not in NEVER_ADDED:
+                _insert(content, template, key, is_section=not above)
+                added.append(name)
+        elif isinstance(value, CommentedMap) and isinstance(content[key], Mapping) and name not in OWN_KEYS:
+            added += _add_missing(content[key], value, above=f"{name}.")
+    return added
+
+
+def _insert(content: CommentedMap, template: CommentedMap, key: str, *, is_section: bool) -> None:
+    """Put ``key`` where the template has it, yet before the last key: blank lines after a section hang on that."""
+    keys = list(template)
+    before = [list(content).index(other) for other in keys[: keys.index(key)] if other in content]
+    place = min(max(before, default=-1) + 1, max(len(content) - 1, 0))
+    content.fa.set_block_style()  # a line per key, so that a comment has room
+    content.insert(place, key, deepcopy(template[key]))
+    comment = template.ca.items.get(key, [None] * 4)[2]
+    if comment is not None:
+        words, _, rest = comment.value.partition("\n")
+        content.yaml_add_eol_comment(words.lstrip("# ") + ("\n" + rest if is_section else ""), key)

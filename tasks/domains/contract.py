@@ -1,0 +1,209 @@
+"""What every kind of example provides, and the only words in which the rest of the house refers to one.
+
+A kind is an `InputSpec` (the array that a model takes), a `Reader` (from files to that array) and a half that
+needs torch, in tasks/models/backbones/. Nothing here needs torch, nor a library that decodes anything.
+
+Shape suffixes: N = examples, X = the axes of one example, as its spec has them.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from tasks.config.sections.data import ImagesParams
+from tasks.domains.folder import FoundFile
+from tasks.errors import BadInput
+
+DTYPES = ("uint8", "int32", "int64", "float32")
+"""Element types of inputs that ONNX, onnxruntime and Triton all have."""
+
+QUARTER_TURNS = ("rot90", "rot180", "rot270")
+"""Names of turned examples, by 90, 180 and 270 degrees; also of the files that keep them."""
+
+Redraw = Callable[[np.ndarray], np.ndarray]
+"""From arrays ``(N, X)`` to as many of the same shape."""
+
+Restyle = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From arrays ``(N, X)`` and as many styles to as many of the same shape."""
+
+Limits = Mapping[str, int]
+"""What one example may need at most, by names that its kind chooses; goes across process boundaries as JSON."""
+
+Measures = Mapping[str, int | float | str]
+
+
+class UnreadableExample(BadInput):
+    """A file or upload that cannot be used as an example; ``reason`` says why, without the path."""
+
+    def __init__(self, reason: str, *, path: Path | None = None) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The input of a model: which array it takes, and how the bytes of an example become one."""
+
+    kind: str
+    name: str
+    """Of the input in the ONNX graph."""
+    dtype: str
+    """NumPy's name, one of `DTYPES`."""
+    shape: tuple[int, ...]
+    """Of one example, without the batch."""
+    rule: Mapping[str, Any]
+    """How the reader of the kind makes the array; only that reader knows what it means."""
+
+    def zeros(self, num: int) -> np.ndarray:
+        """A batch of ``num`` examples of zeros."""
+        return np.zeros((num, *self.shape), dtype=self.dtype)
+
+    def accepts(self, batch: np.ndarray) -> bool:
+        """Whether ``batch`` holds one example or more, of this type and shape."""
+        return batch.dtype == self.dtype and batch.shape[1:] == self.shape and len(batch) > 0
+
+    def to_json(self) -> str:
+        """As text for the metadata of an ONNX file; the same spec gives the same text."""
+        fields = {"kind": self.kind, "name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        return json.dumps(fields | {"rule": dict(self.rule)}, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        """The array in words, for messages."""
+        return f"{self.dtype} {self.name} of shape ({', '.join(['N', *map(str, self.shape)])})"
+
+
+def spec_from_json(text: str, *, origin: str) -> InputSpec:
+    """The spec that `InputSpec.to_json` wrote.
+
+    Raises:
+        BadInput: ``text`` is no such spec; the message names ``origin``.
+    """
+    try:
+        content = json.loads(text)
+        spec = InputSpec(
+            kind=str(content["kind"]),
+            name=str(content["name"]),
+            dtype=str(content["dtype"]),
+            shape=tuple(map(int, content["shape"])),
+            rule=dict(content["rule"]),
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{origin} is not an input spec ({type(error).__name__}: {error}), got {text!r}. Export it again."
+        ) from error
+    if spec.dtype not in DTYPES or not spec.shape or min(spec.shape) < 1:
+        raise BadInput(
+            f"{origin} must have a dtype of {', '.join(DTYPES)} and a shape of positive numbers, got {text!r}."
+            " Export it again."
+        )
+    return spec
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the manifest records of an example that can be decoded."""
+
+    measures: Measures
+    note: str | None
+    """What was converted or decided, joined by ``"; "``."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Ways to redraw arrays of a kind, by the names that params.yaml and the files of stage features call them.
+
+    A kind without any leaves them empty.
+    """
+
+    mirror: Redraw | None = None
+    """What ``features.mirror`` keeps besides each example as it is."""
+    source: Mapping[str, Redraw] = field(default_factory=dict)
+    """Of an example alone."""
+    target: Mapping[str, Restyle] = field(default_factory=dict)
+    """Of an example in the style of another."""
+    turns: Mapping[str, Redraw] = field(default_factory=dict)
+    """By the names in `QUARTER_TURNS`, or none at all."""
+
+
+class Reader(Protocol):
+    """Examples of one kind, from files to arrays."""
+
+    noun: ClassVar[str]
+    """One example, in messages and in the keys of answers: ``image``."""
+    plural: ClassVar[str]
+    pattern: ClassVar[str]
+    """What a file of an example is called, in advice: ``*.jpg``."""
+    media_type: ClassVar[str]
+    """How the content type of an upload starts: ``image/``."""
+    measures: ClassVar[Mapping[str, type]]
+    """Name and type (``int``, ``float`` or ``str``) of what `measure` returns, in the order of the columns."""
+    likeness: ClassVar[str | None]
+    """The measure that holds 64 bits, in hexadecimal, of which near-duplicates share most; None where there is none."""
+    views: ClassVar[Views]
+
+    @property
+    def spec(self) -> InputSpec:
+        """Of the arrays that `read` returns."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Beyond them an example is refused before it is decoded."""
+        ...
+
+    def find(self, folder: Path) -> list[FoundFile]:
+        """The files of a domain folder, each an example or with the reason why it must not be opened."""
+        ...
+
+    def load(self, path: Path) -> bytes:
+        """The bytes of a file that may hold an example within the limits.
+
+        Raises:
+            UnreadableExample: It is missing, no regular file, unreadable, or larger than any such example.
+        """
+        ...
+
+    def read(self, path_or_bytes: Path | bytes) -> np.ndarray:
+        """One example as the array of the spec, shape ``(X)``.
+
+        Raises:
+            UnreadableExample: With the reason; the message also names the path if there is one.
+        """
+        ...
+
+    def measure(self, content: bytes) -> Measured:
+        """What the manifest records of the example in ``content``; called by several threads at once.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        ...
+
+
+class KindParams(Protocol):
+    """What params.yaml says of the examples: their kind, and a section for each kind."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def images(self) -> ImagesParams: ...
+
+
+class Kind(Protocol):
+    """Makes the readers of one kind."""
+
+    def of_params(self, params: KindParams) -> Reader:
+        """Reads what a workspace with these params trains on."""
+        ...
+
+    def of_spec(self, spec: InputSpec, limits: Limits) -> Reader:
+        """Reads what a model with this input takes.
+
+        Raises:
+            BadInput: This version of acclimate does not prepare examples by the rule of ``spec``.
+        """
+        ...

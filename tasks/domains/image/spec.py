@@ -1,0 +1,63 @@
+"""The input of a model of images: a square of RGB pixels, and the rule by which a picture becomes one."""
+
+import json
+
+from tasks.domains.contract import InputSpec
+from tasks.errors import BadInput
+
+KIND = "image"
+
+RULE = {
+    "resize": "stretch",
+    "interpolation": "bilinear-antialias",
+    "channels": "RGB",
+    "alpha": "on white",
+    "orientation": "exif",
+}
+"""How tasks/domains/image/ prepares every picture."""
+
+
+def image_spec(size_px: int) -> InputSpec:
+    """Of square images, ``size_px`` pixels on a side, channels last."""
+    return InputSpec(KIND, "images", "uint8", (size_px, size_px, 3), RULE)
+
+
+def size_px_of(spec: InputSpec) -> int:
+    """The side in pixels of the images that ``spec`` asks for.
+
+    Raises:
+        BadInput: They would be prepared in another way than this version of acclimate does.
+    """
+    size_px = spec.shape[0]
+    expected = image_spec(size_px)
+    if (spec.dtype, spec.shape) != (expected.dtype, expected.shape):
+        raise BadInput(f"the model takes {spec}, which are no square images: export it again.")
+    keys = sorted(RULE.keys() | spec.rule.keys())
+    differing = [
+        f"{key}: {spec.rule.get(key)!r} instead of {RULE.get(key)!r}"
+        for key in keys
+        if spec.rule.get(key) != RULE.get(key)
+    ]
+    if differing:
+        raise BadInput(
+            f"the model expects images prepared in another way than this acclimate does ({'; '.join(differing)}):"
+            " its answers would be wrong. Export it again with this version."
+        )
+    return size_px
+
+
+def spec_before_kinds(text: str, *, origin: str) -> InputSpec:
+    """The spec of a model that was exported before there were kinds, from its metadata ``preprocessing``.
+
+    Raises:
+        BadInput: ``text`` does not say how large the images are.
+    """
+    try:
+        rule = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{origin} is not JSON ({error}), got {text!r}. Export it again.") from error
+    size_px = rule.pop("size_px", None) if isinstance(rule, dict) else None
+    if not isinstance(size_px, int) or size_px < 1:
+        raise BadInput(f"{origin} must hold size_px, got {text!r}. Export it again.")
+    square = image_spec(size_px)
+    return InputSpec(square.kind, square.name, square.dtype, square.shape, rule)

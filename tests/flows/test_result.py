@@ -1,0 +1,112 @@
+"""The order of the walk, and result.json: written after each target, merged by target."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.runs.child import StageRun
+from flows.runs.result import Walked, write_result
+from flows.runs.walk import walk
+from tasks.config.params import Params
+from tasks.errors import BadInput, Fault
+from tasks.files import read_json
+from tasks.workspace import Workspace
+from tests.support.tiny import photograph_params
+
+
+@pytest.fixture
+def params() -> Params:
+    return photograph_params("domains=[source, north, south, west]", "targets=[north, south, west]")
+
+
+def result(*done: str, said: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "targets": dict.fromkeys(done, said),
+        "failed": dict.fromkeys(failed, said),
+        "stages": [said],
+        "versions": {"acclimate": said},
+        "digests": dict.fromkeys(done, said),
+    }
+
+
+def written(root: Path, params: Params, *results: dict[str, Any]) -> dict[str, Any]:
+    for one in results:
+        write_result(Workspace(root), params, one)
+    return read_json(Workspace(root).result)
+
+
+def test_a_run_of_one_target_keeps_the_rows_of_the_others(tmp_path: Path, params: Params):
+    found = written(tmp_path, params, result("north", "south", said="first"), result("south", said="second"))
+
+    assert found["targets"] == found["digests"] == {"north": "first", "south": "second"}
+    assert found["stages"] == ["second"]
+    assert list(found) == list(result(said=""))
+
+
+def test_a_target_that_fails_loses_its_row_and_one_that_succeeds_its_failure(tmp_path: Path, params: Params):
+    found = written(
+        tmp_path, params, result("north", said="first", failed=("south", "west")), result("south", said="second", failed=("north",))
+    )  # fmt: skip
+
+    assert found["targets"] == found["digests"] == {"south": "second"}
+    assert found["failed"] == {"north": "second", "west": "first"}
+
+
+def test_a_target_that_is_no_longer_listed_is_dropped(tmp_path: Path, params: Params):
+    found = written(tmp_path, params, result("east", "north", said="first"), result("south", said="second"))
+
+    assert list(found["targets"]) == ["north", "south"]
+
+
+@pytest.mark.parametrize(
+    "earlier", ["", "{", '{"schema_version": 7, "targets": {"north": {}}}', "[1]", "null"]
+)
+def test_an_earlier_file_that_cannot_be_read_or_is_of_another_version_is_replaced(
+    tmp_path: Path, params: Params, earlier: str
+):
+    Workspace(tmp_path).result.write_text(earlier)
+
+    assert written(tmp_path, params, result("south", said="now"))["targets"] == {"south": "now"}
+
+
+def test_the_first_target_is_kept_before_the_second_begins():
+    seen: list[str] = []
+
+    def run(stage: str, target: str | None) -> StageRun:
+        seen.append(f"{stage}@{target}")
+        if (stage, target) == ("adapt", "two"):
+            raise Fault("killed", retryable=True)
+        return StageRun(stage, target, "ran", 0.0, 0)
+
+    def keep(walked: Walked) -> None:
+        seen.append(f"kept {','.join(walked.done)}")
+
+    with pytest.raises(Fault, match="killed"):
+        walk(["one", "two"], run, after_target=keep)
+
+    assert seen[:3] == ["manifest@source", "features@source", "finetune@None"]
+    assert seen.index("kept one") == seen.index("report@one") + 1 == seen.index("manifest@two") - 1
+    assert seen[-1] == "adapt@two"
+
+
+def test_a_target_that_fails_leaves_and_the_others_go_on():
+    def run(stage: str, target: str | None) -> StageRun:
+        if (stage, target) == ("validate", "one"):
+            raise BadInput("too few images")
+        return StageRun(stage, target, "ran", 0.0, 0)
+
+    walked = walk(["one", "two"], run)
+
+    assert walked.done == ["two"]
+    assert {name: str(error) for name, error in walked.failed.items()} == {"one": "too few images"}
+    assert [run.stage for run in walked.runs if run.target == "one"] == ["manifest", "validate"]
+
+
+def test_a_failure_of_the_source_ends_the_walk():
+    def run(stage: str, target: str | None) -> StageRun:
+        raise BadInput(f"{stage} of {target}")
+
+    with pytest.raises(BadInput, match="manifest of source"):
+        walk(["one"], run)
