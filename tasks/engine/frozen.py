@@ -17,7 +17,6 @@ from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 
-
 Observer = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 """From inputs ``(N, X)`` and which of them training sees ``(N,)`` to the arrays that are kept, by kind."""
 

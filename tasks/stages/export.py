@@ -281,7 +281,9 @@ def _check_metric(
 def _said_by_torch(candidate: Path, split: Split) -> np.ndarray:
     said = read_split(candidate, split)
     if said is None:
-        raise Fault(f"{candidate} says nothing about the {split} split. Run `acclimate run` to judge it again.")
+        raise Fault(
+            f"{candidate} says nothing about the {split} split. Run `acclimate run` to judge it again."
+        )
     return said.predictions()
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
 from tasks.config.params import Params
 from tasks.config.sections.data import ImagesParams
 from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
 from tasks.files import write_bytes, write_json
+from tasks.records.candidates import Outputs, Split
+from tasks.records.candidates import write_outputs as write_candidate_outputs
 from tasks.records.manifest import Row, read_examples
 from tasks.stages import probe
 from tasks.workspace import Workspace
@@ -88,19 +89,14 @@ def write_export(workspace: Workspace, content: bytes, **changes) -> None:
 
 def write_outputs(workspace: Workspace, rows: list[dict], *, shift: float = 0.0) -> None:
     """What torch would have recorded: here the same network, computed by numpy."""
-    tensors = {}
+    outputs: dict[Split, Outputs] = {}
     for split in ("select", "test"):
         chosen = sorted((row for row in rows if row["split"] == split), key=lambda row: row["sha256"])
-        pixels = np.stack([row["_"] for row in chosen])
-        hashes = [np.frombuffer(bytes.fromhex(row["sha256"]), dtype=np.uint8) for row in chosen]
-        tensors[f"{split}.probabilities"] = (onnx_models.expected_probabilities(pixels) + shift).astype(
-            np.float32
-        )
-        tensors[f"{split}.features"] = np.zeros((len(chosen), 3), dtype=np.float32)
-        tensors[f"{split}.sha256"] = np.stack(hashes)
-    folder = workspace.stage("adapt", "cam7") / "mcc-0"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "outputs.safetensors")
+        p_NC = onnx_models.expected_probabilities(np.stack([row["_"] for row in chosen])) + shift
+        features_ND = np.zeros((len(chosen), 3), dtype=np.float32)
+        hashes = tuple(row["sha256"] for row in chosen)
+        outputs[split] = Outputs(p_NC.astype(np.float32), features_ND, hashes)
+    write_candidate_outputs(workspace.stage("adapt", "cam7") / "mcc-0", outputs)
 
 
 def probed(workspace: Workspace, params: Params | None = None) -> dict:
