@@ -1,4 +1,4 @@
-"""Accuracy of what acclimate selects without labels, on public pairs; writes docs/results.md.
+"""Accuracy of what acclimate selects without labels, on public pairs; writes docs/accuracy.md.
 
     make bench-accuracy DATA=folder
 
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], dest="overrides", help="key=value of params.yaml."
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "accuracy.md")
     arguments = parser.parse_args()
     arguments.workspaces.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
@@ -283,7 +283,7 @@ def percent(values: Sequence[float]) -> str:
 
 
 def document(outcomes: Sequence[Outcome]) -> str:
-    """docs/results.md."""
+    """docs/accuracy.md."""
     lines = [
         "# Accuracy of what is selected without labels",
         "",

@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -293,6 +294,25 @@ def test_no_two_stages_share_an_output():
     outs = [next(iter(o)) if isinstance(o, dict) else o for stage in PIPELINE.values() for o in stage["outs"]]
 
     assert len(outs) == len(set(outs)) == 16
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of the function below its signature and docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_functions_are_short():
+    lengths = [
+        body_lines(node)
+        for path in modules().values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+    assert len(lengths) > 900
+    assert statistics.median(lengths) <= 6
+    assert sum(length > 40 for length in lengths) <= 0.01 * len(lengths)
 
 
 def calls(name: str) -> list[tuple[str, ast.Call]]:

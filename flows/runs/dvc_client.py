@@ -53,14 +53,7 @@ class DvcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the process, and with it a stage that still runs."""
-        if self._process is not None:
-            assert self._process.stdin
-            assert self._process.stdout
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
-            for _ in self._process.stdout:  # a full pipe would keep it from ending
-                pass
-            self._process.__exit__(kind, error, trace)
+        self._end()
 
     def reproduce(self, stage: str, *, token: str, on_line: Callable[[str], None]) -> Reply:
         """Bring the stage ``stage`` of dvc.yaml up to date, not those before it.
@@ -99,8 +92,22 @@ class DvcClient:
             pass_fds=() if self._lock_fd is None else (self._lock_fd,),
         )
 
+    def _end(self) -> None:
+        if self._process is None:
+            return
+        assert self._process.stdin
+        assert self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        for _ in self._process.stdout:  # a full pipe would keep it from ending
+            pass
+        self._process.stdout.close()
+        self._process.wait()
+        self._process = None
+
     def _ask(self, request: dict[str, Any], on_line: Callable[[str], None]) -> Reply:
         if self._process is None or self._process.poll() is not None:
+            self._end()
             self._process = self._start()
         assert self._process.stdin
         assert self._process.stdout

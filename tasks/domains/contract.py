@@ -7,7 +7,7 @@ Shape suffixes: N = examples, X = the axes of one example, as its spec has them.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -33,7 +33,8 @@ Restyle = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Limits = Mapping[str, int]
 """What one example may need at most, by names that its kind chooses; goes across process boundaries as JSON."""
 
-Measures = Mapping[str, int | float | str]
+Measures = Mapping[str, int | float | str | None]
+"""What the manifest records of one example, by name."""
 
 
 class UnreadableExample(BadInput):
@@ -181,6 +182,14 @@ class Reader(Protocol):
         Raises:
             UnreadableExample: With the reason.
         """
+        ...
+
+    def checked(self, measures: Measures) -> Measures:
+        """What the suites of the kind judge of one example, by the names of their columns; the same for each."""
+        ...
+
+    def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
+        """What many examples are like, for a report: titles and texts, the same titles whatever is in ``measured``."""
         ...
 
 

@@ -16,7 +16,6 @@ Shape suffixes: N = images, C = classes, D = bottleneck width.
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.config.params import Params
 from tasks.config.sections.gate import GateParams
+from tasks.domains.contract import Reader
+from tasks.domains.kinds import reader_of
 from tasks.files import write_text
 from tasks.records.candidates import Outputs, Split
 from tasks.report import figures
@@ -90,7 +91,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         BadInput: A file of an earlier stage is missing or cannot be read; the message names it.
     """
     evidence = read_evidence(workspace, target)
-    page = describe(evidence, params.gate, max_map_points=params.report.max_map_points)
+    page = describe(evidence, params.gate, reader_of(params), max_map_points=params.report.max_map_points)
     folder = workspace.stage("report", target)
     write_text(folder / "report.html", render("report.html.j2", page))
     write_text(folder / "MODEL_CARD.md", render("model_card.md.j2", page))
@@ -114,7 +115,7 @@ def render(template: str, page: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(page)
 
 
-def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> dict[str, Any]:
+def describe(evidence: Evidence, gate: GateParams, reader: Reader, *, max_map_points: int) -> dict[str, Any]:
     """The names the two templates know."""
     verdict = evidence.verdict
     return {
@@ -158,7 +159,10 @@ def describe(evidence: Evidence, gate: GateParams, *, max_map_points: int) -> di
         "finetuning": _finetuning(evidence),
         "methods": method_curves(evidence),
         "maps": _maps(evidence, max_map_points),
-        "domains": [domain_view(domain) for domain in (evidence.source_domain, evidence.target_domain)],
+        "input": str(reader.spec),
+        "domains": [
+            domain_view(domain, reader) for domain in (evidence.source_domain, evidence.target_domain)
+        ],
         "checks": [data_check(check) for check in _failed_first(evidence.validation["checks"])],
         "export": evidence.export,
         "probe": evidence.probe,
@@ -492,14 +496,9 @@ def feature_map_of(evidence: Evidence, candidate: str, max_points: int) -> figur
     )
 
 
-def domain_view(domain: Domain) -> dict[str, Any]:
-    """What a domain's manifest says: counts, kinds of image, conversions, quarantined files."""
+def domain_view(domain: Domain, reader: Reader) -> dict[str, Any]:
+    """What a domain's manifest says: counts, what its examples are like, conversions, quarantined files."""
     summary = domain.summary
-    usable: list[Mapping[str, Any]] = [row.measures for row in domain.rows if row.status == "ok"]
-    widths, heights, lights = (
-        [measures[key] for measures in usable if measures.get(key) is not None]
-        for key in ("width", "height", "luminance_mean")
-    )
     return {
         "name": domain.name,
         "rows": summary.rows,
@@ -507,10 +506,7 @@ def domain_view(domain: Domain) -> dict[str, Any]:
         "num_classes": len(summary.classes) if summary.classes else None,
         "splits": summary.splits,
         "num_labels": sum(summary.labels.values()) + summary.splits.get("labelled", 0),
-        "formats": _tally(measures.get("format") for measures in usable),
-        "modes": _tally(measures.get("mode") for measures in usable),
-        "sizes": _sizes(widths, heights),
-        "luminance": f"{math.fsum(lights) / len(lights):.0f} of 255" if lights else NONE,
+        "described": reader.describe([row.measures for row in domain.rows if row.status == "ok"]),
         "conversions": _conversions(domain),
         "quarantined": summary.quarantined[:MAX_LISTED],
         "num_quarantined": len(summary.quarantined),
@@ -526,19 +522,6 @@ def _conversions(domain: Domain) -> list[dict[str, Any]]:
         {"note": note, "count": number, "example": examples.get(note)}
         for note, number in sorted(domain.summary.notes.items())
     ]
-
-
-def _tally(values: Iterable[Any]) -> str:
-    counts = Counter(str(value) for value in values)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {number:,}" for name, number in ordered) or NONE
-
-
-def _sizes(widths: Sequence[int], heights: Sequence[int]) -> str:
-    if not widths or not heights:
-        return NONE
-    low, high = f"{min(widths)} × {min(heights)}", f"{max(widths)} × {max(heights)}"
-    return f"{low} px" if low == high else f"{low} to {high} px"
 
 
 def _failed_first(checks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

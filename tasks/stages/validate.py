@@ -5,21 +5,24 @@ In:  results/manifest/source, results/manifest/<target>; the section ``validate`
 Out: verdict.json: every check with what was observed, what was expected and the offending paths.
 
 Great Expectations judges single tables. Whatever spans rows or domains is therefore brought into
-a small table first, one row a file, class or domain, and then judged in the same way:
+a small table first, one row per file, class or domain, and then judged in the same way:
 
     suites source, target
       files            a file found: sha256; fault, the reason it is unusable (null for usable files,
                        exact copies and hidden files)
-      images           a usable file: format, mode, shorter_side in px, sha256
-      classes          a class of the source: num_images, num_train
-      summary          the domain: num_images, num_<split>, class_ratio
+      examples         a usable file: sha256, and what the reader of its kind lets be checked
+      classes          a class of the source: num_examples, num_train
+      summary          the domain: num_examples, num_<split>, class_ratio
     suite pair
       labels           a class folder of either: found, `in both` or `only in ...`; empty for a flat target
-      content          a usable file of either: num_splits its image is in, shared_with, where else it is
-      holdout          an image of the hold-out: bits_from_labelled, of 64, to the closest image of the source
-                       or of the target's split ``labelled`` that is not the same file
-      holdout_classes  a class of a labelled target: num_images in its hold-out
+      content          a usable file of either: num_splits its content is in, shared_with, where else it is
+      holdout          an example of the hold-out: bits_from_labelled, of 64, to the closest example of the source
+                       or of the target's split ``labelled`` that is not the same file; empty for a kind without
+                       a measure of likeness
+      holdout_classes  a class of a labelled target: num_examples in its hold-out
       labelled_classes a class in the target's split ``labelled``: found, `in source` or `not in source`
+
+A kind may add a suite of its own, <kind>/examples.yaml, which is judged with source and with target.
 
 Every table also has ``path``, which names the offender. Great Expectations is imported by this
 module alone.
@@ -30,7 +33,7 @@ import os
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -43,7 +46,9 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.config.params import Params
 from tasks.config.sections.data import ValidateParams
 from tasks.config.sections.section import Section
+from tasks.domains.contract import Reader
 from tasks.domains.folder import HIDDEN
+from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput, ConfigError
 from tasks.files import write_json
 from tasks.records.manifest import (
@@ -96,7 +101,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         ConfigError: A suite is malformed.
     """
     source, other = (read_manifest(workspace.stage("manifest", domain)) for domain in ("source", target))
-    verdict = judge(source, other, params.validate_)
+    verdict = judge(source, other, params.validate_, reader_of(params))
     kept = workspace.private / "verdicts" / f"validate-{target}.json"
     write_json(workspace.stage("validate", target) / "verdict.json", verdict)
     write_json(kept, verdict)
@@ -113,17 +118,19 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     log.info("validate %s: %d checks, %d warnings", target, len(verdict["checks"]), len(verdict["warnings"]))
 
 
-def judge(source: Manifest, target: Manifest, params: ValidateParams) -> dict[str, Any]:
-    """The content of verdict.json: all three suites over both manifests."""
+def judge(source: Manifest, target: Manifest, params: ValidateParams, reader: Reader) -> dict[str, Any]:
+    """The content of verdict.json: all three suites over both manifests, and those of the kind."""
     suites = {
-        "source": domain_tables(source),
-        "target": domain_tables(target),
-        "pair": pair_tables(source, target),
+        "source": domain_tables(source, reader),
+        "target": domain_tables(target, reader),
+        "pair": pair_tables(source, target, reader),
     }
     entries = []
     for suite, tables in suites.items():
         domain = "source" if suite == "source" else target.domain
-        checks = load_suite(SUITES / f"{suite}.yaml", params, domain=domain)
+        names = names_for(params, reader, domain=domain)
+        files = [SUITES / f"{suite}.yaml", *([] if suite == "pair" else suites_of(reader))]
+        checks = [check for file in files for check in load_suite(file, names)]
         outcomes = run_great_expectations(tables, checks, origin=f"{suite}.yaml")
         entries += [
             describe(suite, check, outcome, tables[check.table])
@@ -151,14 +158,14 @@ def _failed(entry: dict[str, Any], severity: str) -> bool:
 # --- tables ------------------------------------------------------------------------------------
 
 
-def domain_tables(manifest: Manifest) -> dict[str, Table]:
+def domain_tables(manifest: Manifest, reader: Reader) -> dict[str, Table]:
     """The tables of one domain."""
     classes = _classes(manifest)
     return {
         "files": _files(manifest),
-        "images": _images(manifest),
+        "examples": _examples(manifest, reader),
         "classes": classes,
-        "summary": _summary(manifest, classes["num_images"]),
+        "summary": _summary(manifest, classes["num_examples"]),
     }
 
 
@@ -173,27 +180,23 @@ def _files(manifest: Manifest) -> Table:
     }
 
 
-def _images(manifest: Manifest) -> Table:
+def _examples(manifest: Manifest, reader: Reader) -> Table:
+    checked = [reader.checked(row.measures) for row in manifest.usable]
+    names = reader.checked({})
     return {
         "path": [manifest.path(row) for row in manifest.usable],
         "sha256": [row.sha256 for row in manifest.usable],
-        "format": [row.measures.get("format") for row in manifest.usable],
-        "mode": [row.measures.get("mode") for row in manifest.usable],
-        "shorter_side": [_shorter_side(row) for row in manifest.usable],
+        **{name: [columns[name] for columns in checked] for name in names},
     }
-
-
-def _shorter_side(row: Row) -> int:
-    return min(int(row.measures.get(side) or 0) for side in ("width", "height"))
 
 
 def _classes(manifest: Manifest) -> Table:
     names = (manifest.classes or []) if manifest.domain == "source" else []
-    images = Counter(row.label for row in manifest.usable)
+    examples = Counter(row.label for row in manifest.usable)
     train = Counter(row.label for row in manifest.usable if row.split == "train")
     return {
         "path": [f"data/{manifest.domain}/{name}" for name in names],
-        "num_images": [images[name] for name in names],
+        "num_examples": [examples[name] for name in names],
         "num_train": [train[name] for name in names],
     }
 
@@ -203,18 +206,18 @@ def _summary(manifest: Manifest, class_sizes: Sequence[int]) -> Table:
     smallest = min(class_sizes, default=0)
     return {
         "path": [f"data/{manifest.domain}"],
-        "num_images": [len(manifest.usable)],
+        "num_examples": [len(manifest.usable)],
         "class_ratio": [round(max(class_sizes) / smallest, 2) if smallest else 1.0],
         **{f"num_{split}": [splits[split]] for split in (*SOURCE_SPLITS, *TARGET_SPLITS)},
     }
 
 
-def pair_tables(source: Manifest, target: Manifest) -> dict[str, Table]:
+def pair_tables(source: Manifest, target: Manifest, reader: Reader) -> dict[str, Table]:
     """The tables that need both domains."""
     return {
         "labels": _labels(source, target),
         "content": _content(source, target),
-        "holdout": _holdout(source, target),
+        "holdout": _holdout(source, target, reader.likeness),
         "holdout_classes": _holdout_classes(target),
         "labelled_classes": _labelled_classes(source, target),
     }
@@ -239,7 +242,7 @@ def _content(source: Manifest, target: Manifest) -> Table:
     def shared_with(row: Row) -> str:
         if row.sha256 not in shared:
             return "nothing"
-        return "hold-out" if row.sha256 in holdout else "other target images"
+        return "hold-out" if row.sha256 in holdout else "rest of the target"
 
     return {
         "path": [manifest.path(row) for manifest, row in files],
@@ -252,12 +255,16 @@ def _in_holdout(target: Manifest) -> list[Row]:
     return [row for row in target.usable if row.label is not None and row.split != LABELLED]
 
 
-def _holdout(source: Manifest, target: Manifest) -> Table:
+def _holdout(source: Manifest, target: Manifest, likeness: str | None) -> Table:
+    if likeness is None:
+        return {"path": [], "bits_from_labelled": [], "beside": []}
     holdout = _in_holdout(target)
     same_file = {row.sha256 for row in holdout}  # reported by `content`
     candidates = [(source, row) for row in source.usable if row.sha256 not in same_file]
     candidates += [(target, row) for row in target.usable if row.split == LABELLED]
-    bits_N, closest_N = closest_hashes(_hashes(holdout), _hashes(row for _, row in candidates))
+    bits_N, closest_N = closest_hashes(
+        _hashes(holdout, likeness), _hashes((row for _, row in candidates), likeness)
+    )
     places = [manifest.path(row) for manifest, row in candidates]
     return {
         "path": [target.path(row) for row in holdout],
@@ -275,8 +282,8 @@ def _labelled_classes(source: Manifest, target: Manifest) -> Table:
     }
 
 
-def _hashes(rows: Iterable[Row]) -> np.ndarray:
-    return np.array([int(str(row.measures.get("phash") or "0"), 16) for row in rows], dtype=np.uint64)
+def _hashes(rows: Iterable[Row], likeness: str) -> np.ndarray:
+    return np.array([int(str(row.measures.get(likeness) or "0"), 16) for row in rows], dtype=np.uint64)
 
 
 def closest_hashes(hashes_N: np.ndarray, others_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -303,14 +310,30 @@ def closest_hashes(hashes_N: np.ndarray, others_M: np.ndarray) -> tuple[np.ndarr
 def _holdout_classes(target: Manifest) -> Table:
     names = list(target.classes or ())
     counts = Counter(row.label for row in _in_holdout(target))
-    return {"path": names, "num_images": [counts[name] for name in names]}
+    return {"path": names, "num_examples": [counts[name] for name in names]}
 
 
 # --- suites ------------------------------------------------------------------------------------
 
 
-def load_suite(path: Path, params: ValidateParams, *, domain: str) -> list[Check]:
+def suites_of(reader: Reader) -> list[Path]:
+    """What the kind of ``reader`` asks of its own examples, besides what is asked of all."""
+    path = SUITES / reader.spec.kind / "examples.yaml"
+    return [path] if path.exists() else []
+
+
+def names_for(params: ValidateParams, reader: Reader, *, domain: str) -> dict[str, Any]:
+    """What ``${name}`` stands for in a suite: bounds, the domain, and one example or more in words."""
+    bounds = {**params.model_dump(), "min_usable_fraction": params.min_usable_fraction}
+    return bounds | {"domain": domain, "noun": reader.noun, "plural": reader.plural}
+
+
+def load_suite(path: Path, names: Mapping[str, Any]) -> list[Check]:
     """The checks of a suite, their bounds filled in.
+
+    Args:
+        path: Its YAML file.
+        names: As :func:`names_for` gives them.
 
     Raises:
         ConfigError: The file is not a list of checks, or names a bound that ``validate`` does not have.
@@ -319,7 +342,6 @@ def load_suite(path: Path, params: ValidateParams, *, domain: str) -> list[Check
         checks = TypeAdapter(list[Check]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"{path} is not a list of checks: {error}") from error
-    names = {**params.model_dump(), "min_usable_fraction": params.min_usable_fraction, "domain": domain}
 
     def filled(check: Check) -> Check:
         kwargs = {key: _bound(value, names, path) for key, value in check.kwargs.items()}
@@ -329,7 +351,7 @@ def load_suite(path: Path, params: ValidateParams, *, domain: str) -> list[Check
     return [filled(check) for check in checks]
 
 
-def _bound(value: Any, names: dict[str, Any], path: Path) -> Any:
+def _bound(value: Any, names: Mapping[str, Any], path: Path) -> Any:
     reference = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
     if reference is None:
         return value

@@ -1,5 +1,6 @@
 """How a failing stage is told apart from a killed one, and where its trace is kept."""
 
+import fcntl
 import json
 import os
 import signal
@@ -8,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import yaml
 
 from flows.runs.child import report_path, run_stage
 from flows.runs.dvc_client import DvcClient
+from flows.runs.lock import lock_workspace
 from flows.runs.process import run_here
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
@@ -94,3 +98,98 @@ def test_the_note_of_a_stage_says_that_it_ended_and_what_it_took(workspace_copy:
 
     assert note["ended"]
     assert 50 < note["peak_mib"] < 20_000
+
+
+def start_run(workspace: Workspace) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace.root)],
+        cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def until_stage_starts(workspace: Workspace, name: str, run: subprocess.Popen[str]) -> psutil.Process:
+    """The stage's own process, stopped as soon as it has noted that it began."""
+    note = report_path(workspace, name)
+    while not note.exists():
+        assert run.poll() is None, "the stage was not started"
+        time.sleep(0.02)
+    stage, _, target = name.partition("@")
+    (worker,) = psutil.Process(run.pid).children()
+    (process,) = (
+        child for child in worker.children(recursive=True) if child.cmdline()[-3:] == ["stage", stage, target]
+    )
+    process.suspend()
+    return process
+
+
+@pytest.fixture
+def stale(workspace_copy: Workspace) -> Workspace:
+    """A workspace whose adaptation has to run again, and has no note of an earlier run."""
+    text = workspace_copy.params.read_text()
+    workspace_copy.params.write_text(text.replace("weight_decay: 0.001", "weight_decay: 0.002"))
+    report_path(workspace_copy, "adapt@new-camera").unlink()
+    return workspace_copy
+
+
+def test_when_dvc_is_killed_its_stage_dies_and_the_run_starts_both_anew(stale: Workspace):
+    with start_run(stale) as run:
+        stage = until_stage_starts(stale, "adapt@new-camera", run)
+        (worker,) = psutil.Process(run.pid).children()
+        worker.kill()
+        psutil.wait_procs([stage], timeout=60)
+        _, said = run.communicate(timeout=120)
+
+        assert not stage.is_running()
+    assert run.returncode == 0, said
+    assert "Trying once more" in said
+    assert json.loads(report_path(stale, "adapt@new-camera").read_text())["ended"]
+
+
+def test_when_the_run_is_killed_dvc_and_the_stage_end_too_and_dvc_forgets_what_it_reserved(stale: Workspace):
+    before = stale.dvc_lock.read_bytes()
+    with start_run(stale) as run:
+        stage = until_stage_starts(stale, "adapt@new-camera", run)
+        (worker,) = psutil.Process(run.pid).children()
+        run.kill()
+        _, alive = psutil.wait_procs([stage, worker], timeout=60)
+
+    assert not alive
+    assert not any(json.loads((stale.root / ".dvc" / "tmp" / "rwlock").read_text()).values())
+    done_before = yaml.safe_load(before)["stages"]["adapt@new-camera"]
+    assert yaml.safe_load(stale.dvc_lock.read_text())["stages"]["adapt@new-camera"] == done_before
+    with lock_workspace(stale, purpose="run", wait=False):
+        pass
+
+
+def test_one_dvc_serves_a_whole_walk_and_a_dead_one_is_replaced(workspace_copy: Workspace):
+    with DvcClient(workspace_copy) as dvc:
+        first = run_stage(dvc, "gate", "new-camera")
+        (worker,) = psutil.Process().children()
+        second = run_stage(dvc, "probe", "new-camera")
+        assert [child.pid for child in psutil.Process().children()] == [worker.pid]
+        worker.kill()
+        worker.wait()
+        third = run_stage(dvc, "report", "new-camera")
+
+    assert {run.status for run in (first, second, third)} == {"unchanged"}
+    assert psutil.Process().children() == []
+
+
+def test_a_stage_whose_results_are_gone_comes_back_from_the_cache(workspace_copy: Workspace):
+    kept = workspace_copy.stage("adapt", "new-camera") / "candidates.json"
+    before = kept.read_bytes()
+    kept.unlink()
+
+    with DvcClient(workspace_copy) as dvc:
+        assert run_stage(dvc, "adapt", "new-camera").status == "cached"
+
+    assert kept.read_bytes() == before
+
+
+def test_another_dvc_at_work_is_a_fault_worth_a_retry(workspace_copy: Workspace):
+    with (workspace_copy.root / ".dvc" / "tmp" / "lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with DvcClient(workspace_copy) as dvc, pytest.raises(Fault, match="another DVC process") as raised:
+            run_stage(dvc, "gate", "new-camera")
+
+    assert raised.value.retryable

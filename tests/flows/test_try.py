@@ -27,7 +27,7 @@ def test_every_stage_reports_status_time_and_memory(finished: Finished):
     stages = finished.result["stages"]
 
     assert [stage["name"] for stage in stages] == [
-        "manifest", "manifest", "validate", "features", "features", "views", "finetune", "adapt", "gate", "export",
+        "manifest", "features", "finetune", "manifest", "validate", "features", "views", "adapt", "gate", "export",
         "probe", "report",
     ]  # fmt: skip
     assert {stage["status"] for stage in stages} == {"ran"}

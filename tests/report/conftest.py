@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config.params import Params
+from tasks.config.sections.data import ImagesParams
 from tasks.config.sections.delivery import ReportParams
 from tasks.config.sections.gate import GateParams, GateRules
 from tasks.workspace import Workspace
@@ -20,7 +21,12 @@ def params() -> Params:
         rules=rules, confidence=0.95, bootstrap_resamples=1000, min_holdout=50, min_effective_classes=0.5,
         max_share_ratio=2.0, max_source_accuracy_loss=0.03, target_prior=None, max_prior_divergence=0.5, seed=0,
     )  # fmt: skip
-    return Params.model_construct(gate=gate, report=ReportParams(max_map_points=400))
+    return Params.model_construct(
+        kind="image",
+        images=ImagesParams(size_px=32, max_pixels=10_000, orientation_matters=True),
+        gate=gate,
+        report=ReportParams(max_map_points=400),
+    )
 
 
 @pytest.fixture

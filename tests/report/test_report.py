@@ -560,7 +560,7 @@ def test_digests_and_checks_are_those_of_the_files(pages):
     assert all(digest in card for digest in shown)
     assert len(page.tables["checks-table"]) == 1 + 5
     checks = [[" ".join(cell.split()) for cell in row] for row in page.tables["checks-table"][1:]]
-    assert checks[0][1].startswith("images: shorter side")
+    assert checks[0][1].startswith("examples: shorter side")
     assert "data/target/images/frame_00003.png" in checks[0][1]
     assert checks[0][2:] == ["warning", "not so in 2 of 1,500: 27, 31", "at least 32"]
     assert checks[1][:1] + checks[1][2:] == ["source", "passed", "1,000", "at least 100"]
@@ -743,13 +743,12 @@ def test_a_change_is_told_in_points_with_its_sign(fraction, text):
     assert wording.points_only(fraction) == text
 
 
-def test_a_curve_that_diverges_to_null_breaks_its_line(build: Build, params: Params):
+def test_a_curve_with_a_hole_breaks_its_line(build: Build, params: Params):
     workspace = build(HOLD)
-    path = workspace.stage("adapt", HOLD.target) / "dann-0" / "training.json"
-    curve = read_json(path)["curve"]
-    for row in curve[100:120]:
-        row["source_loss"] = None
-    path.write_text(json.dumps({"curve": curve}))
+    folder = workspace.stage("adapt", HOLD.target) / "dann-0"
+    curve = read_candidate_training(folder).curve
+    without = [{key: value for key, value in row.items() if key != "source_loss"} for row in curve[100:120]]
+    write_training(folder, CandidateTraining(curve=(*curve[:100], *without, *curve[120:])))
     assert Page(written(workspace, params, HOLD)[0]).misnested == []
 
 

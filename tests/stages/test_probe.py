@@ -16,6 +16,7 @@ from tasks.config.params import Params
 from tasks.config.sections.data import ImagesParams
 from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
+from tasks.exported import examination
 from tasks.files import write_bytes, write_json
 from tasks.records.candidates import Outputs, Split
 from tasks.records.candidates import write_outputs as write_candidate_outputs
@@ -107,9 +108,9 @@ def probed(workspace: Workspace, params: Params | None = None) -> dict:
 def examined(workspace: Workspace, params: Params | None = None) -> dict:
     """The verdict without the child process, where a test is not about it."""
     request = probe._make_request(workspace, params or make_params(), "cam7")
-    findings = probe.examine(request)
+    findings = examination.examine(request)
     # This process holds torch whenever another test imported it.
-    findings = probe.Findings(findings.provider, [c for c in findings.checks if c.name != "torch_free"])
+    findings = examination.Findings(findings.provider, [c for c in findings.checks if c.name != "torch_free"])
     return probe.compose_verdict(request, findings)
 
 
@@ -174,7 +175,7 @@ def test_quarantined_images_are_not_asked(workspace):
     ],
 )
 def test_batch_sizes_hold_one_an_odd_one_and_the_largest(largest, expected):
-    assert probe.batch_sizes(largest) == expected
+    assert examination.batch_sizes(largest) == expected
 
 
 def test_fewer_images_than_the_largest_batch_are_repeated(workspace):
@@ -294,7 +295,7 @@ def test_a_target_without_usable_images_fails(workspace):
 
 
 def test_a_process_that_dies_is_a_failed_verdict(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", script(tmp_path, "kill -SEGV $$"))
+    monkeypatch.setattr(probe, "CHILD", (script(tmp_path, "kill -SEGV $$"),))
 
     verdict = probed(workspace)
 
@@ -303,7 +304,7 @@ def test_a_process_that_dies_is_a_failed_verdict(workspace, tmp_path, monkeypatc
 
 
 def test_an_error_of_the_probe_itself_is_a_fault_and_leaves_no_verdict(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", script(tmp_path, "echo MemoryError; exit 1"))
+    monkeypatch.setattr(probe, "CHILD", (script(tmp_path, "echo MemoryError; exit 1"),))
 
     with pytest.raises(Fault, match="ended with status 1: MemoryError") as caught:
         probed(workspace)
@@ -327,7 +328,10 @@ def test_a_missing_export_is_bad_input_not_a_verdict(workspace):
 
 
 def test_importing_the_stage_imports_no_torch():
-    code = "import sys, tasks.stages.probe; print([name for name in tasks.stages.probe.FORBIDDEN_MODULES if name in sys.modules])"
+    code = (
+        "import sys, tasks.stages.probe; from tasks.exported.examination import FORBIDDEN_MODULES;"
+        "print([name for name in FORBIDDEN_MODULES if name in sys.modules])"
+    )
 
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -344,7 +348,7 @@ def test_a_process_that_holds_torch_fails_the_check(workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", sys)
     request = probe._make_request(workspace, make_params(), "cam7")
 
-    verdict = probe.compose_verdict(request, probe.examine(request))
+    verdict = probe.compose_verdict(request, examination.examine(request))
 
     assert "torch_free" in failed_checks(verdict)
     assert "must not import" in verdict["reasons"][-1]

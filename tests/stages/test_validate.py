@@ -15,10 +15,12 @@ from PIL import Image
 
 from tasks.config.params import Params, load_params
 from tasks.config.sections.data import ValidateParams
+from tasks.domains.image.reader import Images
+from tasks.domains.image.spec import image_spec
 from tasks.errors import BadInput, ConfigError
 from tasks.records.manifest import Row, read_summary
 from tasks.stages import manifest, validate
-from tasks.stages.validate import Check, closest_hashes, load_suite, run_great_expectations
+from tasks.stages.validate import Check, closest_hashes, load_suite, names_for, run_great_expectations
 from tasks.workspace import Workspace
 from tests.support.manifests import write_rows
 from tests.support.tiny import CHECKOUT
@@ -31,6 +33,8 @@ BOUNDS = ValidateParams(
     min_side_px=8,
     max_quarantine_fraction=0.1,
 )
+IMAGES = Images(image_spec(16), 10_000)
+NAMES = names_for(BOUNDS, IMAGES, domain="site")
 
 
 @pytest.fixture
@@ -137,7 +141,7 @@ def test_the_verdict_has_the_same_bytes_every_time_and_no_path_of_this_machine(w
 def test_bounds_come_from_the_parameters(workspace, params):
     result = verdict(workspace, params, source_rows(), target_rows())
 
-    rows = [check for check in result["checks"] if check["expected"]["column"] == "num_images"]
+    rows = [check for check in result["checks"] if check["expected"]["column"] == "num_examples"]
     assert [
         (check["observed"], check["expected"]["min_value"]) for check in rows if check["table"] == "summary"
     ] == [
@@ -179,7 +183,7 @@ def test_a_class_that_is_never_trained_on_is_named(workspace, params):
     result = verdict(workspace, params, source, target_rows())
 
     assert only(result["reasons"]) == (
-        "source: classes without an image in the train split: data/source/dog."
+        "source: classes without any image in the train split: data/source/dog."
         " Add images or lower split.source_validation."
     )
 
@@ -440,7 +444,7 @@ def test_importing_the_stage_does_not_import_great_expectations():
 
 
 def test_every_bound_of_the_parameters_is_used_by_a_suite():
-    text = "".join(path.read_text(encoding="utf-8") for path in validate.SUITES.glob("*.yaml"))
+    text = "".join(path.read_text(encoding="utf-8") for path in validate.SUITES.rglob("*.yaml"))
     names = [name for name in ValidateParams.model_fields if name != "max_quarantine_fraction"]
 
     assert len(names) >= 5
@@ -448,10 +452,10 @@ def test_every_bound_of_the_parameters_is_used_by_a_suite():
 
 
 def test_no_message_is_left_with_a_gap():
-    suites = list(validate.SUITES.glob("*.yaml"))
-    checks = [check for path in suites for check in load_suite(path, BOUNDS, domain="site")]
+    suites = list(validate.SUITES.rglob("*.yaml"))
+    checks = [check for path in suites for check in load_suite(path, NAMES)]
 
-    assert len(suites) == 3
+    assert len(suites) == 4
     assert [
         check.message for check in checks if "$" in check.message.replace("$observed", "") + check.advice
     ] == []
@@ -490,7 +494,7 @@ def test_a_malformed_suite_is_an_error_that_names_the_file(tmp_path, content, me
     (tmp_path / "suite.yaml").write_text(content)
 
     with pytest.raises(ConfigError, match=message) as caught:
-        load_suite(tmp_path / "suite.yaml", BOUNDS, domain="site")
+        load_suite(tmp_path / "suite.yaml", NAMES)
 
     assert str(tmp_path / "suite.yaml") in str(caught.value)
 

@@ -240,11 +240,11 @@ def _printable(name: str) -> str:
 def _write_validation(workspace: Workspace, case: Case, source: Summary, target: Summary) -> None:
     between, in_set = "expect_column_values_to_be_between", "expect_column_values_to_be_in_set"
     checks = [
-        _check("source", between, source.ok, {"column": "num_images", "min_value": 100}),
+        _check("source", between, source.ok, {"column": "num_examples", "min_value": 100}),
         _check("source", "expect_column_values_to_be_unique", _rows(source.ok), {"column": "sha256"}, table="files"),
-        _check("target", between, target.ok, {"column": "num_images", "min_value": 50, "max_value": 90000}),
+        _check("target", between, target.ok, {"column": "num_examples", "min_value": 50, "max_value": 90000}),
         _check("pair", in_set, _rows(7), {"column": "found", "value_set": ["in both"], "mostly": 0.95}, table="labels"),
-        _check("target", between, _rows(1500, 27, 31), {"column": "shorter_side", "min_value": 32}, table="images",
+        _check("target", between, _rows(1500, 27, 31), {"column": "shorter_side", "min_value": 32}, table="examples",
                severity="warning", passed=False, num_paths=2,
                paths=["data/target/images/frame_00003.png", "data/target/images/frame_00017.png"]),
     ]  # fmt: skip

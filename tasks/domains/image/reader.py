@@ -3,7 +3,9 @@
 Shape suffixes: S = side of the square in px, 3 = colour channels.
 """
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,11 +13,14 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from tasks.domains.contract import InputSpec, KindParams, Limits, Measured, Views
+from tasks.domains.contract import InputSpec, KindParams, Limits, Measured, Measures, Views
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.image.decode import read_file, read_image
 from tasks.domains.image.spec import image_spec, size_px_of
 from tasks.domains.image.views import VIEWS
+
+NOTHING = "—"
+"""Where there is nothing to describe."""
 
 MEASURES: Mapping[str, type] = {
     "width": int,
@@ -98,3 +103,37 @@ class Images:
         from tasks.domains.image.measures import measure_image
 
         return measure_image(read_image(content, max_pixels=self.max_pixels))
+
+    def checked(self, measures: Measures) -> Measures:
+        """File format, pixel layout and the shorter side in px."""
+        width, height = (int(measures.get(side) or 0) for side in ("width", "height"))
+        return {
+            "format": measures.get("format"),
+            "mode": measures.get("mode"),
+            "shorter_side": min(width, height),
+        }
+
+    def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
+        """Sizes, formats, pixel layouts and the mean luminance."""
+        lights = [float(light) for one in measured if (light := one.get("luminance_mean")) is not None]
+        return [
+            ("Size, width × height", _sizes(measured)),
+            ("Format", _tally(str(one.get("format")) for one in measured)),
+            ("Colour mode", _tally(str(one.get("mode")) for one in measured)),
+            ("Mean luminance", f"{math.fsum(lights) / len(lights):.0f} of 255" if lights else NOTHING),
+        ]
+
+
+def _sizes(measured: Sequence[Measures]) -> str:
+    widths, heights = (
+        [int(size) for one in measured if (size := one.get(side)) is not None] for side in ("width", "height")
+    )
+    if not widths or not heights:
+        return NOTHING
+    low, high = f"{min(widths)} × {min(heights)}", f"{max(widths)} × {max(heights)}"
+    return f"{low} px" if low == high else f"{low} to {high} px"
+
+
+def _tally(names: Iterable[str]) -> str:
+    ordered = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {number:,}" for name, number in ordered) or NOTHING
