@@ -1,6 +1,5 @@
 """The report and the model card, judged by the two files the stage leaves."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from tasks.config.sections.gate import GateRules
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.records.manifest import read_manifest
+from tasks.records.training import CandidateTraining, read_candidate_training, write_training
 from tasks.report import wording
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.stages import report
