@@ -1,4 +1,4 @@
-# One line a target; .ci/run and the README call these.
+# One line per target; .ci/run and the README call these.
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 

@@ -33,7 +33,7 @@ from tasks.selection.choose import Scored, choose
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import Candidate, Pool, read_outputs, read_pool, source_only_of, voices
 from tasks.selection.scores import SCORES, ensemble_agreement, unit_rows, v_measure
-from tasks.stages.gate import select_candidate
+from tasks.selection.select import select_candidate
 from tasks.workspace import Workspace
 
 NEIGHBOURS = 5

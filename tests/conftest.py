@@ -11,11 +11,14 @@ os.environ.pop("PREFECT_API_URL", None)
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from tasks.config.sections.gate import GateParams, GateRules
 from tasks.workspace import Workspace
 from tests.support.tiny import (
     DEEPER_SETTINGS,
@@ -88,3 +91,25 @@ def workspace_copy(finished: Finished, tmp_path: Path) -> Workspace:
     root = tmp_path / "a copy"
     shutil.copytree(finished.workspace.root, root, symlinks=True)
     return Workspace(root)
+
+
+@pytest.fixture
+def gate_params() -> Callable[..., GateParams]:
+    """Makes the settings of the gate; what a test names replaces the usual value."""
+
+    def make(rules: GateRules | None = None, **changes: Any) -> GateParams:
+        values: dict[str, Any] = {
+            "rules": rules or GateRules(max_p_value=0.05, min_gain=0.0),
+            "confidence": 0.95,
+            "bootstrap_resamples": 1000,
+            "min_holdout": 50,
+            "min_effective_classes": 0.5,
+            "max_share_ratio": 2.0,
+            "max_source_accuracy_loss": 0.1,
+            "target_prior": None,
+            "max_prior_divergence": 0.5,
+            "seed": 0,
+        }
+        return GateParams(**(values | changes))
+
+    return make

@@ -16,7 +16,7 @@ from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
 from tasks.selection.pool import read_pool
-from tasks.stages.gate import select_candidate
+from tasks.selection.select import select_candidate
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tasks.errors import BadInput
 from tasks.files import write_bytes
-from tasks.records.answers import TO_LABEL, write_answers
+from tasks.records.answers import write_answers
+from tasks.records.to_label import COLUMNS, CSV
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def create_answers(workspace: Workspace, target: str) -> None:
 
 def keep_unsent(workspace: Workspace, target: str) -> None:
     """Copy the list of ``target`` aside if it holds labels that nobody handed in: the gate writes it anew."""
-    path = workspace.stage("gate", target) / "to_label.csv"
+    path = workspace.stage("gate", target) / CSV
     if not path.exists() or not _has_unsent(workspace, target, path):
         return
     content = path.read_bytes()
@@ -123,9 +124,9 @@ def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except csv.Error as error:
         raise BadInput(f"{file}, line {line}: not CSV ({error}). Save it as CSV (UTF-8) again.") from error
     header = [name.strip().lower() for name in rows[0][1]]
-    if any(header.count(name) != 1 for name in TO_LABEL):
+    if any(header.count(name) != 1 for name in COLUMNS):
         raise BadInput(
-            f"{file}, line 1: expected the columns {', '.join(TO_LABEL)}, each once; got {', '.join(header)[:200]}."
+            f"{file}, line 1: expected the columns {', '.join(COLUMNS)}, each once; got {', '.join(header)[:200]}."
             " Fill in the column `label` of to_label.csv and leave its other columns as they are."
         )
     return header, rows[1:]

@@ -1,7 +1,7 @@
 """How often the gate is wrong: its own selection and its own verdict, over candidates whose truth is known.
 
 Nothing of the gate is written again here: :func:`tasks.selection.choose.choose` chooses and
-:func:`tasks.stages.gate.decide` judges, as in a run. There is no champion, so its rule plays no part.
+:func:`tasks.judgement.decide.decide` judges, as in a run. There is no champion, so its rule plays no part.
 
 Two ways for a candidate to come before the gate:
 
@@ -26,13 +26,14 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.config.sections.gate import GateParams
+from tasks.judgement.account import DECIMALS
+from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import Holdout
-from tasks.judgement.judge import Verdict
 from tasks.judgement.to_label import Answered
+from tasks.records.verdict import Verdict
 from tasks.selection.choose import choose
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, source_only_of
 from tasks.selection.select import Selection
-from tasks.stages.gate import DECIMALS, decide
 
 BAD_KINDS = (
     "bad_sign_flipped",
@@ -140,7 +141,7 @@ def replay(
     for draw, unseen_N, drawn in [_unlabelled(holdout), *_drawn(holdout, draws)]:
         for case in cases:
             selection = case.without_labels if draw is None else case.with_labels
-            verdict = decide(selection, drawn, NO_ANSWERS, None, params)
+            decision = decide(Case(selection, drawn, NO_ANSWERS, None), params)
             gain_N = right[case.candidate.name].astype(int) - right[case.source_only.name].astype(int)
             trials.append(
                 Trial(
@@ -148,7 +149,7 @@ def replay(
                     case.pool,
                     draw,
                     case.candidate,
-                    verdict["verdict"],
+                    decision.judgement.verdict,
                     gain=float(gain_N[unseen_N].mean()),
                     gain_all=float(gain_N.mean()),
                 )

@@ -28,13 +28,11 @@ disagreements (:mod:`tasks.judgement.disagreements`). The rules are the same wit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.disagreements import Drawn, detectable_from_disagreements, gain_from_disagreements
 from tasks.judgement.paired import PairedCounts, mcnemar_p, smallest_detectable_gain
-
-Verdict = Literal["promote", "provisional", "hold", "reject"]
+from tasks.records.verdict import Verdict
 
 MIN_CLASS_IMAGES = 10
 """Hold-out images a class needs before its recall is held against a candidate."""

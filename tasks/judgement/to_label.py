@@ -1,10 +1,8 @@
-"""The images worth labelling, and what their labels say: where source-only and the selected candidate differ.
+"""The images on which source-only and the selected candidate differ, and the evidence that their labels give.
 
 Only these images can tell the two models apart, so a label is worth most there.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,20 +13,9 @@ from tasks.judgement.disagreements import Drawn, fair_sample, interval_from_disa
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.judge import Evidence, interval_confidence, is_enough
 from tasks.judgement.paired import count_pairs
-from tasks.records.answers import TO_LABEL, Answer, latest
+from tasks.records.answers import Answer, latest
+from tasks.records.to_label import Disagreement
 from tasks.selection.pool import Candidate
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """An unlabelled image of the test split, of which source-only and the selected candidate say two things."""
-
-    path: str
-    """Below data/<target>."""
-    sha256: str
-    source_only: str
-    """The class it is in, by source-only."""
-    selected: str
 
 
 def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdout) -> list[Disagreement]:
@@ -44,18 +31,6 @@ def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdo
         if before != after and image not in holdout.labels
     ]
     return sorted(found, key=lambda one: one.sha256)
-
-
-def as_csv(disagreements: Sequence[Disagreement], answers: Sequence[Answer]) -> str:
-    """The list for people to label, with the answers there are; its first k rows are a fair sample of them all."""
-    known = latest(answers)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(TO_LABEL)
-    for one in disagreements:
-        label = known[one.sha256].label if one.sha256 in known else ""
-        writer.writerow([one.path, one.sha256, one.source_only, one.selected, label])
-    return text.getvalue()
 
 
 @dataclass(frozen=True, eq=False)

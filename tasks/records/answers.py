@@ -15,9 +15,6 @@ from pathlib import Path
 from tasks.errors import BadInput
 from tasks.files import write_text
 
-TO_LABEL = ("path", "sha256", "source_only", "selected", "label")
-"""Columns of to_label.csv; people fill in the last."""
-
 COLUMNS = ("round", "sha256", "label", "source_only_checkpoint", "selected_checkpoint")
 
 NO_CLASS = ("none", "unsure")

@@ -9,13 +9,13 @@ Shape suffixes: N = images, C = classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
 from tasks.errors import ConfigError
 from tasks.records.candidates import Outputs
+from tasks.records.selection import ClassShare, ClassShares
 
 MIN_SINGULAR_VALUE = 0.05
 """Of the confusion matrix, for BBSE: sampling noise of some hundred images is of this size, and dividing the
@@ -90,22 +90,27 @@ class TargetPrior:
             " the model mistakes some classes for others: compare the predicted shares in the report with what you expect"
         ]
 
-    def row(self) -> dict[str, Any]:
-        """As selection.json holds it; null for what is not there."""
-        columns = {"source": self.source_C, "given": self.given_C, "estimated": self.estimated,
-                   "bbse": self.bbse_C, "em": self.em_C}  # fmt: skip
-        return {
-            "total_variation": round(self.total_variation, DECIMALS),
-            "max_total_variation": round(MAX_TOTAL_VARIATION + self.noise, DECIMALS),
-            "classes": [
-                {"class": name}
-                | {
-                    key: None if p_C is None else round(float(p_C[c]), DECIMALS)
-                    for key, p_C in columns.items()
-                }
-                for c, name in enumerate(self.classes)
-            ],
-        }
+    def record(self) -> ClassShares:
+        """As selection.json holds it; None for what is not there."""
+        return ClassShares(
+            total_variation=round(self.total_variation, DECIMALS),
+            max_total_variation=round(MAX_TOTAL_VARIATION + self.noise, DECIMALS),
+            classes=tuple(self._share(c) for c in range(len(self.classes))),
+        )
+
+    def _share(self, c: int) -> ClassShare:
+        return ClassShare(
+            name=self.classes[c],
+            source=_rounded(self.source_C[c]),
+            given=None if self.given_C is None else _rounded(self.given_C[c]),
+            estimated=_rounded(self.estimated[c]),
+            bbse=None if self.bbse_C is None else _rounded(self.bbse_C[c]),
+            em=_rounded(self.em_C[c]),
+        )
+
+
+def _rounded(share: np.floating) -> float:
+    return round(float(share), DECIMALS)
 
 
 def estimate(

@@ -5,13 +5,14 @@ A target label cannot get in: the arrays hold none, and the only labels taken ar
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
 from tasks.records.candidates import Outputs
+from tasks.records.manifest import read_labels
+from tasks.records.selection import ClassShares, Contender, Selected
 from tasks.selection.choose import Choice, Scored, choose
 from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class
 from tasks.selection.diagnostics import diagnose
@@ -19,6 +20,7 @@ from tasks.selection.label_shift import TargetPrior, estimate, given_prior
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, read_outputs, source_only_of, voices
 from tasks.selection.scores import DECIMALS, accuracy, selection_scores
 from tasks.selection.vetoes import broken, collapsed
+from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,34 @@ class Selection:
     warnings: tuple[str, ...]
     """Of the chosen one: label shift, open and partial label sets, disagreement with source-only."""
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The candidates as selection.json lists them; scores and ranks are null where there are none."""
-        return [_row(assessed, self.choice) for assessed in self.assessed]
+    def contenders(self) -> tuple[Contender, ...]:
+        """The candidates as selection.json lists them; scores and ranks are None where there are none."""
+        return tuple(_contender(assessed, self.choice) for assessed in self.assessed)
+
+    def class_shares(self) -> ClassShares | None:
+        """The class shares of the target as selection.json lists them."""
+        return None if self.target_prior is None else self.target_prior.record()
+
+    def record(self, target: str) -> Selected:
+        """The content of selection.json."""
+        return Selected(
+            target=target,
+            candidate=self.chosen.name,
+            checkpoint_sha256=self.chosen.checkpoint_sha256,
+            reasons=self.choice.reasons,
+            target_prior=self.class_shares(),
+            candidates=self.contenders(),
+        )
+
+
+def select_candidate(workspace: Workspace, pool: Pool, params: GateParams) -> Selection:
+    """The label-free selection; reads the outputs and the source's manifest, never the target's.
+
+    Raises:
+        BadInput: As :func:`select`, or the source's manifest is missing.
+    """
+    source_labels = read_labels(workspace.stage("manifest", "source"), splits=["validation"])
+    return select(pool, source_labels, params)
 
 
 def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> Selection:
@@ -275,19 +302,20 @@ def _forgetting(
     ]
 
 
-def _row(assessed: Assessed, choice: Choice) -> dict[str, Any]:
+def _contender(assessed: Assessed, choice: Choice) -> Contender:
     candidate, scored = assessed.scored.candidate, assessed.scored
-    return {
-        "name": candidate.name,
-        "preset": candidate.preset,
-        "seed": candidate.seed,
-        "route": candidate.route,
-        "checkpoint_sha256": candidate.checkpoint_sha256,
-        "scores": None if scored.scores is None else dict(scored.scores),
-        "ranks": None if candidate.name not in choice.ranks else dict(choice.ranks[candidate.name]),
-        "rank_sum": choice.rank_sums.get(candidate.name),
-        "vetoes": list(scored.vetoes),
-        "warnings": list(assessed.warnings),
-        "source_accuracy": assessed.source_accuracy,
-        "diagnostics": None if assessed.diagnostics is None else dict(assessed.diagnostics),
-    }
+    ranks, diagnostics = choice.ranks.get(candidate.name), assessed.diagnostics
+    return Contender(
+        name=candidate.name,
+        preset=candidate.preset,
+        seed=candidate.seed,
+        route=candidate.route,
+        checkpoint_sha256=candidate.checkpoint_sha256,
+        scores=None if scored.scores is None else dict(scored.scores),
+        ranks=None if ranks is None else dict(ranks),
+        rank_sum=choice.rank_sums.get(candidate.name),
+        vetoes=scored.vetoes,
+        warnings=assessed.warnings,
+        source_accuracy=assessed.source_accuracy,
+        diagnostics=None if diagnostics is None else dict(diagnostics),
+    )

@@ -26,13 +26,14 @@ from tasks.domains.kinds import SPEC_KEY, reader_of
 from tasks.engine.frozen import parameters_sha256
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import OUTPUTS, OnnxModel, open_session, predict
-from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes, write_json
+from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut, join
 from tasks.models.classifier import Classifier, load_checkpoint
 from tasks.provenance import acclimate_version, code_digest
 from tasks.records.candidates import Split, read_candidates, read_split
+from tasks.records.export import MODEL, Exported, Metric, Parity, write_exported
 from tasks.records.features import read_info
 from tasks.records.manifest import read_examples, read_labels, read_summary
 from tasks.workspace import Workspace
@@ -72,23 +73,14 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     metric = _check_metric(exported, candidate, workspace, target, paths=paths, split=split, params=params)
 
     folder = workspace.stage("export", target)
-    write_bytes(folder / "model.onnx", content)
-    write_json(
-        folder / "export.json",
-        {
-            "schema_version": 1,
-            "target": target,
-            "candidate": selection["candidate"],
-            "checkpoint_sha256": metadata["checkpoint_sha256"],
-            "model_sha256": exported.sha256,
-            "data_digest": metadata["data_digest"],
-            "classes": classes,
-            "parity": parity,
-            "metric": metric,
-            "opset": params.export.opset,
-        },
-    )
-    log.info("export %s: %s, %d bytes, %s", target, selection["candidate"], len(content), metric)
+    write_bytes(folder / MODEL, content)
+    exported_as = Exported(
+        target=target, candidate=selection["candidate"], checkpoint_sha256=checkpoint_sha256,
+        model_sha256=exported.sha256, data_digest=metadata["data_digest"], classes=tuple(classes),
+        parity=parity, metric=metric, opset=params.export.opset,
+    )  # fmt: skip
+    write_exported(folder, exported_as)
+    log.info("export %s: %s, %d bytes, %s", target, selection["candidate"], len(content), exported_as.metric)
 
 
 def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Classifier, list[str]]:
@@ -223,9 +215,7 @@ def _examples_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
     return [workspace.data(target) / example.path for example in examples if example.split == split], split
 
 
-def _check_parity(
-    exported: OnnxModel, model: Classifier, paths: list[Path], params: Params
-) -> dict[str, Any]:
+def _check_parity(exported: OnnxModel, model: Classifier, paths: list[Path], params: Params) -> Parity:
     inputs_NX = read_batch(reader_of(params), [paths[i % len(paths)] for i in range(max(PARITY_BATCHES))])
     difference = 0.0
     for size in PARITY_BATCHES:
@@ -239,17 +229,17 @@ def _check_parity(
             f"the exported model differs from torch by {difference:.2e} in a probability, more than"
             f" export.tolerance {params.export.tolerance:.0e} of params.yaml; raise it only if you know why"
         )
-    return {
-        "batch_sizes": list(PARITY_BATCHES),
-        "max_probability_difference": float(f"{difference:.1e}"),
-        "tolerance": params.export.tolerance,
-    }
+    return Parity(
+        batch_sizes=PARITY_BATCHES,
+        max_probability_difference=float(f"{difference:.1e}"),
+        tolerance=params.export.tolerance,
+    )
 
 
 def _check_metric(
     exported: OnnxModel, candidate: Path, workspace: Workspace, target: str, *, paths: list[Path], split: Split,
     params: Params,
-) -> dict[str, Any]:  # fmt: skip
+) -> Metric:  # fmt: skip
     """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
     reader = reader_of(params)
     parts = []
@@ -260,22 +250,16 @@ def _check_metric(
     torch_N = _said_by_torch(candidate, split)
     labels = _labels(workspace, target, split, exported.classes)
     if labels is None:
-        metric = {"name": f"agreement on {split}", "torch": 1.0, "onnx": float((onnx_N == torch_N).mean())}
+        name, torch_value, onnx_value = f"agreement on {split}", 1.0, float((onnx_N == torch_N).mean())
     else:
-        known = labels >= 0
-        metric = {
-            "name": f"accuracy on {split}",
-            "torch": float((torch_N == labels)[known].mean()),
-            "onnx": float((onnx_N == labels)[known].mean()),
-        }
-    if abs(metric["torch"] - metric["onnx"]) > params.export.max_metric_change:
+        known, name = labels >= 0, f"accuracy on {split}"
+        torch_value, onnx_value = (float((said_N == labels)[known].mean()) for said_N in (torch_N, onnx_N))
+    if abs(torch_value - onnx_value) > params.export.max_metric_change:
         raise Fault(
-            f"{metric['name']} is {metric['onnx']:.4f} for the exported model and {metric['torch']:.4f} for torch, further"
+            f"{name} is {onnx_value:.4f} for the exported model and {torch_value:.4f} for torch, further"
             f" apart than export.max_metric_change {params.export.max_metric_change} of params.yaml"
         )
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in metric.items()} | {
-        "n": len(paths)
-    }
+    return Metric(name=name, torch=round(torch_value, 6), onnx=round(onnx_value, 6), n=len(paths))
 
 
 def _said_by_torch(candidate: Path, split: Split) -> np.ndarray:

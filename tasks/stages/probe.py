@@ -18,14 +18,15 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tasks.config.params import Params
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput, Fault
 from tasks.exported.examination import Check, Findings, Request
-from tasks.files import read_json, sha256_of_file, write_json
+from tasks.files import sha256_of_file
+from tasks.records.export import MODEL, read_exported
 from tasks.records.manifest import read_examples
+from tasks.records.probe import ProbeCheck, Probed, write_probed
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -47,46 +48,48 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     request = _make_request(workspace, params, target)
     findings = _ask_child(request)
     verdict = compose_verdict(request, findings)
-    write_json(workspace.stage("probe", target) / "verdict.json", verdict)
+    write_probed(workspace.stage("probe", target), verdict)
     log.info(
         "probe of %s %s on %s: %s",
         target,
-        "passed" if verdict["passed"] else "failed",
-        verdict["provider"],
-        "; ".join(verdict["reasons"]) or f"{len(verdict['checks'])} checks",
+        "passed" if verdict.passed else "failed",
+        verdict.provider,
+        "; ".join(verdict.reasons) or f"{len(verdict.checks)} checks",
     )
 
 
-def compose_verdict(request: Request, findings: Findings) -> dict[str, Any]:
-    """The verdict file's content: passed when every check did."""
-    reasons = [f"{check.name}: {check.reason}" for check in findings.checks if not check.passed]
-    checks = [{k: v for k, v in asdict(check).items() if k != "reason"} for check in findings.checks]
-    return {
-        "schema_version": 1,
-        "target": request.target,
-        "passed": not reasons,
-        "model_sha256": request.model_sha256,
-        "provider": findings.provider,
-        "checks": checks,
-        "reasons": reasons,
-    }
+def compose_verdict(request: Request, findings: Findings) -> Probed:
+    """The verdict: passed when every check did."""
+    reasons = tuple(f"{check.name}: {check.reason}" for check in findings.checks if not check.passed)
+    checks = (
+        ProbeCheck(name=check.name, passed=check.passed, observed=check.observed, expected=check.expected)
+        for check in findings.checks
+    )
+    return Probed(
+        target=request.target,
+        passed=not reasons,
+        model_sha256=request.model_sha256,
+        provider=findings.provider,
+        checks=tuple(checks),
+        reasons=reasons,
+    )
 
 
 def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
     export = workspace.stage("export", target)
-    record = read_json(export / "export.json")
-    model = export / "model.onnx"
+    record = read_exported(export)
+    model = export / MODEL
     if not model.is_file():
         raise BadInput(
             f"{model} does not exist. Run the stage that writes it: `acclimate run --target {target}`."
         )
-    candidate = workspace.stage("adapt", target) / record["candidate"]
+    candidate = workspace.stage("adapt", target) / record.candidate
     return Request(
         model=str(model),
         judged=str(candidate),
         target=target,
-        classes=record["classes"],
-        checkpoint_sha256=record["checkpoint_sha256"],
+        classes=list(record.classes),
+        checkpoint_sha256=record.checkpoint_sha256,
         model_sha256=sha256_of_file(model),
         examples=_choose_examples(workspace, target, params.probe.max_batch_size),
         limits=dict(reader_of(params).limits),

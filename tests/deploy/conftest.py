@@ -8,12 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from deploy import registry
-from tasks.files import sha256_of_lines, write_bytes, write_json, write_text
+from tasks.files import sha256_of_lines, write_bytes, write_text
+from tasks.records.data_checks import DataChecked, write_data_checked
+from tasks.records.export import Exported, Metric, Parity, write_exported
+from tasks.records.probe import Probed, write_probed
+from tasks.records.record import Record
+from tasks.records.verdict import DataDigest, Judged, Measured, Oracle, write_judged
 from tasks.workspace import Workspace
 from tests.support import onnx_models as onnx_models_module
 
@@ -29,13 +34,16 @@ probe:
 adapt:
   a key that only training reads: and that serving must not trip over
 """
-DATA_DIGEST = {"source": "1" * 64, "target": "2" * 64}
+DATA_DIGEST = DataDigest(source="1" * 64, target="2" * 64)
 
 
 @pytest.fixture(scope="session")
 def onnx_models() -> ModuleType:
     """tests/support/onnx_models.py"""
     return onnx_models_module
+
+
+R = TypeVar("R", bound=Record)
 
 
 def run_in(folder: Path, *command: str) -> str:
@@ -54,7 +62,7 @@ def write_run(
     sharpness: float = 1.0,
     **changes: dict[str, Any],
 ) -> dict[str, Path]:
-    """Write what a run leaves, and return it as arguments of ``publish``.
+    """Write what a run leaves, and return the files: the verdicts by stage, and the model.
 
     Args:
         sharpness: Makes another model of the same answers.
@@ -66,37 +74,62 @@ def write_run(
             "target": target,
             "candidate": candidate,
             "checkpoint_sha256": checkpoint,
-            "data_digest": sha256_of_lines(list(DATA_DIGEST.values())),
+            "data_digest": sha256_of_lines(list(DATA_DIGEST.model_dump().values())),
             "weights": onnx_models_module.SHARP * sharpness,
         }
         | changes.get("model", {})
     )
     sha256 = hashlib.sha256(content).hexdigest()
-    head = {"schema_version": 1, "target": target}
-    judged = {"candidate": candidate, "checkpoint_sha256": checkpoint, "data_digest": DATA_DIGEST}
-    gate = head | judged | {"verdict": verdict, "reasons": ["because"], "warnings": []}
-    data = head | {"passed": True, "reasons": [], "data_digest": DATA_DIGEST}
-    probe = head | {"passed": True, "reasons": [], "provider": "CPUExecutionProvider", "model_sha256": sha256}
-    export = head | {"candidate": candidate, "checkpoint_sha256": checkpoint, "model_sha256": sha256}
-    files = {
-        "data_verdict": workspace.stage("validate", target) / "verdict.json",
-        "gate_verdict": workspace.stage("gate", target) / "verdict.json",
-        "probe_verdict": workspace.stage("probe", target) / "verdict.json",
-        "model": workspace.stage("export", target) / "model.onnx",
+    data = DataChecked(
+        target=target, passed=True, data_digest=DATA_DIGEST, checks=(), reasons=(), warnings=()
+    )
+    probe = Probed(
+        target=target,
+        passed=True,
+        model_sha256=sha256,
+        provider="CPUExecutionProvider",
+        checks=(),
+        reasons=(),
+    )
+    exported = Exported(
+        target=target, candidate=candidate, checkpoint_sha256=checkpoint, model_sha256=sha256,
+        data_digest=sha256_of_lines(list(DATA_DIGEST.model_dump().values())), classes=("red", "green", "blue"),
+        parity=Parity(batch_sizes=(1, 7), max_probability_difference=1e-7, tolerance=1e-4),
+        metric=Metric(name="accuracy on test", torch=0.9, onnx=0.9, n=30), opset=18,
+    )  # fmt: skip
+    gate = judged(target, candidate, checkpoint, verdict)
+    folder = {stage: workspace.stage(stage, target) for stage in ("validate", "gate", "probe", "export")}
+    write_data_checked(folder["validate"], changed(data, changes.get("data", {})))
+    write_judged(folder["gate"], changed(gate, changes.get("gate", {})))
+    write_probed(folder["probe"], changed(probe, changes.get("probe", {})))
+    write_exported(folder["export"], changed(exported, changes.get("export", {})))
+    write_bytes(folder["export"] / "model.onnx", content)
+    return {stage: folder[stage] / "verdict.json" for stage in ("validate", "gate", "probe")} | {
+        "model": folder["export"] / "model.onnx"
     }
-    write_json(files["data_verdict"], data | changes.get("data", {}))
-    write_json(files["gate_verdict"], gate | changes.get("gate", {}))
-    write_json(files["probe_verdict"], probe | changes.get("probe", {}))
-    write_json(files["model"].parent / "export.json", export | changes.get("export", {}))
-    write_bytes(files["model"], content)
-    return files
+
+
+def judged(target: str, candidate: str, checkpoint_sha256: str, verdict: str) -> Judged:
+    """What the gate says about a target without labels."""
+    unlabelled = Measured(accuracy=None, n=0, candidate=candidate)
+    return Judged(
+        target=target, candidate=candidate, checkpoint_sha256=checkpoint_sha256, verdict=verdict,
+        reasons=("because",), warnings=(), source_only=unlabelled, selected=unlabelled,
+        oracle=Oracle(accuracy=None, n=0, candidate=None), champion=None, evidence=None, per_class=(),
+        confusion=None, target_prior=None, answers_digest=None, candidates=(), labels_digest="3" * 64,
+        labelled_target_images=0, data_digest=DATA_DIGEST,
+    )  # fmt: skip
+
+
+def changed(record: R, changes: dict[str, Any]) -> R:
+    return type(record).model_validate(record.model_dump() | changes)
 
 
 def publish_run(workspace: Workspace, *, target: str = "cam7", **changes: Any) -> int:
     """Write what a run leaves and publish it; returns the version."""
-    files = write_run(workspace, target=target, **changes)
+    write_run(workspace, target=target, **changes)
     registry.create_registry(workspace, target)
-    return registry.publish(workspace, target, **files, by="ana", reason="a run")
+    return registry.publish(workspace, target, by="ana", reason="a run")
 
 
 @pytest.fixture(scope="session")

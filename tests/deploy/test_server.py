@@ -110,7 +110,7 @@ def test_an_image_is_answered_with_class_probabilities_and_who_says_so(shared, o
     )
     assert answer["target"] == "cam7"
     assert answer["version"] == 1
-    assert answer["model_sha256"] == record["model_sha256"]
+    assert answer["model_sha256"] == record.model_sha256
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,7 @@ def test_no_request_fails_while_versions_are_promoted_and_rolled_back(published,
         version: onnx_models.expected_probabilities(pixels, onnx_models.SHARP * version)[0, 0]
         for version in (1, 2)
     }
-    digests = {
-        version: registry.read_version(published, "cam7", version)["model_sha256"] for version in (1, 2)
-    }
+    digests = {version: registry.read_version(published, "cam7", version).model_sha256 for version in (1, 2)}
     responses: list[list[httpx.Response]] = [[], []]
     stop = threading.Event()
 

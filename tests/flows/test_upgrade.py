@@ -65,7 +65,7 @@ def test_missing_keys_are_added_with_defaults_and_said_and_every_line_of_the_use
 
 
 def test_an_added_key_brings_its_comment(tmp_path: Path):
-    comment = "  # true for candidates such as mcc_rotation; three more passes over a target"
+    comment = "  # true for candidates such as mcc_rotation: three more passes over each target"
     assert comment in PARAMS_TEMPLATE.read_text()
 
     workspace = older(tmp_path, DEMO, "  rotations: false\n")

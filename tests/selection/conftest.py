@@ -3,12 +3,10 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tasks.config.sections.gate import GateParams, GateRules
 from tasks.records.candidates import Outputs, Split
 from tasks.selection.pool import Pool
 from tests.support.candidates import write_pool
@@ -58,26 +56,6 @@ def record(tmp_path: Path) -> Callable[..., Pool]:
         return write_pool(folder, said, classes)
 
     return write
-
-
-@pytest.fixture
-def gate_params() -> Callable[..., GateParams]:
-    def make(rules: GateRules | None = None, **changes: Any) -> GateParams:
-        values: dict[str, Any] = {
-            "rules": rules or GateRules(max_p_value=0.05, min_gain=0.0),
-            "confidence": 0.95,
-            "bootstrap_resamples": 1000,
-            "min_holdout": 50,
-            "min_effective_classes": 0.5,
-            "max_share_ratio": 2.0,
-            "max_source_accuracy_loss": 0.1,
-            "target_prior": None,
-            "max_prior_divergence": 0.5,
-            "seed": 0,
-        }
-        return GateParams(**(values | changes))
-
-    return make
 
 
 def _image(split: str, number: int) -> str:

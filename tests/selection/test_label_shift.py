@@ -5,6 +5,7 @@ import pytest
 
 from tasks.errors import ConfigError
 from tasks.records.candidates import Outputs
+from tasks.records.record import as_json
 from tasks.selection.label_shift import (
     TargetPrior,
     bbse,
@@ -254,15 +255,15 @@ def test_the_bound_itself_is_no_warning():
 def test_the_row_of_selection_json_holds_both_estimates_by_class():
     row = TargetPrior(
         ("cat", "dog"), np.array([0.5, 0.5]), None, np.array([0.9, 0.1]), np.array([0.7, 0.3]), noise=0.1
-    ).row()
+    ).record()
 
-    assert row == {
+    assert as_json(row) == {
         "total_variation": pytest.approx(0.3),
         "max_total_variation": pytest.approx(0.3),
-        "classes": [
+        "classes": (
             {"class": "cat", "source": 0.5, "given": None, "estimated": 0.8, "bbse": 0.9, "em": 0.7},
             {"class": "dog", "source": 0.5, "given": None, "estimated": 0.2, "bbse": 0.1, "em": 0.3},
-        ],
+        ),
     }
 
 
@@ -270,7 +271,7 @@ def test_without_bbse_the_estimate_is_that_of_em():
     prior = TargetPrior(("cat", "dog"), np.array([0.5, 0.5]), None, None, np.array([0.7, 0.3]), noise=0.0)
 
     assert prior.estimated.tolist() == [0.7, 0.3]
-    assert prior.row()["classes"][0]["bbse"] is None
+    assert prior.record().classes[0].bbse is None
 
 
 # --- a given prior ------------------------------------------------------------------------------

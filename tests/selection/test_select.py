@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import BadInput, ConfigError
+from tasks.records.record import as_json
 from tasks.selection import select as module
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.select import select
@@ -33,7 +34,7 @@ def splits(confident, clustered):
 
 
 def row_of(selection, name):
-    return next(row for row in selection.rows() if row["name"] == name)
+    return next(row for row in selection.contenders() if row.name == name)
 
 
 def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
@@ -45,24 +46,24 @@ def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
 
     assert selection.chosen.name == "mcc-0"
     assert selection.source_only.name == "source_only-0"
-    assert row_of(selection, "mcc-0") == {
+    assert as_json(row_of(selection, "mcc-0")) == {
         "name": "mcc-0",
         "preset": "mcc",
         "seed": 0,
         "route": "cached",
         "checkpoint_sha256": selection.chosen.checkpoint_sha256,
-        "scores": row_of(selection, "mcc-0")["scores"],
+        "scores": row_of(selection, "mcc-0").scores,
         "ranks": {"v_measure": 1, "infomax": 1, "ensemble_agreement": 1},
         "rank_sum": 3,
-        "vetoes": [],
-        "warnings": [],
+        "vetoes": (),
+        "warnings": (),
         "source_accuracy": 1.0,
-        "diagnostics": row_of(selection, "mcc-0")["diagnostics"],
+        "diagnostics": row_of(selection, "mcc-0").diagnostics,
     }
-    assert tuple(row_of(selection, "mcc-0")["diagnostics"]) == DIAGNOSTICS
-    assert None not in row_of(selection, "mcc-0")["diagnostics"].values()
-    assert row_of(selection, "mcc-0")["scores"]["v_measure"] == 1
-    assert [row["name"] for row in selection.rows()] == ["source_only-0", "mcc-0"]
+    assert tuple(row_of(selection, "mcc-0").diagnostics) == DIAGNOSTICS
+    assert None not in row_of(selection, "mcc-0").diagnostics.values()
+    assert row_of(selection, "mcc-0").scores["v_measure"] == 1
+    assert [row.name for row in selection.contenders()] == ["source_only-0", "mcc-0"]
 
 
 def test_repeating_one_method_over_more_seeds_does_not_win_it_the_consensus(
@@ -80,8 +81,8 @@ def test_repeating_one_method_over_more_seeds_does_not_win_it_the_consensus(
     many = select(record(others | repeated), source_labels, gate_params())
 
     for selection in (few, many):
-        assert row_of(selection, "dann-0")["scores"]["ensemble_agreement"] == 1
-        assert row_of(selection, "shot-0")["scores"]["ensemble_agreement"] == 0
+        assert row_of(selection, "dann-0").scores["ensemble_agreement"] == 1
+        assert row_of(selection, "shot-0").scores["ensemble_agreement"] == 0
 
 
 def test_scores_are_ranked_as_they_are_written(record, splits, gate_params, source_labels):
@@ -93,12 +94,12 @@ def test_scores_are_ranked_as_they_are_written(record, splits, gate_params, sour
         }
     )
 
-    rows = {row["name"]: row for row in select(pool, source_labels, gate_params()).rows()}
+    rows = {row.name: row for row in select(pool, source_labels, gate_params()).contenders()}
 
-    assert rows["dann-0"]["scores"] == rows["mmd-0"]["scores"]
-    assert rows["dann-0"]["ranks"] == rows["mmd-0"]["ranks"]
+    assert rows["dann-0"].scores == rows["mmd-0"].scores
+    assert rows["dann-0"].ranks == rows["mmd-0"].ranks
     for row in rows.values():
-        assert all(round(score, 6) == score for score in row["scores"].values())
+        assert all(round(score, 6) == score for score in row.scores.values())
 
 
 def test_a_collapsed_candidate_is_out_and_does_not_move_the_scores_of_others(
@@ -114,10 +115,10 @@ def test_a_collapsed_candidate_is_out_and_does_not_move_the_scores_of_others(
     assert row_of(selection, "mmd-0") == row_of(alone, "mmd-0")
     assert row_of(selection, "source_only-0") == row_of(alone, "source_only-0")
     vetoed = row_of(selection, "dann-1")
-    assert vetoed["ranks"] is None
-    assert vetoed["rank_sum"] is None
-    assert vetoed["scores"] is not None
-    assert vetoed["vetoes"][0].startswith("collapse: predictions spread over 1.0 of 3 classes")
+    assert vetoed.ranks is None
+    assert vetoed.rank_sum is None
+    assert vetoed.scores is not None
+    assert vetoed.vetoes[0].startswith("collapse: predictions spread over 1.0 of 3 classes")
 
 
 def test_a_diverged_candidate_is_listed_without_scores(record, splits, gate_params, source_labels):
@@ -125,9 +126,9 @@ def test_a_diverged_candidate_is_listed_without_scores(record, splits, gate_para
 
     row = row_of(select(pool, source_labels, gate_params()), "dann-0")
 
-    assert row["vetoes"] == ["broken: training diverged"]
-    assert row["scores"] is row["ranks"] is row["rank_sum"] is row["source_accuracy"] is None
-    assert row["diagnostics"] is None
+    assert row.vetoes == ("broken: training diverged",)
+    assert row.scores is row.ranks is row.rank_sum is row.source_accuracy is None
+    assert row.diagnostics is None
 
 
 @pytest.mark.parametrize("split", ["select", "test", "validation"])
@@ -142,8 +143,8 @@ def test_one_value_that_is_no_number_in_any_split_takes_a_candidate_out(
     selection = select(pool, source_labels, gate_params())
 
     assert selection.chosen.name == "source_only-0"
-    assert row_of(selection, "mcc-0")["vetoes"] == ["broken: 1 of its outputs are not finite numbers"]
-    assert row_of(selection, "mcc-0")["diagnostics"] is None
+    assert row_of(selection, "mcc-0").vetoes == ("broken: 1 of its outputs are not finite numbers",)
+    assert row_of(selection, "mcc-0").diagnostics is None
 
 
 def test_source_only_is_kept_with_a_warning_where_it_looks_collapsed_itself(
@@ -155,11 +156,11 @@ def test_source_only_is_kept_with_a_warning_where_it_looks_collapsed_itself(
 
     assert selection.chosen.name == "source_only-0"
     row = row_of(selection, "source_only-0")
-    assert row["vetoes"] == []
-    assert row["warnings"][0].startswith(
+    assert row.vetoes == ()
+    assert row.warnings[0].startswith(
         "source-only itself looks collapsed on this target (collapse: predictions"
     )
-    assert row_of(selection, "mcc-0")["vetoes"] != []
+    assert row_of(selection, "mcc-0").vetoes != ()
 
 
 def test_forgetting_the_source_is_a_warning_and_no_veto(record, splits, gate_params, source_labels):
@@ -170,14 +171,14 @@ def test_forgetting_the_source_is_a_warning_and_no_veto(record, splits, gate_par
 
     assert selection.chosen.name == "mcc-0"
     row = row_of(selection, "mcc-0")
-    assert row["source_accuracy"] == pytest.approx(2 / 3)
-    assert row["warnings"] == [
+    assert row.source_accuracy == pytest.approx(2 / 3)
+    assert row.warnings == (
         "source accuracy 0.667 is 0.333 below that of source_only-0, more than gate.max_source_accuracy_loss 0.1:"
-        " do not use it on source images"
-    ]
+        " do not use it on source images",
+    )
     assert (
-        row_of(select(pool, source_labels, gate_params(max_source_accuracy_loss=0.34)), "mcc-0")["warnings"]
-        == []
+        row_of(select(pool, source_labels, gate_params(max_source_accuracy_loss=0.34)), "mcc-0").warnings
+        == ()
     )
 
 
@@ -188,12 +189,12 @@ def test_without_a_source_validation_split_there_is_no_source_accuracy(record, s
 
     selection = select(record(pairs), {}, gate_params())
 
-    rows = selection.rows()
+    rows = selection.contenders()
     assert selection.target_prior is None
     assert selection.warnings == ()
-    assert {row["diagnostics"][name] for row in rows for name in ("atc", "pad", "mmd")} == {None}
-    assert [row["source_accuracy"] for row in rows] == [None, None]
-    assert [row["warnings"] for row in rows] == [[], []]
+    assert {row.diagnostics[name] for row in rows for name in ("atc", "pad", "mmd")} == {None}
+    assert [row.source_accuracy for row in rows] == [None, None]
+    assert [row.warnings for row in rows] == [(), ()]
 
 
 def test_selection_does_not_depend_on_the_order_of_images(record, splits, gate_params, source_labels):
@@ -214,7 +215,10 @@ def test_selection_does_not_depend_on_the_order_of_images(record, splits, gate_p
 
     # PAD alone draws halves, of images that stage adapt keeps in the order of their hashes.
     def comparable(selection):
-        return [row | {"diagnostics": row["diagnostics"] | {"pad": None}} for row in selection.rows()]
+        return [
+            row.model_copy(update={"diagnostics": {**row.diagnostics, "pad": None}})
+            for row in selection.contenders()
+        ]
 
     assert comparable(again) == comparable(plain)
 
@@ -261,7 +265,7 @@ def decided(selection):
         selection.chosen,
         selection.choice,
         selection.warnings,
-        [row | {"diagnostics": None} for row in selection.rows()],
+        [row.model_copy(update={"diagnostics": None}) for row in selection.contenders()],
     )
 
 
@@ -300,7 +304,7 @@ def test_source_outputs_that_change_what_is_reported_change_no_choice(
 
     again = select(record(made), source_labels, gate_params())
 
-    assert row_of(again, "mcc-0")["diagnostics"]["mmd"] != row_of(honest, "mcc-0")["diagnostics"]["mmd"]
+    assert row_of(again, "mcc-0").diagnostics["mmd"] != row_of(honest, "mcc-0").diagnostics["mmd"]
     assert decided(again) == decided(honest)
 
 
@@ -339,16 +343,11 @@ def test_a_given_prior_lets_the_candidate_in_that_follows_it(record, splits, gat
     with_it = select(pool, source_labels, gate_params(target_prior=prior, max_prior_divergence=1.0))
 
     assert without.chosen.name == "source_only-0"
-    assert row_of(without, "mcc-0")["vetoes"] != []
+    assert row_of(without, "mcc-0").vetoes != ()
     assert with_it.chosen.name == "mcc-0"
-    assert row_of(with_it, "mcc-0")["vetoes"] == []
+    assert row_of(with_it, "mcc-0").vetoes == ()
     # Nearly certain, and nearly as often as the prior says.
-    assert (
-        row_of(without, "mcc-0")["scores"]["infomax"]
-        < 0.5
-        < 0.9
-        < row_of(with_it, "mcc-0")["scores"]["infomax"]
-    )
+    assert row_of(without, "mcc-0").scores["infomax"] < 0.5 < 0.9 < row_of(with_it, "mcc-0").scores["infomax"]
     assert with_it.target_prior is not None
     assert with_it.target_prior.given_C == pytest.approx([0.86, 0.07, 0.07], abs=1e-3)
     assert [warning[:12] for warning in with_it.warnings] == ["it names 58%"]
@@ -360,7 +359,7 @@ def test_a_given_prior_vetoes_what_is_far_from_it(record, splits, gate_params, s
     selection = select(pool, source_labels, gate_params(target_prior={"cat": 0.9, "dog": 0.05, "owl": 0.05}))
 
     assert selection.chosen.name == "source_only-0"
-    assert "nats from gate.target_prior" in row_of(selection, "mcc-0")["vetoes"][0]
+    assert "nats from gate.target_prior" in row_of(selection, "mcc-0").vetoes[0]
 
 
 def test_a_given_prior_of_other_classes_is_refused(record, splits, gate_params, source_labels):

@@ -936,7 +936,7 @@ def test_data_other_than_was_validated_is_refused(tmp_path):
     )
 
     with pytest.raises(
-        BadInput, match=r"verdict\.json speaks of another target than the manifest\. Run `acclimate run`"
+        BadInput, match=r"verdict\.json refers to another target than the manifest\. Run `acclimate run`"
     ):
         judge(workspace)
 

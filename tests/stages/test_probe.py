@@ -17,9 +17,10 @@ from tasks.config.sections.data import ImagesParams
 from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
 from tasks.exported import examination
-from tasks.files import write_bytes, write_json
+from tasks.files import write_bytes
 from tasks.records.candidates import Outputs, Split
 from tasks.records.candidates import write_outputs as write_candidate_outputs
+from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.manifest import Row, read_examples
 from tasks.stages import probe
 from tasks.workspace import Workspace
@@ -74,18 +75,16 @@ def write_manifest(workspace: Workspace, rows: list[dict]) -> None:
     )
 
 
-def write_export(workspace: Workspace, content: bytes, **changes) -> None:
+def write_export(workspace: Workspace, content: bytes) -> None:
     folder = workspace.stage("export", "cam7")
     write_bytes(folder / "model.onnx", content)
-    record = {
-        "schema_version": 1,
-        "target": "cam7",
-        "candidate": "mcc-0",
-        "checkpoint_sha256": "c" * 64,
-        "model_sha256": hashlib.sha256(content).hexdigest(),
-        "classes": list(onnx_models.CLASSES),
-    }
-    write_json(folder / "export.json", record | changes)
+    record = Exported(
+        target="cam7", candidate="mcc-0", checkpoint_sha256="c" * 64,
+        model_sha256=hashlib.sha256(content).hexdigest(), data_digest="d" * 64, classes=onnx_models.CLASSES,
+        parity=Parity(batch_sizes=(1, 7), max_probability_difference=1e-7, tolerance=1e-4),
+        metric=Metric(name="accuracy on test", torch=0.9, onnx=0.9, n=30), opset=18,
+    )  # fmt: skip
+    write_exported(folder, record)
 
 
 def write_outputs(workspace: Workspace, rows: list[dict], *, shift: float = 0.0) -> None:
@@ -111,7 +110,7 @@ def examined(workspace: Workspace, params: Params | None = None) -> dict:
     findings = examination.examine(request)
     # This process holds torch whenever another test imported it.
     findings = examination.Findings(findings.provider, [c for c in findings.checks if c.name != "torch_free"])
-    return probe.compose_verdict(request, findings)
+    return probe.compose_verdict(request, findings).model_dump(mode="json")
 
 
 def failed_checks(verdict: dict) -> list[str]:
@@ -348,7 +347,7 @@ def test_a_process_that_holds_torch_fails_the_check(workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", sys)
     request = probe._make_request(workspace, make_params(), "cam7")
 
-    verdict = probe.compose_verdict(request, examination.examine(request))
+    verdict = probe.compose_verdict(request, examination.examine(request)).model_dump(mode="json")
 
     assert "torch_free" in failed_checks(verdict)
     assert "must not import" in verdict["reasons"][-1]

@@ -38,3 +38,26 @@ def expression(pattern: str) -> re.Pattern[str]:
     return re.compile(
         "".join(words.get(piece, "[^/]+" if piece.startswith("<") else re.escape(piece)) for piece in pieces)
     )
+
+
+def prose_of(page: Path) -> str:
+    """A page without its code: blocks and words in backticks are left out."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^    .*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`\n]+`", "CODE", text)
+    # A line that goes on from the one before begins no sentence.
+    return re.sub(r"(?<=[^\n])\n(?=[^\n|*#>\d-])", " ", text)
+
+
+def heading_ids(page: Path) -> set[str]:
+    """The names by which links refer to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def quoted(text: str) -> list[str]:
+    """What stands in single backticks, and each line of the blocks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return lines + re.findall(r"`([^`\n]+)`", rest)

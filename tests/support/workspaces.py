@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from tasks.files import write_json
 from tasks.records.candidates import Outputs, Split, write_candidates, write_outputs
+from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.manifest import Row, Summary
+from tasks.records.probe import ProbeCheck, Probed, write_probed
 from tasks.records.training import CandidateTraining, Finetuning, write_training
 from tasks.workspace import Workspace
 from tests.support.candidates import candidate_record, candidates_of
@@ -478,26 +480,20 @@ def _confusion(labels_N: NDArray[Any], predicted_N: NDArray[Any], num_classes: i
 
 def _write_release(workspace: Workspace, case: Case) -> None:
     model = sha("model " + case.selected)
-    write_json(
-        workspace.stage("export", case.target) / "export.json",
-        {
-            "schema_version": 1, "target": case.target, "candidate": case.selected,
-            "checkpoint_sha256": sha(case.selected), "model_sha256": model, "classes": list(case.classes),
-            "parity": {"batch_sizes": [1, 7, 32], "max_probability_difference": 2.4e-7, "tolerance": 1e-4},
-            "metric": {"name": "accuracy", "torch": 0.986, "onnx": 0.986, "n": case.num_holdout or 300},
-            "opset": 18,
-        },
+    exported = Exported(
+        target=case.target, candidate=case.selected, checkpoint_sha256=sha(case.selected), model_sha256=model,
+        data_digest=sha("data of both"), classes=case.classes,
+        parity=Parity(batch_sizes=(1, 7, 32), max_probability_difference=2.4e-7, tolerance=1e-4),
+        metric=Metric(name="accuracy", torch=0.986, onnx=0.986, n=case.num_holdout or 300), opset=18,
     )  # fmt: skip
-    write_json(
-        workspace.stage("probe", case.target) / "verdict.json",
-        {
-            "schema_version": 1, "target": case.target, "passed": True, "model_sha256": model,
-            "provider": "CPUExecutionProvider", "reasons": [],
-            "checks": [
-                {"name": "loads in a process without torch", "passed": True, "observed": True, "expected": True},
-                {"name": "output shapes", "passed": True, "observed": [32, 10], "expected": [32, 10]},
-                {"name": "all outputs finite", "passed": True, "observed": True, "expected": True},
-                {"name": "median latency within budget", "passed": True, "observed": "met", "expected": "100 ms"},
-            ],
-        },
+    write_exported(workspace.stage("export", case.target), exported)
+    checks = (
+        ProbeCheck(name="loads in a process without torch", passed=True, observed=True, expected=True),
+        ProbeCheck(name="output shapes", passed=True, observed=[32, 10], expected=[32, 10]),
+        ProbeCheck(name="all outputs finite", passed=True, observed=True, expected=True),
+        ProbeCheck(name="median latency within budget", passed=True, observed="met", expected="100 ms"),
+    )
+    probed = Probed(
+        target=case.target, passed=True, model_sha256=model, provider="CPUExecutionProvider", checks=checks, reasons=()
     )  # fmt: skip
+    write_probed(workspace.stage("probe", case.target), probed)

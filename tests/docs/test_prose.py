@@ -1,0 +1,86 @@
+"""How the pages are written, and that what they link to exists."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from tests.support.documents import heading_ids, name_of, pages, prose_of
+from tests.support.tiny import CHECKOUT
+
+MAX_README_WORDS = 800
+# A phrase that reads as if translated, and the plain way to say it.
+PHRASES = {
+    r"\bspeaks? of\b": "refers to",
+    r"(?:^|[.!?:|] +)Of ": "begin with the subject",
+    r"\b(?:per cent|%|one|two|three|once|times|line|row|file|page|letter|word) an? "
+    r"(?:image|file|domain|target|candidate|class|method|row|record|stage|step)\b": "per",
+    r"(?:^|[.!?] +)What [^.?!\n]*\b(?:is|are|was|were)\b[^.?!\n]*[.!:]": "name the subject",
+}
+
+
+def faults(text: str) -> list[str]:
+    return [
+        f"{match.group()!r}: write `{better}`"
+        for phrase, better in PHRASES.items()
+        for match in re.finditer(phrase, text, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The verdict speaks of other bytes.",
+        "It is long. Of the target only labels are read.",
+        "It is computed once a domain.",
+        "What is left of a target is the hold-out.",
+    ],
+)
+def test_a_sentence_that_reads_as_if_translated_is_found(sentence: str):
+    assert len(faults(sentence)) == 1
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_pages_read_as_plain_english(page: Path):
+    assert faults(prose_of(page)) == []
+
+
+def test_the_readme_is_short():
+    assert len((CHECKOUT / "README.md").read_text(encoding="utf-8").split()) <= MAX_README_WORDS
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_links_are_relative_and_lead_somewhere(page: Path):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not leads_somewhere(page, unquote(link))] == []
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    path, _, heading = link.partition("#")
+    place = (page.parent / path).resolve() if path else page
+    return (
+        place.is_relative_to(CHECKOUT) and place.exists() and (not heading or heading in heading_ids(place))
+    )
+
+
+def test_a_link_that_leads_nowhere_is_found():
+    readme = CHECKOUT / "README.md"
+
+    assert not leads_somewhere(readme, "docs/no-such-page.md")
+    assert not leads_somewhere(readme, "docs/results.md#no-such-heading")
+    assert not leads_somewhere(readme, "https://example.org")
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached, waiting = set(), [CHECKOUT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        linked = re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8"))
+        places = [(page.parent / link).resolve() for link in linked]
+        inside = [found for place in places for found in (place.glob("*.md") if place.is_dir() else [place])]
+        waiting += [place for place in inside if place.suffix == ".md" and place not in reached]
+
+    assert [name_of(page) for page in pages() if page not in reached and page.name != "CHANGELOG.md"] == []
