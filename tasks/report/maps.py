@@ -21,7 +21,9 @@ def pictures(dossier: Dossier, max_points: int) -> list[Picture]:
     shown = [("Before", "source-only", dossier.baseline)]
     if not dossier.chose_source_only:
         shown.append(("After", "selected", dossier.selected))
-    return [Picture(when, role, name, feature_map_of(dossier, name, max_points)) for when, role, name in shown]
+    return [
+        Picture(when, role, name, feature_map_of(dossier, name, max_points)) for when, role, name in shown
+    ]
 
 
 def feature_map_of(dossier: Dossier, candidate: str, max_points: int) -> figures.FeatureMap | None:

@@ -52,9 +52,7 @@ def render(template: str, page: Mapping[str, object]) -> str:
     return environment.get_template(template).render(page)
 
 
-def describe(
-    dossier: Dossier, gate: GateParams, reader: Reader, *, max_map_points: int
-) -> dict[str, object]:
+def describe(dossier: Dossier, gate: GateParams, reader: Reader, *, max_map_points: int) -> dict[str, object]:
     """The names that the two templates know."""
     return {
         "target": dossier.target,

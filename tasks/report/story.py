@@ -111,9 +111,7 @@ def _headline(dossier: Dossier) -> str:
 
 def _happened(dossier: Dossier) -> tuple[str, ...]:
     select = dossier.target_domain.summary.splits.get("select", 0)
-    chosen = (
-        f"{dossier.selected} was chosen on {count(select, 'other image')} by scores that read no labels."
-    )
+    chosen = f"{dossier.selected} was chosen on {count(select, 'other image')} by scores that read no labels."
     return (*_trained(dossier), chosen, *_compared(dossier))
 
 

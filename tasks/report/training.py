@@ -93,9 +93,7 @@ def _discriminator_curves(dossier: Dossier, names: Sequence[str]) -> list[figure
     ]
 
 
-def _curve(
-    rows: Sequence[CurveRow], key: str, *, name: str, colour: int = 0, dash: int = 0
-) -> figures.Curve:
+def _curve(rows: Sequence[CurveRow], key: str, *, name: str, colour: int = 0, dash: int = 0) -> figures.Curve:
     return figures.Curve(
         name, tuple(row["step"] for row in rows), tuple(row.get(key) for row in rows), colour, dash
     )

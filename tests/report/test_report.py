@@ -1,6 +1,5 @@
 """The report and the model card, judged by the two files the stage leaves."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from tasks.config.sections.gate import GateRules
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.records.manifest import read_manifest
+from tasks.records.training import CandidateTraining, read_candidate_training, write_training
 from tasks.report import candidates, classes, data, wording
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.stages import report
@@ -330,7 +330,7 @@ def test_every_candidate_is_listed_with_scores_ranks_vetoes_and_accuracy(pages):
     assert len(table) == len(rows) == 4
     shown = {next(name for name in rows if row[0].startswith(name)): row for row in table}
     for name, row in rows.items():
-        expected = [f"{row['scores'][key]:.3f}{row['ranks'][key]}" for key in candidates.SCORES]
+        expected = [f"{row['scores'][key]:.3f}{row['ranks'][key]:g}" for key in candidates.SCORES]
         expected += [f"{row['rank_sum']:g}", f"{row['source_accuracy'] * 100:.1f}\u00a0%"]
         assert shown[name][1:6] == expected
         assert shown[name][6] == f"{row['holdout_accuracy'] * 100:.1f}\u00a0%"
@@ -348,7 +348,8 @@ def test_diagnostics_are_listed_under_a_heading_that_says_they_decide_nothing(pa
     assert table[0][1:] == ["−Entropy", "BNM", "SND", "RankMe", "ATC", "PAD", "MMD²"]
     shown = {row[0]: row[1:] for row in table[1:]}
     assert shown == {
-        row["name"]: [wording.decimal(row["diagnostics"][key]) for key in candidates.DIAGNOSTICS] for row in rows
+        row["name"]: [wording.decimal(row["diagnostics"][key]) for key in candidates.DIAGNOSTICS]
+        for row in rows
     }
     assert shown["mmd-0"][-1] == "—"
 
@@ -415,7 +416,12 @@ def test_the_route_and_the_reason_for_it_are_told(pages):
 def test_a_preset_on_two_routes_is_two_methods():
     names = ["mcc-0", "mcc-1", "mcc@deeper-0", "source_only@deeper-12"]
 
-    assert [candidates.method_of(name) for name in names] == ["mcc", "mcc", "mcc@deeper", "source_only@deeper"]
+    assert [candidates.method_of(name) for name in names] == [
+        "mcc",
+        "mcc",
+        "mcc@deeper",
+        "source_only@deeper",
+    ]
 
 
 def test_the_candidates_that_kept_the_targets_statistics_are_marked(pages):
@@ -743,13 +749,12 @@ def test_a_change_is_told_in_points_with_its_sign(fraction, text):
     assert wording.points_only(fraction) == text
 
 
-def test_a_curve_that_diverges_to_null_breaks_its_line(build: Build, params: Params):
+def test_a_curve_with_a_hole_breaks_its_line(build: Build, params: Params):
     workspace = build(HOLD)
-    path = workspace.stage("adapt", HOLD.target) / "dann-0" / "training.json"
-    curve = read_json(path)["curve"]
-    for row in curve[100:120]:
-        row["source_loss"] = None
-    path.write_text(json.dumps({"curve": curve}))
+    folder = workspace.stage("adapt", HOLD.target) / "dann-0"
+    curve = read_candidate_training(folder).curve
+    without = [{key: value for key, value in row.items() if key != "source_loss"} for row in curve[100:120]]
+    write_training(folder, CandidateTraining(curve=(*curve[:100], *without, *curve[120:])))
     assert Page(written(workspace, params, HOLD)[0]).misnested == []
 
 

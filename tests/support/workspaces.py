@@ -131,7 +131,12 @@ HOLD = Case(
     accuracies={"source_only-0": 0.80, "mmd-0": 0.84, "mcc-0": 0.83, "dann-0": 0.79},
     reasons=("McNemar p 0.21 exceeds rules.max_p_value 0.05",),
     champion=AgainstChampion(
-        version=3, checkpoint_sha256="5e" * 32, model_sha256="6f" * 32, accuracy=0.825, n=120, gain=0.0667,
+        version=3,
+        checkpoint_sha256="5e" * 32,
+        model_sha256="6f" * 32,
+        accuracy=0.825,
+        n=120,
+        gain=0.0667,
         interval=(-0.01, 0.14),
     ),
     to_label=31,
@@ -399,7 +404,9 @@ def _write_gate(
     )  # fmt: skip
     folder = workspace.stage("gate", case.target)
     write_judged(folder, judged)
-    contenders = [Contender(**{key: value for key, value in row if key != "holdout_accuracy"}) for row in rows]
+    contenders = [
+        Contender(**{key: value for key, value in row if key != "holdout_accuracy"}) for row in rows
+    ]
     selected = Selected(
         target=case.target, candidate=case.selected, checkpoint_sha256=sha(case.selected),
         reasons=(f"{case.selected} has the lowest rank sum",), target_prior=_target_prior(case),
