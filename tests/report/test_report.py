@@ -262,7 +262,9 @@ def test_a_champion_offers_the_way_back(build: Build, params: Params):
 
 
 def test_a_selected_model_that_is_in_service_already_asks_for_nothing(build: Build, params: Params):
-    champion = (HOLD.champion or {}) | {"checkpoint_sha256": sha("mmd-0"), "gain": None, "interval": None}
+    assert HOLD.champion is not None
+    same = {"checkpoint_sha256": sha("mmd-0"), "gain": None, "interval": None}
+    champion = HOLD.champion.model_copy(update=same)
     page = Page(written(build(replace(HOLD, champion=champion)), params, HOLD)[0])
     assert page.by_id["verdict-title"] == "mmd-0 is already in service for depot-west."
     assert page.by_id["next"] == "Nothing. Version 3 stays."
@@ -587,7 +589,7 @@ def test_digests_and_checks_are_those_of_the_files(pages):
         (
             "gate",
             "verdict.json",
-            {"data_digest": {"source": "0" * 64, "target": None}},
+            {"data_digest": {"source": "0" * 64, "target": "0" * 64}},
             "Digests of the source images",
         ),
         ("gate", "verdict.json", {"labels_digest": "0" * 64}, "Digests of the labels of the hold-out differ"),
