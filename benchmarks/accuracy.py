@@ -38,6 +38,7 @@ from tasks.config.params import check_params, load_params
 from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
 from tasks.records.manifest import read_examples
+from tasks.records.verdict import read_judged
 from tasks.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -211,40 +212,31 @@ def seconds_noted(workspace: Workspace) -> dict[str, dict[str, int]]:
     return read_json(path) if path.exists() else {}
 
 
-def verdict_of(workspace: Workspace, target: str) -> dict[str, Any]:
-    """verdict.json of ``target``."""
-    return read_json(workspace.stage("gate", target) / "verdict.json")
-
-
 def outcome(workspace: Workspace, target: str, pair: str) -> Outcome:
     """Counts the labels of ``target``, now that everything is chosen."""
-    verdict = verdict_of(workspace, target)
-    accuracies = {row["name"]: row["holdout_accuracy"] for row in verdict["candidates"]}
-    chosen = next(row for row in verdict["candidates"] if row["name"] == verdict["candidate"])
-    method = [
-        row["name"]
-        for row in verdict["candidates"]
-        if (row["preset"], row["route"]) == (chosen["preset"], chosen["route"])
-    ]
-    first_route = verdict["candidates"][0]["route"]
-    baselines = [
-        row["name"]
-        for row in verdict["candidates"]
-        if row["preset"] == "source_only" and row["route"] == first_route
-    ]
-    judged = {
-        name: accuracy_on_judged(workspace, target, name) for name in (verdict["candidate"], baselines[0])
+    verdict = read_judged(workspace.stage("gate", target))
+    accuracies = {
+        row.name: row.holdout_accuracy for row in verdict.candidates if row.holdout_accuracy is not None
     }
+    chosen = next(row for row in verdict.candidates if row.name == verdict.candidate)
+    method = [
+        row.name for row in verdict.candidates if (row.preset, row.route) == (chosen.preset, chosen.route)
+    ]
+    first_route = verdict.candidates[0].route
+    baselines = [
+        row.name for row in verdict.candidates if row.preset == "source_only" and row.route == first_route
+    ]
+    judged = {name: accuracy_on_judged(workspace, target, name) for name in (verdict.candidate, baselines[0])}
     seconds = seconds_noted(workspace).get(target, {})
     return Outcome(
         pair,
         tuple(accuracies[name] for name in baselines),
-        verdict["candidate"],
-        tuple(accuracies[name] for name in method if accuracies[name] is not None),
-        accuracies[verdict["candidate"]],
-        verdict["oracle"]["accuracy"],
-        verdict["selected"]["n"],
-        judged[verdict["candidate"]][0],
+        verdict.candidate,
+        tuple(accuracies[name] for name in method if name in accuracies),
+        accuracies[verdict.candidate],
+        max(accuracies.values()),
+        verdict.selected.n,
+        judged[verdict.candidate][0],
         judged[baselines[0]][0],
         judged[baselines[0]][1],
         seconds.get("preparing_s"),

@@ -19,6 +19,7 @@ from flows.runs.walk import run_locked
 from flows.workspaces.landing import take_in, targets_with_batches
 from flows.workspaces.targets import add_target
 from flows.workspaces.upgrade import bring_up
+from tasks.records.result import Result
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ RESOURCE_PREFIX = "target."
 
 
 @flow(name="adapt-on-arrival", flow_run_name="{resource}", persist_result=False)
-def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | dict[str, Any]:
+def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | Result:
     """Take in what waits for one target and adapt to it; a new name makes a new target.
 
     Args:
@@ -53,7 +54,7 @@ def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | dict[str, An
 
 
 @flow(name="retrain", persist_result=False)
-def retrain(workspace: str) -> dict[str, Any]:
+def retrain(workspace: str) -> Result:
     """Take in everything that waits and bring every target up to date.
 
     Args:

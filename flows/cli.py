@@ -4,13 +4,17 @@ import ctypes
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tasks.errors import AcclimateError, BadInput
+
+if TYPE_CHECKING:
+    from tasks.records.result import Result
 
 app = typer.Typer(
     help="Adapt an image classifier to new sites without labels, prove or refuse the result, put it in service.",
@@ -66,7 +70,7 @@ def run(
         workspace, targets=target, wait=not no_wait
     )  # fmt: skip
     _print_result(result, json=json)
-    if enforce and any(row["verdict"]["verdict"] != "promote" for row in result["targets"].values()):
+    if enforce and any(row.verdict.verdict != "promote" for row in result.targets.values()):
         raise typer.Exit(3)
 
 
@@ -118,9 +122,9 @@ def demo(
     prepare_demo(workspace)
     result = run_pipeline(workspace) if no_prefect else through_prefect(workspace, None)
     _print_result(result, json=False)
-    name, row = next(iter(result["targets"].items()))
+    name, row = next(iter(result.targets.items()))
     print(
-        f"\nReport: {workspace.resolve() / row['report']}"
+        f"\nReport: {workspace.resolve() / row.report}"
         f"\nIn service: acclimate promote {name} && acclimate serve"
         f"\nOne image:  acclimate predict {name} IMAGE"
     )
@@ -195,7 +199,7 @@ def status(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> Non
     """Champion, previous and latest verdict of every target."""
     from flows.release import describe_status
 
-    _print_lines(describe_status(workspace), json=json)
+    _print_lines([asdict(row) for row in describe_status(workspace)], json=json)
 
 
 @app.command()
@@ -279,7 +283,7 @@ def gate_audit(
 
     _log_to_stderr()
     result = audit(workspaces, Draws(holdout, draws, seed))
-    print(_as_json(result) if json else audit_tables(result))
+    print(_dumped(result) if json else audit_tables(result))
 
 
 def _workspace(root: Path) -> Any:
@@ -288,24 +292,25 @@ def _workspace(root: Path) -> Any:
     return Workspace(root.resolve())
 
 
-def _print_result(result: dict[str, Any], *, json: bool) -> None:
+def _print_result(result: "Result", *, json: bool) -> None:
     from flows.commands.tables import result_table, stage_table
+    from tasks.records.record import as_json
 
     if json:
-        print(_as_json(result))
+        print(_dumped(as_json(result)))
         return
     print(stage_table(result))
     print()
     print(result_table(result))
 
 
-def _as_json(result: dict[str, Any]) -> str:
+def _dumped(content: object) -> str:
     import json
 
-    return json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _print_lines(rows: list[dict[str, Any]], *, json: bool) -> None:
+def _print_lines(rows: Sequence[Mapping[str, object]], *, json: bool) -> None:
     import json as json_module
 
     from flows.commands.tables import aligned

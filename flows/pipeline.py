@@ -15,12 +15,13 @@ from flows.commands.tables import result_rows
 from flows.runs.child import StageRun
 from flows.runs.walk import RunStage, run_pipeline
 from tasks.errors import Fault
+from tasks.records.result import Result
 
 
 @flow(name="pipeline", flow_run_name="{purpose}", persist_result=False)
 def pipeline(
     workspace: str, targets: list[str] | None = None, purpose: str = "run", wait: bool = True
-) -> dict[str, Any]:
+) -> Result:
     """Bring targets up to date; returns the content of result.json.
 
     Args:
@@ -37,7 +38,7 @@ def pipeline(
     return result
 
 
-def publish_results(result: dict[str, Any]) -> None:
+def publish_results(result: Result) -> None:
     """Show the result's table in the Prefect UI, as the artifact ``results``."""
     create_table_artifact(
         table=result_rows(result),

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from flows.workspaces.programs import SILENCE, child_environment
 from tasks.errors import Fault
 from tasks.files import write_json
+from tasks.records.result import Result
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 180
 
 
-def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = True) -> dict[str, Any]:
+def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = True) -> Result:
     """Run the Prefect flow `pipeline` in this process.
 
     With ``PREFECT_API_URL`` set, that server keeps the run; else the one of `acclimate up` if it

@@ -2,18 +2,34 @@
 
 import getpass
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deploy import registry
 from flows.runs.lock import lock_workspace
 from flows.workspaces.targets import check_target
 from tasks.config.params import load_params
 from tasks.errors import BadInput, Refused
-from tasks.files import read_json
+from tasks.records.result import Result
+from tasks.records.verdict import JSON as VERDICT
+from tasks.records.verdict import Verdict, read_judged
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The versions in service for one target, and what the latest run said."""
+
+    target: str
+    champion: int | None
+    """Version in service."""
+    previous: int | None
+    challenger: int | None
+    latest_verdict: Verdict | None
+    """None before the first verdict."""
+    latest_candidate: str | None
 
 
 def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str) -> str:
@@ -40,15 +56,15 @@ def publish_latest(workspace: Workspace, target: str, *, by: str, reason: str) -
     return registry.publish(workspace, target, by=by, reason=reason)
 
 
-def promote_by_policy(workspace: Workspace, result: dict[str, Any]) -> None:
+def promote_by_policy(workspace: Workspace, result: Result) -> None:
     """Publish every target of ``result`` and promote those that ``release.auto_promote`` lets in.
 
     The caller holds the workspace. A refusal leaves the champion in service and is logged; the
     other targets go on.
     """
     allowed = load_params(workspace.params).release.auto_promote
-    for target, row in result["targets"].items():
-        verdict = row["verdict"]["verdict"]
+    for target, row in result.targets.items():
+        verdict = row.verdict.verdict
         try:
             version = publish_latest(workspace, target, by="acclimate", reason=f"verdict {verdict}")
             if verdict in allowed:
@@ -78,27 +94,28 @@ def roll_back(root: Path, target: str, *, by: str, reason: str) -> str:
     return f"{target}: version {version} is back in service"
 
 
-def describe_status(root: Path) -> list[dict[str, Any]]:
-    """One row a target: what is in service, what was before, and what the latest run said."""
+def describe_status(root: Path) -> list[Standing]:
+    """One row per target, in the order of params.yaml."""
     workspace = Workspace(root.resolve())
     registered = registry.status(workspace)
     unregistered = registry.TargetStatus(None, None, None, ())
-    rows = []
-    for target in load_params(workspace.params).targets:
-        aliases = registered.get(target, unregistered)
-        verdict_file = workspace.stage("gate", target) / "verdict.json"
-        verdict = read_json(verdict_file) if verdict_file.exists() else {}
-        rows.append(
-            {
-                "target": target,
-                "champion": aliases.champion,
-                "previous": aliases.previous,
-                "challenger": aliases.challenger,
-                "latest_verdict": verdict.get("verdict"),
-                "latest_candidate": verdict.get("candidate"),
-            }
-        )
-    return rows
+    return [
+        _standing(workspace, target, registered.get(target, unregistered))
+        for target in load_params(workspace.params).targets
+    ]
+
+
+def _standing(workspace: Workspace, target: str, aliases: registry.TargetStatus) -> Standing:
+    folder = workspace.stage("gate", target)
+    judged = read_judged(folder) if (folder / VERDICT).exists() else None
+    return Standing(
+        target,
+        aliases.champion,
+        aliases.previous,
+        aliases.challenger,
+        judged and judged.verdict,
+        judged and judged.candidate,
+    )
 
 
 def _user() -> str:

@@ -47,10 +47,6 @@ class Workspace:
     def private(self) -> Path:
         return self.root / ".acclimate"
 
-    @property
-    def result(self) -> Path:
-        return self.root / "result.json"
-
     def data(self, domain: str) -> Path:
         return self.root / "data" / domain
 

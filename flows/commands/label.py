@@ -4,7 +4,6 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flows.runs.lock import lock_workspace
 from flows.runs.walk import run_locked
@@ -16,8 +15,9 @@ from tasks.files import sha256_of_file
 from tasks.judgement.holdout import Holdout, read_holdout
 from tasks.judgement.to_label import find_disagreements
 from tasks.records.answers import NO_CLASS, Answer, as_label, latest, read_answers, write_answers
+from tasks.records.result import Result
 from tasks.records.selection import read_selected
-from tasks.records.to_label import Disagreement
+from tasks.records.to_label import CSV, Disagreement
 from tasks.selection.pool import Candidate, read_pool, source_only_of
 from tasks.workspace import Workspace
 
@@ -33,7 +33,7 @@ class Taken:
     unchanged: int
 
 
-def label_disagreements(root: Path, target: str, file: Path) -> dict[str, Any]:
+def label_disagreements(root: Path, target: str, file: Path) -> Result:
     """Take in a filled-in to_label.csv of ``target`` and bring the target up to date; result.json's content.
 
     Raises:
@@ -144,7 +144,7 @@ def _check_images(
         file,
         faults,
         f"Run `acclimate run --target {target}` and label the rows of"
-        f" {workspace.stage('gate', target) / 'to_label.csv'}.",
+        f" {workspace.stage('gate', target) / CSV}.",
     )
 
 
@@ -179,7 +179,7 @@ def _check_selection(
         raise BadInput(
             f"{file}, line {rows[0].line}: the list was written for another selection; source-only and the candidate"
             f" that is selected now disagree on none of its {len(rows)} labelled images. Label the rows of"
-            f" {workspace.stage('gate', target) / 'to_label.csv'}."
+            f" {workspace.stage('gate', target) / CSV}."
         )
     if others:
         log.warning(

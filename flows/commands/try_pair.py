@@ -4,7 +4,6 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,6 +18,7 @@ from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
+from tasks.records.result import Result
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def try_folders(
     labelled: Path | None,
     workspace: Path | None,
     overrides: Sequence[str],
-) -> dict[str, Any]:
+) -> Result:
     """Make (or bring up to date) a workspace from two folders, run every stage, return result.json.
 
     Args:

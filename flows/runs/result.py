@@ -1,22 +1,31 @@
 """result.json: what a run found, for people's tables and other programs."""
 
-import json
 import platform
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from flows.runs.child import StageRun
 from tasks.config.params import Params
-from tasks.errors import AcclimateError
-from tasks.files import read_json, write_json
+from tasks.errors import AcclimateError, BadInput
 from tasks.provenance import acclimate_version, library_versions
 from tasks.records.export import read_exported
 from tasks.records.manifest import read_summary
+from tasks.records.result import (
+    Digests,
+    LeftOut,
+    Result,
+    Ruling,
+    StageResult,
+    TargetResult,
+    read_result,
+    write_result,
+)
+from tasks.records.verdict import read_judged
 from tasks.workspace import Workspace
 
-SCHEMA_VERSION = 1
-MODEL_COLUMNS = ("source_only", "selected", "oracle")
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,80 +39,94 @@ class Walked:
     """Why a target left the walk."""
 
 
-def build_result(workspace: Workspace, walked: Walked) -> dict[str, Any]:
+def build_result(workspace: Workspace, walked: Walked) -> Result:
     """The content of result.json, for the targets of one walk."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "targets": {target: _target(workspace, target) for target in walked.done},
-        "failed": {target: str(error) for target, error in walked.failed.items()},
-        "stages": [
-            {
-                "name": run.stage,
-                "target": run.target,
-                "status": run.status,
-                "seconds": run.seconds,
-                "peak_mib": run.peak_mib,
-            }
-            for run in walked.runs
-        ],
-        "versions": {
+    return Result(
+        targets={target: _target(workspace, target) for target in walked.done},
+        failed={target: str(error) for target, error in walked.failed.items()},
+        stages=tuple(_stage(run) for run in walked.runs),
+        versions={
             "acclimate": acclimate_version(),
             "python": platform.python_version(),
             **library_versions(),
         },
-        "digests": {target: _digests(workspace, target) for target in walked.done},
-    }
+        digests={target: _digests(workspace, target) for target in walked.done},
+    )
 
 
-def write_result(workspace: Workspace, params: Params, result: dict[str, Any]) -> None:
+def keep_result(workspace: Workspace, params: Params, result: Result) -> None:
     """Write result.json: ``result``, and the earlier rows of the targets that it does not name.
 
     A target that failed now has no row any more, and one that params.yaml no longer lists is dropped.
     """
-    earlier = _read_earlier(workspace)
-    named = {*result["targets"], *result["failed"]}
-    for key in ("targets", "failed", "digests"):
-        kept = {name: row for name, row in earlier.get(key, {}).items() if name not in named}
-        rows = kept | result[key]
-        result = result | {key: {name: rows[name] for name in params.targets if name in rows}}
-    write_json(workspace.result, result)
-
-
-def _read_earlier(workspace: Workspace) -> dict[str, Any]:
     try:
-        earlier = json.loads(workspace.result.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # it is written anew in any case
-        return {}
-    usable = isinstance(earlier, dict) and earlier.get("schema_version") == SCHEMA_VERSION
-    return earlier if usable else {}
+        earlier = read_result(workspace.root)
+    except BadInput:  # it is written anew in any case
+        earlier = None
+    write_result(workspace.root, _listed(result if earlier is None else _merged(earlier, result), params))
 
 
-def _target(workspace: Workspace, target: str) -> dict[str, Any]:
-    verdict = read_json(workspace.stage("gate", target) / "verdict.json")
-    quarantined = []
+def _merged(earlier: Result, result: Result) -> Result:
+    named = {*result.targets, *result.failed}
+
+    def kept(rows: Mapping[str, T]) -> dict[str, T]:
+        return {name: row for name, row in rows.items() if name not in named}
+
+    return result.model_copy(
+        update={
+            "targets": kept(earlier.targets) | result.targets,
+            "failed": kept(earlier.failed) | result.failed,
+            "digests": kept(earlier.digests) | result.digests,
+        }
+    )
+
+
+def _listed(result: Result, params: Params) -> Result:
+    """``result`` without targets that params.yaml does not list, in its order."""
+
+    def listed(rows: Mapping[str, T]) -> dict[str, T]:
+        return {name: rows[name] for name in params.targets if name in rows}
+
+    return result.model_copy(
+        update={
+            "targets": listed(result.targets),
+            "failed": listed(result.failed),
+            "digests": listed(result.digests),
+        }
+    )
+
+
+def _stage(run: StageRun) -> StageResult:
+    return StageResult(
+        name=run.stage, target=run.target, status=run.status, seconds=run.seconds, peak_mib=run.peak_mib
+    )
+
+
+def _target(workspace: Workspace, target: str) -> TargetResult:
+    judged = read_judged(workspace.stage("gate", target))
+    return TargetResult(
+        source_only=judged.source_only,
+        selected=judged.selected,
+        oracle=judged.oracle,
+        verdict=Ruling(verdict=judged.verdict, reasons=judged.reasons, warnings=judged.warnings),
+        evidence=judged.evidence,
+        candidates=judged.candidates,
+        quarantined=tuple(_left_out(workspace, target)),
+        report=(workspace.stage("report", target) / "report.html").relative_to(workspace.root).as_posix(),
+    )
+
+
+def _left_out(workspace: Workspace, target: str) -> Iterator[LeftOut]:
     for domain in ("source", target):
         for row in read_summary(workspace.stage("manifest", domain)).quarantined:
-            path = (Path("data") / domain / row.path).as_posix()
-            quarantined.append({"path": path, "reason": row.reason})
-    return {
-        **{column: verdict[column] for column in MODEL_COLUMNS},
-        "verdict": {
-            "verdict": verdict["verdict"],
-            "reasons": verdict["reasons"],
-            "warnings": verdict["warnings"],
-        },
-        "evidence": verdict["evidence"],
-        "candidates": verdict["candidates"],
-        "quarantined": quarantined,
-        "report": (workspace.stage("report", target) / "report.html").relative_to(workspace.root).as_posix(),
-    }
+            yield LeftOut(path=(Path("data") / domain / row.path).as_posix(), reason=row.reason)
 
 
-def _digests(workspace: Workspace, target: str) -> dict[str, str]:
+def _digests(workspace: Workspace, target: str) -> Digests:
     exported = read_exported(workspace.stage("export", target))
-    return {
-        "source_data": read_summary(workspace.stage("manifest", "source")).data_digest,
-        "target_data": read_summary(workspace.stage("manifest", target)).data_digest,
-        "checkpoint": exported.checkpoint_sha256,
-        "model": exported.model_sha256,
-    }
+    return Digests(
+        source_data=read_summary(workspace.stage("manifest", "source")).data_digest,
+        target_data=read_summary(workspace.stage("manifest", target)).data_digest,
+        checkpoint=exported.checkpoint_sha256,
+        model=exported.model_sha256,
+    )

@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from flows.runs.child import StageRun, run_stage
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import check_settings, prepare, read_params
 from flows.runs.repair import heal
-from flows.runs.result import Walked, build_result, write_result
+from flows.runs.result import Walked, build_result, keep_result
 from flows.workspaces.programs import commit_all
 from flows.workspaces.targets import choose_targets
 from tasks.errors import AcclimateError, BadInput, Fault
+from tasks.records.result import Result
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def run_pipeline(
     through: Callable[[RunStage], RunStage] = lambda run: run,
     purpose: str = "run",
     wait: bool = True,
-) -> dict[str, Any]:
+) -> Result:
     """Bring ``targets`` (default: all) of the workspace up to date.
 
     result.json is written after each target, so that a run that is killed later leaves the verdicts it
@@ -133,7 +133,7 @@ def run_locked(
     targets: Sequence[str] | None = None,
     through: Callable[[RunStage], RunStage] = lambda run: run,
     purpose: str = "run",
-) -> dict[str, Any]:
+) -> Result:
     """:func:`run_pipeline` for a caller that has locked the workspace already, by ``lock_fd``."""
     params = read_params(workspace)
     chosen = choose_targets(params, targets)
@@ -141,7 +141,7 @@ def run_locked(
         prepare(dvc, params)
 
         def keep(walked: Walked) -> None:
-            write_result(workspace, params, build_result(workspace, walked))
+            keep_result(workspace, params, build_result(workspace, walked))
 
         run = through(partial(run_stage_twice, dvc))
         walked = walk(chosen, run, before_target=partial(check_settings, workspace), after_target=keep)

@@ -18,7 +18,7 @@ from pathlib import Path
 from tasks.errors import BadInput
 from tasks.files import write_bytes
 from tasks.records.answers import write_answers
-from tasks.records.to_label import COLUMNS
+from tasks.records.to_label import COLUMNS, CSV
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def create_answers(workspace: Workspace, target: str) -> None:
 
 def keep_unsent(workspace: Workspace, target: str) -> None:
     """Copy the list of ``target`` aside if it holds labels that nobody handed in: the gate writes it anew."""
-    path = workspace.stage("gate", target) / "to_label.csv"
+    path = workspace.stage("gate", target) / CSV
     if not path.exists() or not _has_unsent(workspace, target, path):
         return
     content = path.read_bytes()

@@ -1,16 +1,24 @@
 """The order of the walk, and result.json: written after each target, merged by target."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flows.runs.child import StageRun
-from flows.runs.result import Walked, write_result
+from flows.runs.result import Walked, keep_result
 from flows.runs.walk import walk
 from tasks.config.params import Params
 from tasks.errors import BadInput, Fault
-from tasks.files import read_json
+from tasks.records.result import (
+    JSON,
+    Digests,
+    Result,
+    Ruling,
+    StageResult,
+    TargetResult,
+    read_result,
+)
+from tasks.records.verdict import Measured, Oracle
 from tasks.workspace import Workspace
 from tests.support.tiny import photograph_params
 
@@ -20,29 +28,50 @@ def params() -> Params:
     return photograph_params("domains=[source, north, south, west]", "targets=[north, south, west]")
 
 
-def result(*done: str, said: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "targets": dict.fromkeys(done, said),
-        "failed": dict.fromkeys(failed, said),
-        "stages": [said],
-        "versions": {"acclimate": said},
-        "digests": dict.fromkeys(done, said),
-    }
+def row(said: str) -> TargetResult:
+    measured = Measured(accuracy=None, n=0, candidate="mcc-0")
+    return TargetResult(
+        source_only=measured,
+        selected=measured,
+        oracle=Oracle(accuracy=None, n=0, candidate=None),
+        verdict=Ruling(verdict="provisional", reasons=(said,), warnings=()),
+        evidence=None,
+        candidates=(),
+        quarantined=(),
+        report=said,
+    )
 
 
-def written(root: Path, params: Params, *results: dict[str, Any]) -> dict[str, Any]:
+def result(*done: str, said: str, failed: tuple[str, ...] = ()) -> Result:
+    digests = Digests(source_data=said, target_data=said, checkpoint=said, model=said)
+    return Result(
+        targets=dict.fromkeys(done, row(said)),
+        failed=dict.fromkeys(failed, said),
+        stages=(StageResult(name=said, target=None, status="ran", seconds=0.0, peak_mib=0),),
+        versions={"acclimate": said},
+        digests=dict.fromkeys(done, digests),
+    )
+
+
+def written(root: Path, params: Params, *results: Result) -> Result:
     for one in results:
-        write_result(Workspace(root), params, one)
-    return read_json(Workspace(root).result)
+        keep_result(Workspace(root), params, one)
+    return read_result(root)
+
+
+def said_of(found: Result) -> dict[str, str]:
+    """The name of each target's row, by target; its digests are of the same run."""
+    assert {name: one.model for name, one in found.digests.items()} == {
+        name: one.report for name, one in found.targets.items()
+    }
+    return {name: one.report for name, one in found.targets.items()}
 
 
 def test_a_run_of_one_target_keeps_the_rows_of_the_others(tmp_path: Path, params: Params):
     found = written(tmp_path, params, result("north", "south", said="first"), result("south", said="second"))
 
-    assert found["targets"] == found["digests"] == {"north": "first", "south": "second"}
-    assert found["stages"] == ["second"]
-    assert list(found) == list(result(said=""))
+    assert said_of(found) == {"north": "first", "south": "second"}
+    assert [stage.name for stage in found.stages] == ["second"]
 
 
 def test_a_target_that_fails_loses_its_row_and_one_that_succeeds_its_failure(tmp_path: Path, params: Params):
@@ -50,14 +79,14 @@ def test_a_target_that_fails_loses_its_row_and_one_that_succeeds_its_failure(tmp
         tmp_path, params, result("north", said="first", failed=("south", "west")), result("south", said="second", failed=("north",))
     )  # fmt: skip
 
-    assert found["targets"] == found["digests"] == {"south": "second"}
-    assert found["failed"] == {"north": "second", "west": "first"}
+    assert said_of(found) == {"south": "second"}
+    assert found.failed == {"north": "second", "west": "first"}
 
 
 def test_a_target_that_is_no_longer_listed_is_dropped(tmp_path: Path, params: Params):
     found = written(tmp_path, params, result("east", "north", said="first"), result("south", said="second"))
 
-    assert list(found["targets"]) == ["north", "south"]
+    assert list(found.targets) == ["north", "south"]
 
 
 @pytest.mark.parametrize(
@@ -66,9 +95,9 @@ def test_a_target_that_is_no_longer_listed_is_dropped(tmp_path: Path, params: Pa
 def test_an_earlier_file_that_cannot_be_read_or_is_of_another_version_is_replaced(
     tmp_path: Path, params: Params, earlier: str
 ):
-    Workspace(tmp_path).result.write_text(earlier)
+    (tmp_path / JSON).write_text(earlier)
 
-    assert written(tmp_path, params, result("south", said="now"))["targets"] == {"south": "now"}
+    assert said_of(written(tmp_path, params, result("south", said="now"))) == {"south": "now"}
 
 
 def test_the_first_target_is_kept_before_the_second_begins():

@@ -123,9 +123,10 @@ def test_a_setting_of_one_target_makes_stale_exactly_its_stages_that_read_it(
 def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact(workspace_copy: Workspace):
     code = (
         "import json, sys; from pathlib import Path; from flows.prefect_server import through_prefect;"
+        "from tasks.records.record import as_json;"
         "result = through_prefect(Path(sys.argv[1]), None);"
         "from prefect.artifacts import Artifact;"
-        "print(json.dumps([result, json.loads(Artifact.get('results').data)]))"
+        "print(json.dumps([as_json(result), json.loads(Artifact.get('results').data)]))"
     )
     shutil.rmtree(workspace_copy.private)  # as in a fresh clone: Prefect's home has to be made first
     done = subprocess.run(
@@ -206,7 +207,7 @@ def test_a_run_goes_on_where_a_kill_tore_what_dvc_was_writing(workspace_copy: Wo
 
     result = run_pipeline(workspace_copy.root)
 
-    assert {stage["status"] for stage in result["stages"]} == {"unchanged"}
+    assert {stage.status for stage in result.stages} == {"unchanged"}
     assert locked_outputs(workspace_copy) == expected
 
 
