@@ -26,6 +26,7 @@ from tasks.engine.augment.build import build_augmentation
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
 from tasks.engine.streams import BalancedStream, Stream
+from tasks.errors import BadInput
 from tasks.losses.contract.batch import NUM_TURNS, JointBatch
 from tasks.losses.contract.terms import (
     HasDiscriminator,
@@ -133,6 +134,7 @@ def train(
 
     Raises:
         Diverged: The loss became infinite or not a number.
+        BadInput: The rows have no such augmentation, or not the stronger view that a loss asks for.
     """
     data = _Data(source, target, labelled, turned, build_augmentation(recipe.rows, recipe.augment))
     _check(data, terms)
@@ -181,7 +183,10 @@ def _check(data: _Data, terms: Sequence[WeightedTerm]) -> None:
     if data.turned is None and data.augmentation.turn is None and _wants_turns(terms):
         raise ValueError("a loss on turned views needs turned rows of the target, or rows that can be turned")
     if data.augmentation.strengthen is None and _wants_strong_view(terms):
-        raise ValueError("a loss on a stronger view needs rows of a kind that has one")
+        raise BadInput(
+            "params.yaml: adapt.candidates hold losses that ask for a stronger view of an example, which this kind"
+            " has not: leave them out, or set features.route to cached."
+        )
     if data.source is None and data.labelled is None and not terms:
         raise ValueError("without labelled rows and without target losses there is nothing to train on")
 

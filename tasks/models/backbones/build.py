@@ -1,9 +1,32 @@
 """Backbones by the kind of their examples: the one place with torch where a kind is chosen."""
 
+from typing import Protocol
+
 from tasks.config.sections.model import ModelParams
 from tasks.domains.contract import InputSpec
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
+
+
+class Builder(Protocol):
+    """Builds the backbones of one kind; see :func:`build_backbone`."""
+
+    def __call__(self, params: ModelParams, spec: InputSpec) -> Backbone: ...
+
+
+def builder_of(kind: str) -> Builder:
+    """What builds backbones for examples of ``kind``; its libraries load here.
+
+    Raises:
+        BadInput: There is no such kind.
+    """
+    match kind:
+        case "image":
+            from tasks.models.backbones.image import build_image_backbone
+
+            return build_image_backbone
+        case _:
+            raise BadInput(f"there is no backbone for examples of kind {kind!r}; known: image.")
 
 
 def build_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
@@ -14,10 +37,4 @@ def build_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
     Raises:
         BadInput: The kind, the name, the weights or the shape does not fit; the message says what to set.
     """
-    match spec.kind:
-        case "image":
-            from tasks.models.backbones.image import build_image_backbone
-
-            return build_image_backbone(params, spec)
-        case _:
-            raise BadInput(f"there is no backbone for examples of kind {spec.kind!r}; known: image.")
+    return builder_of(spec.kind)(params, spec)
