@@ -20,12 +20,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 from PIL import Image
-from safetensors.numpy import load_file
 
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
@@ -37,6 +35,7 @@ from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params, load_params
 from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
+from tasks.records.candidates import Candidates, has_candidates, read_candidates, read_split
 from tasks.records.manifest import read_examples
 from tasks.records.verdict import read_judged
 from tasks.workspace import Workspace
@@ -195,10 +194,10 @@ def reproduce(workspace: Workspace, *stages: str) -> int:
     return round(time.perf_counter() - started)
 
 
-def candidates_of(workspace: Workspace, target: str) -> Any:
-    """candidates.json of ``target``, ``None`` before there is one."""
-    path = workspace.stage("adapt", target) / "candidates.json"
-    return read_json(path) if path.exists() else None
+def candidates_of(workspace: Workspace, target: str) -> Candidates | None:
+    """The candidates of ``target``, ``None`` before there are any."""
+    folder = workspace.stage("adapt", target)
+    return read_candidates(folder) if has_candidates(folder) else None
 
 
 def note_seconds(workspace: Workspace, target: str, seconds: dict[str, int]) -> None:
@@ -248,14 +247,14 @@ def accuracy_on_judged(workspace: Workspace, target: str, name: str) -> tuple[fl
     """Accuracy of a candidate on the select and the hold-out split, by the class folders of the images."""
     examples = read_examples(workspace.stage("manifest", target))
     labels = {example.sha256: example.path.split("/")[1] for example in examples}
-    classes = read_json(workspace.stage("adapt", target) / "candidates.json")["classes"]
-    outputs = load_file(workspace.stage("adapt", target) / name / "outputs.safetensors")
+    folder = workspace.stage("adapt", target)
+    classes = read_candidates(folder).classes
+    said = [read_split(folder / name, split) for split in ("select", "test")]
     right = [
-        labels[row.tobytes().hex()] == classes[number]
-        for split in ("select", "test")
-        for row, number in zip(
-            outputs[f"{split}.sha256"], outputs[f"{split}.probabilities"].argmax(1), strict=True
-        )
+        labels[sha256] == classes[number]
+        for outputs in said
+        if outputs is not None
+        for sha256, number in zip(outputs.sha256_N, outputs.predictions(), strict=True)
     ]
     return float(np.mean(right)), len(right)
 

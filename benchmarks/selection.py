@@ -23,14 +23,17 @@ from threadpoolctl import threadpool_limits
 from benchmarks.accuracy import accuracy_on_judged
 from tasks.config.params import Params, load_params
 from tasks.engine.augment.image import strengthen
+from tasks.engine.networks import build_classifier
+from tasks.engine.rows import DomainRows
 from tasks.models.classifier import load_checkpoint, predict
 from tasks.models.rows import all_rows
+from tasks.records.candidates import Outputs
+from tasks.records.features import read_features
 from tasks.selection.choose import Scored, choose
 from tasks.selection.diagnostics import DIAGNOSTICS
-from tasks.selection.pool import Candidate, Outputs, Pool, read_outputs, read_pool, source_only_of, voices
+from tasks.selection.pool import Candidate, Pool, read_outputs, read_pool, source_only_of, voices
 from tasks.selection.scores import SCORES, ensemble_agreement, unit_rows, v_measure
 from tasks.selection.select import select_candidate
-from tasks.stages.finetune import Features, build_classifier, read_features
 from tasks.workspace import Workspace
 
 NEIGHBOURS = 5
@@ -85,7 +88,7 @@ def read_task(workspace: Workspace, target: str) -> Task:
         row.scored.candidate for row in selection.assessed if row.scored.scores and not row.scored.vetoes
     ]
     further = further_scores(pool, running)
-    features = read_features(workspace.stage("features", target))
+    features = DomainRows(read_features(workspace.stage("features", target)))
     for candidate in running:
         further[candidate]["stability"] = stability(pool, candidate, features, params)
     rows = [
@@ -160,7 +163,7 @@ def reverse_accuracy(predicted_N: np.ndarray, target: Outputs, source: Outputs) 
     return float((reverse.predict(unit_rows(source.features_ND)) == source.predictions()).mean())
 
 
-def stability(pool: Pool, candidate: Candidate, features: Features, params: Params) -> float:
+def stability(pool: Pool, candidate: Candidate, features: DomainRows, params: Params) -> float:
     """Share of select images that a candidate names alike under :func:`tasks.engine.augment.image.strengthen`, in ``[0, 1]``."""
     deeper = candidate.route == "deeper"
     rows = features.rows("select", kind="activations" if deeper else "inputs")

@@ -61,7 +61,7 @@ FORBIDDEN = (
     ("deploy", ("tasks.checks", "tasks.engine", "tasks.judgement", "tasks.losses", "tasks.models", "tasks.report",
                 "tasks.audit", "tasks.selection", "tasks.stages", "flows")),
     ("tasks.selection", ("tasks.judgement",)),
-    pytest.param("tasks.audit", ("tasks.stages",), marks=pytest.mark.xfail(reason="what both use still lies in stages")),
+    ("tasks.audit", ("tasks.stages",)),
     ("tasks.stages", ("tasks.audit",)),
 )  # fmt: skip
 
@@ -103,7 +103,6 @@ def test_what_is_walled_off_is_not_imported(importer: str, walled_off: tuple[str
     assert strays == []
 
 
-@pytest.mark.xfail(reason="what several stages use still lies in one of them")
 def test_no_stage_imports_a_stage():
     strays = [
         f"{module} imports {name}"
@@ -116,11 +115,11 @@ def test_no_stage_imports_a_stage():
 
 
 def test_the_engine_knows_what_a_loss_is_and_no_loss_by_name():
-    known = {
-        name for module, names in import_graph().items() if room(module) == "tasks.engine" for name in names
-    }
+    graph = import_graph()
+    known = {name for module, names in graph.items() if room(module) == "tasks.engine" for name in names}
 
-    assert {name for name in known if room(name) == "tasks.losses"} == {
+    assert known & {f"tasks.losses.{name}" for name in loss_names()} == set()
+    assert {name for name in graph["tasks.engine.trainer"] if room(name) == "tasks.losses"} == {
         "tasks.losses.contract.batch",
         "tasks.losses.contract.terms",
     }
@@ -134,6 +133,41 @@ def test_finetune_depends_on_no_target_loss_and_adapt_on_all_of_them():
     assert losses <= set(code_files("tasks.stages.adapt"))
 
 
+# Every file that stages hand each other, and the one module that writes and reads it.
+RECORDS = {
+    "manifest.parquet": "tasks.records.manifest",
+    "manifest.json": "tasks.records.manifest",
+    "index.parquet": "tasks.records.features",
+    "info.json": "tasks.records.features",
+    "candidates.json": "tasks.records.candidates",
+    "candidate.json": "tasks.records.candidates",
+    "outputs.safetensors": "tasks.records.candidates",
+    "training.json": "tasks.records.training",
+}
+
+
+def strings(path: Path) -> set[str]:
+    """The texts of a module that are no docstrings."""
+    tree = ast.parse(path.read_text())
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told
+    }
+
+
+@pytest.mark.parametrize(("name", "record"), RECORDS.items(), ids=RECORDS)
+def test_a_record_is_named_and_so_read_and_written_by_its_own_module_alone(name: str, record: str):
+    naming = {
+        module
+        for module, path in modules().items()
+        if any(re.search(rf"(^|[^\w-]){re.escape(name)}$", text) for text in strings(path))
+    }
+
+    assert naming == {record}
+
+
 def test_no_import_goes_round_in_a_circle():
     graph = import_graph()
     order = graphlib.TopologicalSorter({module: names - {module} for module, names in graph.items()})
@@ -145,8 +179,7 @@ def test_no_import_goes_round_in_a_circle():
     ("library", "places"),
     [
         ("great_expectations", ("tasks.stages.validate", "tasks.checks")),
-        ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.stages.features", "tasks.stages.finetune",
-                   "tasks.stages.adapt", "tasks.audit.candidates", "tasks.stages.export")),
+        ("torch", ("tasks.losses", "tasks.engine", "tasks.models", "tasks.audit.candidates", "tasks.stages.export")),
         ("dvc", ("flows.runs.dvc_worker",)),
     ],
 )  # fmt: skip

@@ -7,9 +7,10 @@ import numpy as np
 
 from benchmarks.accuracy import Outcome, document, tasks_of
 from benchmarks.selection import ADDED, RANK_SUM, Task, calibrated, neighbours_agree, reverse_accuracy, table
+from tasks.records.candidates import Outputs
 from tasks.selection.choose import Scored
 from tasks.selection.diagnostics import DIAGNOSTICS
-from tasks.selection.pool import Candidate, Outputs
+from tasks.selection.pool import Candidate
 from tasks.selection.scores import SCORES
 
 GOOD = Outcome(

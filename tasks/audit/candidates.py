@@ -19,19 +19,21 @@ Shape suffixes: N = source rows, B = target rows of a batch, C = classes.
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save
 from torch import Tensor
 from torch.nn import functional
 
 from tasks.audit.replay import BAD_KINDS
 from tasks.config.params import Params
-from tasks.engine.checkpoints import Checkpoints, clear
+from tasks.engine.candidates import first_model, judged_outputs, route_of
+from tasks.engine.checkpoints import Checkpoints, clear, digest_of
+from tasks.engine.inputs import Inputs, labelled_rows, read_inputs
+from tasks.engine.plans import Plan, recipe_of
+from tasks.engine.rows import labelled_split
 from tasks.engine.trainer import Diverged, LabelledRows, train
-from tasks.files import read_json, sha256_of_file, write_bytes, write_json
+from tasks.files import sha256_of_file
 from tasks.losses.contract.batch import JointBatch
 from tasks.losses.contract.terms import WeightedTerm
 from tasks.losses.dann import DomainAdversarial, domain_adversarial_loss
@@ -39,18 +41,22 @@ from tasks.losses.infomax import InfoMax
 from tasks.losses.parts.gradient_reversal import reversal_weight
 from tasks.models.classifier import save_checkpoint
 from tasks.provenance import code_digest
+from tasks.records.candidates import (
+    MODEL,
+    CandidateRecord,
+    Status,
+    copy_outputs,
+    is_finished,
+    mark_finished,
+    read_all_splits,
+    read_candidates,
+    read_finished,
+    write_candidates,
+    write_outputs,
+)
+from tasks.records.features import RouteName
 from tasks.selection.choose import PREFERRED_PRESET
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, read_pool
-from tasks.stages.adapt import (
-    Inputs,
-    Plan,
-    first_model,
-    labelled_rows,
-    outputs_of,
-    read_inputs,
-    recipe_of,
-)
-from tasks.stages.finetune import digest_of, labelled_split
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -75,28 +81,26 @@ def with_bad_candidates(workspace: Workspace, params: Params, target: str) -> Po
     Raises:
         BadInput: There are no recorded candidates, or files of earlier stages are missing.
     """
-    recorded = read_pool(workspace.stage("adapt", target))
+    adapted = workspace.stage("adapt", target)
+    recorded, pool = read_candidates(adapted), read_pool(adapted)
     inputs = read_inputs(workspace, params, target)
     scratch, key = workspace.scratch("gate-audit", target), _key(inputs)
     for stale in scratch.iterdir() if scratch.exists() else ():
         if stale.name != key:
             clear(stale)
     folder = scratch / "pool"
-    rows: list[dict[str, Any]] = read_json(recorded.folder / "candidates.json")["candidates"]
-    for row in rows:
-        _copy_outputs(recorded.folder / row["name"], folder / row["name"])
-    for plan in _plans(recorded, inputs):
+    candidates = list(recorded.candidates)
+    for candidate in candidates:
+        copy_outputs(adapted / candidate.name, folder / candidate.name)
+    for plan in _plans(pool, inputs):
         made = scratch / key / plan.name
         if plan.preset == "bad_class_order":
-            _move_classes(plan, recorded, made)
-        elif not (made / "candidate.json").exists():
+            _move_classes(plan, pool, made)
+        elif not is_finished(made):
             _train_bad(plan, inputs, made)
-        _copy_outputs(made, folder / plan.name)
-        rows.append(read_json(made / "candidate.json"))
-    write_json(
-        folder / "candidates.json",
-        {"schema_version": 2, "target": target, "classes": list(recorded.classes), "candidates": rows},
-    )
+        copy_outputs(made, folder / plan.name)
+        candidates.append(read_finished(made))
+    write_candidates(folder, recorded.model_copy(update={"candidates": tuple(candidates)}))
     return read_pool(folder)
 
 
@@ -107,7 +111,7 @@ def _key(inputs: Inputs) -> str:
         params.model.model_dump(),
         params.finetune.model_dump(),
         params.features.model_dump(),
-        [inputs.source and inputs.source.info, inputs.target.info],
+        [inputs.source and inputs.source.info.model_dump(), inputs.target.info.model_dump()],
         [sha256_of_file(inputs.start), code_digest("tasks.audit.candidates")],
     )
 
@@ -116,11 +120,6 @@ def _plans(recorded: Pool, inputs: Inputs) -> list[Plan]:
     seeds = dict.fromkeys(one.seed for one in recorded.candidates if one.preset == SOURCE_ONLY)
     possible = [kind for kind in BAD_KINDS if inputs.source is not None or kind not in NEEDS_SOURCE]
     return [Plan(kind, seed, deeper=False) for kind in possible for seed in seeds]
-
-
-def _copy_outputs(origin: Path, destination: Path) -> None:
-    if (origin / "outputs.safetensors").exists():
-        write_bytes(destination / "outputs.safetensors", (origin / "outputs.safetensors").read_bytes())
 
 
 def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
@@ -133,7 +132,7 @@ def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
         source = shuffle_labels(source, share=SHUFFLED_SHARE, seed=plan.seed)
     model, _ = first_model(plan, inputs, source_free=False)
     unfinished = Checkpoints(folder / "unfinished.safetensors")
-    status = "trained"
+    status: Status = "trained"
     try:
         train(
             model,
@@ -149,19 +148,18 @@ def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
             ),
             checkpoints=unfinished,
         )
-        spoken = {
-            "select": (model, inputs.target),
-            "test": (model, inputs.target),
-            "validation": (model, inputs.source),
-        }
-        write_bytes(folder / "outputs.safetensors", save(outputs_of(spoken, kind="inputs")))
+        write_outputs(folder, judged_outputs(model, inputs.target, model, inputs.source, kind=plan.kind))
     except Diverged as error:
         status = "diverged"
         log.warning("gate-audit: %s diverged: %s", plan.name, error)
-    save_checkpoint(folder / "model.safetensors", model, classes=inputs.classes)
-    route = inputs.target.route.replace("deeper", "cached")
-    checkpoint = sha256_of_file(folder / "model.safetensors")
-    _write_candidate(folder, plan, route=route, status=status, checkpoint_sha256=checkpoint)
+    save_checkpoint(folder / MODEL, model, classes=inputs.classes)
+    _mark_finished(
+        folder,
+        plan,
+        route=route_of(plan, inputs.target),
+        status=status,
+        checkpoint_sha256=sha256_of_file(folder / MODEL),
+    )
     unfinished.path.unlink(missing_ok=True)
     log.info("gate-audit: %s %s after %d steps", plan.name, status, recipe.steps)
 
@@ -228,15 +226,12 @@ def shuffle_labels(source: LabelledRows, *, share: float, seed: int) -> Labelled
 def _move_classes(plan: Plan, recorded: Pool, folder: Path) -> None:
     """What a recorded candidate would say with its head's rows moved on by one: that of the next class."""
     origin = _best_bet(recorded, plan.seed)
-    arrays = load_file(recorded.folder / origin.name / "outputs.safetensors")
-    moved = {
-        name: np.roll(array, 1, axis=1) if name.endswith(".probabilities") else array
-        for name, array in arrays.items()
-    }
-    write_bytes(folder / "outputs.safetensors", save(moved))
+    moved = read_all_splits(recorded.folder / origin.name)
+    for split, said in moved.items():
+        moved[split] = replace(said, probabilities_NC=np.roll(said.probabilities_NC, 1, axis=1))
     # No model is written, so that the outputs stand for it.
-    digest = sha256_of_file(folder / "outputs.safetensors")
-    _write_candidate(folder, plan, route=origin.route, status="trained", checkpoint_sha256=digest)
+    digest = sha256_of_file(write_outputs(folder, moved))
+    _mark_finished(folder, plan, route=origin.route, status="trained", checkpoint_sha256=digest)
 
 
 def _best_bet(recorded: Pool, seed: int) -> Candidate:
@@ -248,16 +243,16 @@ def _best_bet(recorded: Pool, seed: int) -> Candidate:
     return min((one for one in recorded.candidates if one.trained and one.seed == seed), key=order)
 
 
-def _write_candidate(folder: Path, plan: Plan, *, route: str, status: str, checkpoint_sha256: str) -> None:
-    write_json(
-        folder / "candidate.json",
-        {
-            "name": plan.name,
-            "preset": plan.preset,
-            "seed": plan.seed,
-            "route": route,
-            "checkpoint_sha256": checkpoint_sha256,
-            "status": status,
-            "warnings": [],
-        },
+def _mark_finished(
+    folder: Path, plan: Plan, *, route: RouteName, status: Status, checkpoint_sha256: str
+) -> None:
+    record = CandidateRecord(
+        name=plan.name,
+        preset=plan.preset,
+        seed=plan.seed,
+        route=route,
+        checkpoint_sha256=checkpoint_sha256,
+        status=status,
+        warnings=(),
     )
+    mark_finished(folder, record)

@@ -10,7 +10,7 @@ Shape suffixes: N = images.
 import copy
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -39,10 +39,6 @@ class Proposal:
     """``v_measure`` and ``infomax`` on the select split; ``None`` where the outputs could not be scored."""
     after: Scores | None = None
     """The same with the target's statistics."""
-
-    def record(self) -> dict[str, Any]:
-        """As candidates.json lists it."""
-        return {"adabn": self.outcome, "adabn_scores": {"before": self.before, "after": self.after}}
 
 
 def propose_target_statistics(

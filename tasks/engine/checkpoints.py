@@ -6,6 +6,7 @@ augmentation and dropout are functions of the seed and the step, so parameters, 
 momentum and the step are all there is to keep.
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -67,3 +68,8 @@ class Checkpoints:
 def clear(folder: Path) -> None:
     """Remove the scratch of a stage whose results are written."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def digest_of(*parts: object) -> str:
+    """SHA-256 of JSON-like values: the key of a checkpoint, so that it is never resumed for another run."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -28,6 +28,7 @@ from tasks.domains.kinds import reader_for
 from tasks.errors import BadInput
 from tasks.exported.session import OnnxModel, Predictions, open_session, predict
 from tasks.files import write_json
+from tasks.records.candidates import read_split
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class Request:
     """Everything that the examination needs to know; crosses the process boundary as JSON."""
 
     model: str
-    outputs: str
+    judged: str
+    """The candidate's folder, with what torch said."""
     target: str
     classes: list[str]
     checkpoint_sha256: str
@@ -282,12 +284,12 @@ def _check_batch_parity(single: Predictions, batched: dict[int, Predictions], to
 
 
 def _check_torch_parity(single: Predictions, request: Request) -> Check:
-    recorded = _torch_probabilities(Path(request.outputs))
+    recorded = _torch_probabilities(Path(request.judged))
     known = [index for index, (_, sha256) in enumerate(request.examples) if sha256 in recorded]
     name = "torch_parity"
     if not known:
         reason = (
-            "outputs.safetensors of the candidate holds none of these examples: run `acclimate run` again"
+            "the recorded outputs of the candidate hold none of these examples: run `acclimate run` again"
         )
         return Check(name, False, None, request.tolerance, reason)
     torch_NC = np.stack([recorded[request.examples[index][1]] for index in known])
@@ -305,21 +307,16 @@ def _check_torch_parity(single: Predictions, request: Request) -> Check:
     )
 
 
-def _torch_probabilities(path: Path) -> dict[str, np.ndarray]:
+def _torch_probabilities(candidate: Path) -> dict[str, np.ndarray]:
     """Recorded probabilities of the test and select splits, by the example's sha256."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    recorded: dict[str, np.ndarray] = {}
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        log.warning("cannot read %s: %s", path, error)
+        for said in (read_split(candidate, "test"), read_split(candidate, "select")):
+            if said is not None:
+                recorded.update(zip(said.sha256_N, said.probabilities_NC, strict=True))
+    except BadInput as error:
+        log.warning("%s", error)
         return {}
-    recorded = {}
-    for split in ("test", "select"):
-        if f"{split}.sha256" in tensors:
-            hashes = (row.tobytes().hex() for row in tensors[f"{split}.sha256"])
-            recorded.update(zip(hashes, tensors[f"{split}.probabilities"], strict=True))
     return recorded
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from tasks.errors import BadInput
 from tasks.files import sha256_of_lines
+from tasks.records.candidates import Outputs
 from tasks.records.manifest import read_examples, read_labels
-from tasks.selection.pool import Outputs, Pool, read_outputs
+from tasks.selection.pool import Pool, read_outputs
 from tasks.selection.select import class_numbers
 from tasks.workspace import Workspace
 

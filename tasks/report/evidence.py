@@ -4,12 +4,21 @@ In:  what :mod:`tasks.stages.report` names.
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.files import read_json
+from tasks.records.candidates import (
+    Candidates,
+    Outputs,
+    Split,
+    read_all_splits,
+    read_candidates,
+)
 from tasks.records.manifest import Row, Summary, read_files, read_summary
+from tasks.records.training import CurveRow, Finetuning, read_candidate_training, read_finetuning
 from tasks.report.wording import count
 from tasks.workspace import Workspace
 
@@ -31,10 +40,11 @@ class Evidence:
     source_domain: Domain
     target_domain: Domain
     validation: dict[str, Any]
-    finetuning: dict[str, Any]
-    trained: dict[str, Any]
-    curves: dict[str, list[dict[str, Any]]]
-    outputs: dict[str, dict[str, Any]]
+    finetuning: Finetuning
+    trained: Candidates
+    curves: dict[str, Sequence[CurveRow]]
+    outputs: dict[str, dict[Split, Outputs]]
+    """By candidate and split, of the two that are compared."""
     selection: dict[str, Any]
     verdict: dict[str, Any]
     export: dict[str, Any] | None
@@ -90,16 +100,16 @@ def read_evidence(workspace: Workspace, target: str) -> Evidence:
     """
     adapt = workspace.stage("adapt", target)
     gate = workspace.stage("gate", target)
-    trained = read_json(adapt / "candidates.json")
-    names = [row["name"] for row in trained["candidates"]]
+    trained = read_candidates(adapt)
+    names = [row.name for row in trained.candidates]
     evidence = Evidence(
         target=target,
         source_domain=read_domain(workspace, "source"),
         target_domain=read_domain(workspace, target),
         validation=read_json(workspace.stage("validate", target) / "verdict.json"),
-        finetuning=read_json(workspace.stage("finetune") / "training.json"),
+        finetuning=read_finetuning(workspace.stage("finetune")),
         trained=trained,
-        curves={name: _read_curve(adapt / name / "training.json") for name in names},
+        curves={name: read_candidate_training(adapt / name).curve for name in names},
         outputs={},
         selection=read_json(gate / "selection.json"),
         verdict=read_json(gate / "verdict.json"),
@@ -108,7 +118,7 @@ def read_evidence(workspace: Workspace, target: str) -> Evidence:
         to_label=_read_csv_if_there(gate / "to_label.csv"),
     )
     shown = (evidence.baseline, evidence.selected)
-    evidence.outputs.update({name: _read_outputs(adapt / name / "outputs.safetensors") for name in shown})
+    evidence.outputs.update({name: read_all_splits(adapt / name) for name in shown})
     return evidence
 
 
@@ -118,12 +128,8 @@ def read_domain(workspace: Workspace, domain: str) -> Domain:
     return Domain(domain, read_summary(folder), read_files(folder))
 
 
-def _read_curve(path: Path) -> list[dict[str, Any]]:
-    return (_read_json_if_there(path) or {"curve": []})["curve"]
-
-
 def _read_json_if_there(path: Path) -> Any:
-    # A candidate that diverged has no curve, and a refused one is not exported: the page says so.
+    # A refused candidate is not exported: the page says so.
     return read_json(path) if path.exists() else None
 
 
@@ -132,9 +138,3 @@ def _read_csv_if_there(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _read_outputs(path: Path) -> dict[str, Any]:
-    from safetensors.numpy import load_file
-
-    return load_file(path) if path.exists() else {}

@@ -112,8 +112,8 @@ def _headline(evidence: Evidence) -> str:
 
 def _happened(evidence: Evidence) -> tuple[str, ...]:
     source, target = evidence.source_domain.summary, evidence.target_domain.summary
-    rows = evidence.trained["candidates"]
-    num_adapted = sum(row["preset"] != "source_only" for row in rows)
+    rows = evidence.trained.candidates
+    num_adapted = sum(row.preset != "source_only" for row in rows)
     told = [
         f"Source-only was trained on {count(source.splits.get('train', 0), 'labelled source image')};"
         f" {count(num_adapted, 'candidate')} also saw"
@@ -125,7 +125,7 @@ def _happened(evidence: Evidence) -> tuple[str, ...]:
             f"All candidates, source-only included, were also trained on"
             f" {count(num_labelled, 'labelled image')} of {evidence.target}."
         )
-    num_diverged = sum(row["status"] == "diverged" for row in rows)
+    num_diverged = sum(row.status == "diverged" for row in rows)
     if num_diverged:
         told.append(f"{count(num_diverged, 'candidate')} diverged in training and took no further part.")
     told.append(

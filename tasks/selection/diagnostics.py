@@ -13,7 +13,7 @@ D = bottleneck width.
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tasks.selection.pool import Outputs
+from tasks.records.candidates import Outputs
 from tasks.selection.scores import entropy, unit_rows
 
 DIAGNOSTICS = ("negative_entropy", "bnm", "snd", "rankme", "atc", "pad", "mmd")

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from tasks.errors import ConfigError
+from tasks.records.candidates import Outputs
 from tasks.records.selection import ClassShare, ClassShares
-from tasks.selection.pool import Outputs
 
 MIN_SINGULAR_VALUE = 0.05
 """Of the confusion matrix, for BBSE: sampling noise of some hundred images is of this size, and dividing the

@@ -1,22 +1,25 @@
-"""The recorded candidates of a target: what each said about images, read from disk as arrays.
+"""The recorded candidates of a target as one pool: what each said about images, read from disk as arrays.
 
-In: candidates.json and <name>/outputs.safetensors of ``results/adapt/<target>``. There are no labels in them.
+In: results/adapt/<target>. There are no labels in it.
 
-Shape suffixes: N = images of a split, C = classes, D = bottleneck width.
+Shape suffixes: N = images of a split, C = classes, M = methods.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from tasks.errors import BadInput
-from tasks.files import read_json
-
-Split = Literal["select", "test", "validation"]
+from tasks.records.candidates import (
+    CandidateRecord,
+    Outputs,
+    Split,
+    read_candidates,
+    read_split,
+    unusable,
+)
+from tasks.records.features import RouteName
 
 SOURCE_ONLY = "source_only"
 """The preset without target losses."""
@@ -24,7 +27,7 @@ SOURCE_ONLY = "source_only"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One line of candidates.json."""
+    """One recorded candidate."""
 
     name: str
     preset: str
@@ -32,8 +35,8 @@ class Candidate:
     checkpoint_sha256: str
     trained: bool
     """False where training diverged: there are no outputs then."""
-    route: str = "cached"
-    """How deep it was trained: ``cached``, ``deeper`` or ``end_to_end``."""
+    route: RouteName = "cached"
+    """How deep it was trained."""
     warnings: tuple[str, ...] = ()
     """What its training noticed."""
 
@@ -50,19 +53,6 @@ class Pool:
     folder: Path
     classes: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """What one candidate says about the images of one split; row i speaks of image ``sha256_N[i]``."""
-
-    probabilities_NC: np.ndarray
-    features_ND: np.ndarray
-    sha256_N: tuple[str, ...]
-
-    def predictions(self) -> np.ndarray:
-        """Numbers of the most probable classes, shape ``(N,)``."""
-        return self.probabilities_NC.argmax(axis=1)
 
 
 def source_only_of(candidate: Candidate, candidates: Sequence[Candidate]) -> Candidate:
@@ -88,23 +78,26 @@ def read_pool(folder: Path) -> Pool:
     """The candidates recorded in ``folder``; their outputs are read by :func:`read_outputs`.
 
     Raises:
-        BadInput: candidates.json is missing.
+        BadInput: candidates.json is missing, or another version of acclimate wrote it.
     """
-    recorded = read_json(folder / "candidates.json")
-    candidates = tuple(candidate_of(row) for row in recorded["candidates"])
-    return Pool(folder, tuple(recorded["classes"]), candidates)
+    recorded = read_candidates(folder)
+    return pool_of(folder, recorded.classes, recorded.candidates)
 
 
-def candidate_of(row: Mapping[str, Any]) -> Candidate:
-    """The candidate that a line of candidates.json describes."""
+def pool_of(folder: Path, classes: Sequence[str], records: Sequence[CandidateRecord]) -> Pool:
+    """The pool of ``records``, whose outputs are below ``folder``."""
+    return Pool(folder, tuple(classes), tuple(_candidate_of(record) for record in records))
+
+
+def _candidate_of(record: CandidateRecord) -> Candidate:
     return Candidate(
-        name=row["name"],
-        preset=row["preset"],
-        seed=row["seed"],
-        checkpoint_sha256=row["checkpoint_sha256"],
-        trained=row["status"] == "trained",
-        route=row["route"],
-        warnings=tuple(row["warnings"]),
+        name=record.name,
+        preset=record.preset,
+        seed=record.seed,
+        checkpoint_sha256=record.checkpoint_sha256,
+        trained=record.status == "trained",
+        route=record.route,
+        warnings=record.warnings,
     )
 
 
@@ -112,40 +105,16 @@ def read_outputs(pool: Pool, split: Split) -> Mapping[str, Outputs]:
     """The outputs of every trained candidate on ``split`` by name; empty where the split has no images.
 
     Raises:
-        BadInput: A file is missing or damaged, has the wrong shape, or speaks of other images than the
+        BadInput: A file is missing or damaged, has the wrong shape, or is about other images than the
             first candidate's.
     """
-    paths = {
-        one.name: pool.folder / one.name / "outputs.safetensors" for one in pool.candidates if one.trained
+    folders = {one.name: pool.folder / one.name for one in pool.candidates if one.trained}
+    outputs = {
+        name: read_split(folder, split, num_classes=len(pool.classes)) for name, folder in folders.items()
     }
-    outputs = {name: _read(path, split, num_classes=len(pool.classes)) for name, path in paths.items()}
     images = {name: read.sha256_N if read else () for name, read in outputs.items()}
-    for name, path in paths.items():
+    for name, folder in folders.items():
         first = next(iter(images))
         if images[name] != images[first]:
-            raise _unusable(path, f"its {split} split holds other images than that of {first}")
+            raise unusable(folder, f"its {split} split holds other images than that of {first}")
     return {name: read for name, read in outputs.items() if read}
-
-
-def _read(path: Path, split: Split, *, num_classes: int) -> Outputs | None:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            if f"{split}.sha256" not in file.keys():  # noqa: SIM118 - not a dict
-                return None
-            probabilities, features, hashes = (
-                file.get_tensor(f"{split}.{part}") for part in ("probabilities", "features", "sha256")
-            )
-    except (OSError, SafetensorError) as error:
-        raise _unusable(path, f"it cannot be read ({error})") from error
-    num_images = len(hashes)
-    if probabilities.shape != (num_images, num_classes) or features.shape[:1] != (num_images,):
-        raise _unusable(
-            path,
-            f"its {split} split has probabilities {probabilities.shape} and features {features.shape}"
-            f" for {num_images} images and {num_classes} classes",
-        )
-    return Outputs(probabilities, features, tuple(row.tobytes().hex() for row in hashes))
-
-
-def _unusable(path: Path, what: str) -> BadInput:
-    return BadInput(f"{path} cannot be judged: {what}. Delete results/adapt and run `acclimate run` again.")

@@ -10,13 +10,14 @@ import numpy as np
 
 from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
+from tasks.records.candidates import Outputs
 from tasks.records.manifest import read_labels
 from tasks.records.selection import ClassShares, Contender, Selected
 from tasks.selection.choose import Choice, Scored, choose
 from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class
 from tasks.selection.diagnostics import diagnose
 from tasks.selection.label_shift import TargetPrior, estimate, given_prior
-from tasks.selection.pool import SOURCE_ONLY, Candidate, Outputs, Pool, read_outputs, source_only_of, voices
+from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, read_outputs, source_only_of, voices
 from tasks.selection.scores import DECIMALS, accuracy, selection_scores
 from tasks.selection.vetoes import broken, collapsed
 from tasks.workspace import Workspace

@@ -17,25 +17,26 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from tasks.config.params import Params
 from tasks.domains.batch import read_batch
 from tasks.domains.contract import InputSpec
 from tasks.domains.kinds import SPEC_KEY, reader_of
+from tasks.engine.frozen import parameters_sha256
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import OUTPUTS, OnnxModel, open_session, predict
-from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes
+from tasks.files import sha256_of_file, sha256_of_lines, write_bytes
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut, join
 from tasks.models.classifier import Classifier, load_checkpoint
 from tasks.provenance import acclimate_version, code_digest
+from tasks.records.candidates import Split, read_candidates, read_split
 from tasks.records.export import MODEL, Exported, Metric, Parity, write_exported
+from tasks.records.features import read_info
 from tasks.records.manifest import read_examples, read_labels, read_summary
 from tasks.records.selection import read_selected
-from tasks.stages.features import parameters_sha256
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -92,11 +93,11 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
     torch.manual_seed(
         params.finetune.seed
     )  # as in `features`: decides a frozen backbone under `weights: none`
-    recorded = read_json(candidate.parent / "candidates.json")
-    (route,) = (row["route"] for row in recorded["candidates"] if row["name"] == candidate.name)
+    recorded = read_candidates(candidate.parent)
+    (route,) = (row.route for row in recorded.candidates if row.name == candidate.name)
     backbone = build_backbone(params.model, reader_of(params).spec)
     if route != "end_to_end":
-        judged = read_json(workspace.stage("features", "source") / "info.json")["backbone_sha256"]
+        judged = read_info(workspace.stage("features", "source")).backbone_sha256
         if (found := parameters_sha256(backbone)) != judged:
             raise Fault(
                 f"the weights of {params.model.backbone} changed since the features were computed: sha256 {found},"
@@ -109,13 +110,13 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
         trained,
         feature_width=backbone.feature_width,
         bottleneck=params.model.bottleneck,
-        num_classes=len(recorded["classes"]),
+        num_classes=len(recorded.classes),
     )
     load_checkpoint(candidate / "model.safetensors", model)
     if isinstance(trained, Tail):
         join(backbone, trained)
     model.backbone = backbone
-    return model.eval(), recorded["classes"]
+    return model.eval(), list(recorded.classes)
 
 
 class _Served(nn.Module):
@@ -208,10 +209,10 @@ def _data_digest(workspace: Workspace, target: str) -> str:
     return sha256_of_lines([read_summary(manifest).data_digest for manifest in manifests])
 
 
-def _examples_of(workspace: Workspace, target: str) -> tuple[list[Path], str]:
+def _examples_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
     """Paths of the target's test split, or of its select split when everything else trains."""
     examples = read_examples(workspace.stage("manifest", target))
-    split = "test" if any(example.split == "test" for example in examples) else "select"
+    split: Split = "test" if any(example.split == "test" for example in examples) else "select"
     return [workspace.data(target) / example.path for example in examples if example.split == split], split
 
 
@@ -237,7 +238,7 @@ def _check_parity(exported: OnnxModel, model: Classifier, paths: list[Path], par
 
 
 def _check_metric(
-    exported: OnnxModel, candidate: Path, workspace: Workspace, target: str, *, paths: list[Path], split: str,
+    exported: OnnxModel, candidate: Path, workspace: Workspace, target: str, *, paths: list[Path], split: Split,
     params: Params,
 ) -> Metric:  # fmt: skip
     """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
@@ -247,7 +248,7 @@ def _check_metric(
         inputs_NX = read_batch(reader, paths[start : start + 256])
         parts.append(predict(exported, inputs_NX).probabilities.argmax(1))
     onnx_N = np.concatenate(parts)
-    torch_N = load_file(candidate / "outputs.safetensors")[f"{split}.probabilities"].argmax(1)
+    torch_N = _said_by_torch(candidate, split)
     labels = _labels(workspace, target, split, exported.classes)
     if labels is None:
         name, torch_value, onnx_value = f"agreement on {split}", 1.0, float((onnx_N == torch_N).mean())
@@ -260,6 +261,15 @@ def _check_metric(
             f" apart than export.max_metric_change {params.export.max_metric_change} of params.yaml"
         )
     return Metric(name=name, torch=round(torch_value, 6), onnx=round(onnx_value, 6), n=len(paths))
+
+
+def _said_by_torch(candidate: Path, split: Split) -> np.ndarray:
+    said = read_split(candidate, split)
+    if said is None:
+        raise Fault(
+            f"{candidate} says nothing about the {split} split. Run `acclimate run` to judge it again."
+        )
+    return said.predictions()
 
 
 def _labels(workspace: Workspace, target: str, split: str, classes: tuple[str, ...]) -> np.ndarray | None:

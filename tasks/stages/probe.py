@@ -86,7 +86,7 @@ def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
     candidate = workspace.stage("adapt", target) / record.candidate
     return Request(
         model=str(model),
-        outputs=str(candidate / "outputs.safetensors"),
+        judged=str(candidate),
         target=target,
         classes=list(record.classes),
         checkpoint_sha256=record.checkpoint_sha256,

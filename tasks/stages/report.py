@@ -29,6 +29,7 @@ from tasks.config.sections.gate import GateParams
 from tasks.domains.contract import Reader
 from tasks.domains.kinds import reader_of
 from tasks.files import write_text
+from tasks.records.candidates import Outputs, Split
 from tasks.report import figures
 from tasks.report.evidence import Domain, Evidence, read_evidence
 from tasks.report.story import tell
@@ -125,7 +126,7 @@ def describe(evidence: Evidence, gate: GateParams, reader: Reader, *, max_map_po
         "is_labelled": evidence.is_labelled,
         "sample": evidence.sample,
         "evaluated": verdict["source_only"]["n"],
-        "class_names": evidence.trained["classes"],
+        "class_names": evidence.trained.classes,
         "selected": evidence.selected,
         "baseline": evidence.baseline,
         "chose_source_only": evidence.chose_source_only,
@@ -145,8 +146,8 @@ def describe(evidence: Evidence, gate: GateParams, reader: Reader, *, max_map_po
         "min_holdout": gate.min_holdout,
         "candidates": candidate_rows(evidence),
         "selection_reasons": evidence.selection["reasons"],
-        "route": evidence.trained["route"],
-        "route_reason": evidence.trained["route_reason"],
+        "route": evidence.trained.route,
+        "route_reason": evidence.trained.route_reason,
         "score_names": SCORES,
         "diagnostic_names": DIAGNOSTICS,
         "target_prior": verdict.get("target_prior"),
@@ -278,15 +279,15 @@ def candidate_rows(evidence: Evidence) -> list[dict[str, Any]]:
     scored = {row["name"]: row for row in evidence.verdict["candidates"]}
     oracle = evidence.verdict["oracle"]["candidate"]
     rows = []
-    for trained in evidence.trained["candidates"]:
-        row = scored.get(trained["name"], {})
+    for trained in evidence.trained.candidates:
+        row = scored.get(trained.name, {})
         rows.append({
-            "name": trained["name"],
-            "is_selected": trained["name"] == evidence.selected,
-            "is_oracle": trained["name"] == oracle,
-            "is_baseline": trained["preset"] == "source_only",
-            "diverged": trained["status"] == "diverged",
-            "target_statistics": trained["adabn"] == "kept",
+            "name": trained.name,
+            "is_selected": trained.name == evidence.selected,
+            "is_oracle": trained.name == oracle,
+            "is_baseline": trained.preset == "source_only",
+            "diverged": trained.status == "diverged",
+            "target_statistics": trained.adabn == "kept",
             "scores": {key: (row.get("scores") or {}).get(key) for key in SCORES},
             "ranks": {key: (row.get("ranks") or {}).get(key) for key in SCORES},
             "rank_sum": row.get("rank_sum"),
@@ -340,7 +341,7 @@ def share_rows(evidence: Evidence) -> list[dict[str, Any]]:
     """How often each class is predicted on the select split, beside its share of the source labels."""
     labels = evidence.source_domain.summary.labels
     total = sum(labels.values()) or 1
-    classes = evidence.trained["classes"]
+    classes = evidence.trained.classes
     shares = {name: predicted_shares(evidence.outputs.get(name, {}), len(classes))
               for name in (evidence.baseline, evidence.selected)}  # fmt: skip
     if any(share is None for share in shares.values()):
@@ -354,12 +355,12 @@ def share_rows(evidence: Evidence) -> list[dict[str, Any]]:
     ]
 
 
-def predicted_shares(outputs: Mapping[str, Any], num_classes: int) -> list[float] | None:
+def predicted_shares(outputs: Mapping[Split, Outputs], num_classes: int) -> list[float] | None:
     """Share of the select split that each class is predicted for, or None without predictions."""
-    probabilities_NC = outputs.get("select.probabilities")
-    if probabilities_NC is None or len(probabilities_NC) == 0:
+    said = outputs.get("select")
+    if said is None or not said.sha256_N:
         return None
-    predicted_N = probabilities_NC.argmax(axis=1)
+    predicted_N = said.predictions()
     return (np.bincount(predicted_N, minlength=num_classes) / len(predicted_N)).tolist()
 
 
@@ -401,19 +402,19 @@ def _largest_confusions(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _finetuning(evidence: Evidence) -> dict[str, Any]:
-    rows = evidence.finetuning["steps"]
+    rows = evidence.finetuning.steps
     curve = _curve(rows, "loss", name="loss")
     return {
         "plot": figures.line_plot([curve]) if rows else None,
-        "accuracy": evidence.finetuning.get("accuracy_validation"),
+        "accuracy": evidence.finetuning.accuracy_validation,
     }
 
 
 def method_curves(evidence: Evidence) -> list[dict[str, Any]]:
     """The training curves of every preset: source loss, target losses, discriminator; one dash a seed."""
     presets: dict[str, list[str]] = {}
-    for row in evidence.trained["candidates"]:
-        presets.setdefault(_method(row["name"]), []).append(row["name"])
+    for row in evidence.trained.candidates:
+        presets.setdefault(_method(row.name), []).append(row.name)
     source = {preset: [_curve(evidence.curves[name], "source_loss", name=name, dash=i)
                        for i, name in enumerate(names)] for preset, names in presets.items()}  # fmt: skip
     # One scale for all source losses, so that they can be compared by eye.
@@ -483,19 +484,15 @@ def feature_map_of(evidence: Evidence, candidate: str, max_points: int) -> figur
     Rows are sorted by content hash, so the first ones are as good as drawn at random.
     """
     outputs = evidence.outputs.get(candidate, {})
-    parts = {}
-    for split in ("validation", "select"):
-        features_ND = outputs.get(f"{split}.features")
-        probabilities_NC = outputs.get(f"{split}.probabilities")
-        if features_ND is None or probabilities_NC is None:
-            return None
-        parts[split] = features_ND[:max_points], probabilities_NC[:max_points].argmax(axis=1)
+    source, target = outputs.get("validation"), outputs.get("select")
+    if source is None or target is None:
+        return None
     return figures.feature_map(
-        parts["validation"][0],
-        parts["select"][0],
-        source_classes=parts["validation"][1],
-        target_classes=parts["select"][1],
-        names=evidence.trained["classes"],
+        source.features_ND[:max_points],
+        target.features_ND[:max_points],
+        source_classes=source.predictions()[:max_points],
+        target_classes=target.predictions()[:max_points],
+        names=evidence.trained.classes,
     )
 
 

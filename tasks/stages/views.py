@@ -20,7 +20,7 @@ from tasks.config.params import Params
 from tasks.domains.batch import read_batch
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
-from tasks.files import read_json, write_json
+from tasks.records.features import ViewsInfo, read_info, seen_files, write_info
 from tasks.records.manifest import TRAINED_SPLITS, read_examples, read_summary
 from tasks.workspace import Workspace
 
@@ -33,26 +33,18 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     if names:
         _redraw_source(workspace, params, target, names)
     manifests = (workspace.stage("manifest", domain) for domain in ("source", target))
-    write_json(
-        workspace.stage("views", target) / "info.json",
-        {
-            "schema_version": 1,
-            "views": sorted(names),
-            "data_digests": [read_summary(manifest).data_digest for manifest in manifests] if names else [],
-        },
+    info = ViewsInfo(
+        views=tuple(sorted(names)),
+        data_digests=tuple(read_summary(manifest).data_digest for manifest in manifests) if names else (),
     )
+    write_info(workspace.stage("views", target), info)
     log.info("views %s: %s", target, ", ".join(names) or "none asked for")
 
 
 def _redraw_source(workspace: Workspace, params: Params, target: str, names: Sequence[str]) -> None:
     # Inside, because it loads torch, which costs more than all else where there is nothing to do.
-    from tasks.stages.features import (
-        BATCH,
-        build_frozen,
-        observer,
-        route_named,
-        seen_files,
-    )
+    from tasks.engine.frozen import BATCH, build_frozen, observer
+    from tasks.engine.routes import route_named
 
     source, styles = (read_examples(workspace.stage("manifest", domain)) for domain in ("source", target))
     styles = [example for example in styles if example.split == "adapt"]
@@ -67,9 +59,8 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
     is_trained_N = np.array([example.split in TRAINED_SPLITS for example in source], dtype=bool)
 
     backbone = build_frozen(params)
-    kept = read_json(workspace.stage("features", "source") / "info.json")
-    route = route_named(kept["route"], kept["route_reason"], params, backbone)
-    look = observer(backbone, route)
+    kept = read_info(workspace.stage("features", "source"))
+    look = observer(backbone, route_named(kept.route, kept.route_reason, params, backbone))
     reader = reader_of(params)
     with seen_files(workspace.stage("views", target), is_trained_N) as append:
         for start in range(0, len(paths), BATCH):

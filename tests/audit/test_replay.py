@@ -1,21 +1,19 @@
 """The audit's replay over pools whose truth is known, and its counting."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from tasks.audit.replay import Draws, Trial, confusion, kinds, pools, promises, replay, truth_of
 from tasks.config.params import load_params
 from tasks.config.sections.gate import GateParams
-from tasks.files import write_json
 from tasks.judgement.holdout import Holdout
-from tasks.selection.pool import Candidate, Pool, read_outputs, read_pool
+from tasks.records.candidates import Outputs, Split
+from tasks.selection.pool import Candidate, Pool, read_outputs
 from tasks.selection.select import select
+from tests.support.candidates import write_pool
 from tests.support.tiny import CHECKOUT
 
 CLASSES = ("cat", "dog", "owl")
@@ -40,26 +38,17 @@ def wrong_on(first: int, last: int) -> np.ndarray:
     return np.where((hundredth_N >= first) & (hundredth_N < last), (TRUTH_N + 1) % 3, TRUTH_N)
 
 
-def says(predicted_N: np.ndarray, *, certainty: float, apart_N: np.ndarray) -> dict[str, np.ndarray]:
-    """Probabilities and features of images; features lie in a cluster for each value of ``apart_N``."""
+def says(predicted_N: np.ndarray, split: str, *, certainty: float, apart_N: np.ndarray) -> Outputs:
+    """What is said of the images of a split; features lie in a cluster for each value of ``apart_N``."""
     p_NC = np.full((len(predicted_N), 3), (1 - certainty) / 2, dtype=np.float32)
     p_NC[np.arange(len(predicted_N)), predicted_N] = certainty
     noise = 0.05 * np.random.default_rng(0).standard_normal((len(predicted_N), 4))
-    return {"probabilities": p_NC, "features": (np.eye(4)[apart_N] + noise).astype(np.float32)}
+    images = tuple(image(split, number) for number in range(len(predicted_N)))
+    return Outputs(p_NC, (np.eye(4)[apart_N] + noise).astype(np.float32), images)
 
 
 def image(split: str, number: int) -> str:
     return hashlib.sha256(f"{split} {number}".encode()).hexdigest()
-
-
-def write_candidate(folder: Path, splits: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    arrays = {}
-    for split, parts in splits.items():
-        raw = bytes.fromhex("".join(image(split, n) for n in range(len(parts["features"]))))
-        arrays |= {f"{split}.{part}": array for part, array in parts.items()}
-        arrays[f"{split}.sha256"] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 32)
-    folder.mkdir(parents=True)
-    save_file(arrays, folder / "outputs.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +59,14 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     half_right_N = np.where(np.arange(SELECTS) % 2, selected_N, (selected_N + 1) % 3)
     sure = {"certainty": 0.95, "apart_N": selected_N}
     on_select = {
-        "source_only-0": says(half_right_N, certainty=0.6, apart_N=selected_N),
-        "mcc-0": says(selected_N, **sure),
-        "dann-0": says(selected_N, **sure),
+        "source_only-0": says(half_right_N, "select", certainty=0.6, apart_N=selected_N),
+        "mcc-0": says(selected_N, "select", **sure),
+        "dann-0": says(selected_N, "select", **sure),
         # Labels would let this one through; on the select split it says one class alone.
-        "coral-0": says(np.zeros(SELECTS, dtype=int), **sure),
+        "coral-0": says(np.zeros(SELECTS, dtype=int), "select", **sure),
         # As V-measure and InfoMax see it, the wrong order is as good as the right one.
-        "bad_class_order-0": says((selected_N + 1) % 3, **sure),
-        "bad_collapsed-0": says(np.zeros(SELECTS, dtype=int), **sure),
+        "bad_class_order-0": says((selected_N + 1) % 3, "select", **sure),
+        "bad_collapsed-0": says(np.zeros(SELECTS, dtype=int), "select", **sure),
     }
     on_test = {
         "source_only-0": wrong_on(0, 30),
@@ -87,23 +76,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
         "bad_class_order-0": (TRUTH_N + 1) % 3,
         "bad_collapsed-0": np.zeros(TESTS, dtype=int),
     }
+    said: dict[str, dict[Split, Outputs] | None] = dict.fromkeys(NAMES)
     for name, predicted_N in on_test.items():
-        test = says(predicted_N, certainty=0.9, apart_N=TRUTH_N)
-        write_candidate(folder / name, {"select": on_select[name], "test": test})
-    rows = [
-        {
-            "name": name,
-            "preset": name.removesuffix("-0"),
-            "seed": 0,
-            "checkpoint_sha256": hashlib.sha256(name.encode()).hexdigest(),
-            "status": "trained" if name in on_test else "diverged",
-            "route": "cached",
-            "warnings": [],
-        }
-        for name in NAMES
-    ]
-    write_json(folder / "candidates.json", {"classes": list(CLASSES), "candidates": rows})
-    return read_pool(folder)
+        test = says(predicted_N, "test", certainty=0.9, apart_N=TRUTH_N)
+        said[name] = {"select": on_select[name], "test": test}
+    return write_pool(folder, said, CLASSES)
 
 
 @pytest.fixture(scope="module")

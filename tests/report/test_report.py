@@ -1,6 +1,5 @@
 """The report and the model card, judged by the two files the stage leaves."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from tasks.config.sections.gate import GateRules
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.records.manifest import read_manifest
+from tasks.records.training import CandidateTraining, read_candidate_training, write_training
 from tasks.report import wording
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.stages import report
@@ -743,13 +743,12 @@ def test_a_change_is_told_in_points_with_its_sign(fraction, text):
     assert wording.points_only(fraction) == text
 
 
-def test_a_curve_that_diverges_to_null_breaks_its_line(build: Build, params: Params):
+def test_a_curve_with_a_hole_breaks_its_line(build: Build, params: Params):
     workspace = build(HOLD)
-    path = workspace.stage("adapt", HOLD.target) / "dann-0" / "training.json"
-    curve = read_json(path)["curve"]
-    for row in curve[100:120]:
-        row["source_loss"] = None
-    path.write_text(json.dumps({"curve": curve}))
+    folder = workspace.stage("adapt", HOLD.target) / "dann-0"
+    curve = read_candidate_training(folder).curve
+    without = [{key: value for key, value in row.items() if key != "source_loss"} for row in curve[100:120]]
+    write_training(folder, CandidateTraining(curve=(*curve[:100], *without, *curve[120:])))
     assert Page(written(workspace, params, HOLD)[0]).misnested == []
 
 

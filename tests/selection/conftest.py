@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from tasks.files import write_json
-from tasks.selection.pool import Pool, read_pool
+from tasks.records.candidates import Outputs, Split
+from tasks.selection.pool import Pool
+from tests.support.candidates import write_pool
 
 CLASSES = ("cat", "dog", "owl")
 
-Splits = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Splits = Mapping[Split, tuple[np.ndarray, np.ndarray]]
 """Probabilities and features by split."""
 
 
@@ -52,27 +52,8 @@ def record(tmp_path: Path) -> Callable[..., Pool]:
 
     def write(candidates: Mapping[str, Splits | None], classes: Sequence[str] = CLASSES) -> Pool:
         folder = tmp_path / "results" / "adapt" / "cam7"
-        rows = []
-        for name, splits in candidates.items():
-            preset, _, seed = name.rpartition("-")
-            status = "diverged" if splits is None else "trained"
-            digest = hashlib.sha256(name.encode()).hexdigest()
-            rows.append(
-                {
-                    "name": name,
-                    "preset": preset,
-                    "seed": int(seed),
-                    "checkpoint_sha256": digest,
-                    "status": status,
-                    "route": "cached",
-                    "warnings": [],
-                }
-            )
-            if splits is not None:
-                (folder / name).mkdir(parents=True, exist_ok=True)
-                save_file(_arrays(splits), folder / name / "outputs.safetensors")
-        write_json(folder / "candidates.json", {"classes": list(classes), "candidates": rows})
-        return read_pool(folder)
+        said = {name: splits and _outputs(splits) for name, splits in candidates.items()}
+        return write_pool(folder, said, classes)
 
     return write
 
@@ -81,11 +62,8 @@ def _image(split: str, number: int) -> str:
     return hashlib.sha256(f"{split} {number}".encode()).hexdigest()
 
 
-def _arrays(splits: Splits) -> dict[str, np.ndarray]:
-    written = {}
-    for split, (probabilities, features) in splits.items():
-        raw = bytes.fromhex("".join(_image(split, number) for number in range(len(probabilities))))
-        written[f"{split}.probabilities"] = probabilities
-        written[f"{split}.features"] = features
-        written[f"{split}.sha256"] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 32)
-    return written
+def _outputs(splits: Splits) -> dict[Split, Outputs]:
+    return {
+        split: Outputs(probabilities, features, tuple(_image(split, n) for n in range(len(probabilities))))
+        for split, (probabilities, features) in splits.items()
+    }

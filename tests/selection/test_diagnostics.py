@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import ortho_group
 
+from tasks.records.candidates import Outputs
 from tasks.selection.diagnostics import (
     DIAGNOSTICS,
     atc,
@@ -16,7 +17,6 @@ from tasks.selection.diagnostics import (
     snd,
     squared_mmd,
 )
-from tasks.selection.pool import Outputs
 
 BALANCED = [0, 1, 2] * 10
 

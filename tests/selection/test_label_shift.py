@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import ConfigError
+from tasks.records.candidates import Outputs
 from tasks.records.record import as_json
 from tasks.selection.label_shift import (
     TargetPrior,
@@ -15,7 +16,6 @@ from tasks.selection.label_shift import (
     model_prior,
     sampling_noise,
 )
-from tasks.selection.pool import Outputs
 
 CLASSES = ("cat", "dog", "owl")
 EVEN = np.full(3, 1 / 3)

@@ -8,32 +8,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from tasks.config.overrides import apply_overrides
-from tasks.config.params import Params, check_params, load_params
+from tasks.config.params import Params, load_params
 from tasks.domains.batch import read_batch
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
+from tasks.engine import candidates
+from tasks.engine.networks import build_classifier
+from tasks.engine.plans import Plan
+from tasks.engine.rows import DomainRows
 from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.models.alignment import linear_coral
 from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Outputs, load_checkpoint, predict
 from tasks.models.rows import all_rows
+from tasks.records.features import read_features
 from tasks.records.manifest import read_examples
-from tasks.selection.pool import Candidate, Pool
 from tasks.stages import adapt, features, finetune, manifest
-from tasks.stages.adapt import discriminator_warnings
 from tasks.stages.export import load_selected
-from tasks.stages.finetune import build_classifier, read_features
 from tasks.workspace import Workspace
 from tests.support.opened import opened_under
 from tests.support.tiny import (
-    CHECKOUT,
     CLASSES,
     DEEPER_SETTINGS,
     Finished,
+    changed,
     photograph_params,
     write_pictures,
 )
@@ -68,13 +69,13 @@ def test_checkpoints_are_named_by_their_hash_and_outputs_cover_the_splits_that_j
 def test_what_is_judged_is_what_the_saved_checkpoint_says(finished: Finished):
     params = load_params(finished.workspace.params)
     folder = finished.workspace.stage("adapt", TARGET)
-    features = read_features(finished.workspace.stage("features", TARGET))
+    rows = DomainRows(read_features(finished.workspace.stage("features", TARGET)))
 
     for row in read_json(folder / "candidates.json")["candidates"]:
-        model = build_classifier(params, features, num_classes=3)
+        model = build_classifier(params, rows, num_classes=3)
         load_checkpoint(folder / row["name"] / "model.safetensors", model)
         said = load_file(folder / row["name"] / "outputs.safetensors")["select.probabilities"]
-        again = predict(model, features.rows("select")).logits_NC.softmax(1)
+        again = predict(model, rows.rows("select")).logits_NC.softmax(1)
         torch.testing.assert_close(torch.from_numpy(said), again)
 
 
@@ -119,15 +120,15 @@ def test_what_was_finished_before_an_interruption_is_kept_and_not_trained_again(
         name: sha256_of_file(folder / name / "model.safetensors") for name in ("source_only-0", "mcc-0")
     }
     shutil.rmtree(folder)
-    first_model = adapt.first_model
+    first_model = candidates.first_model
 
-    def interrupted_at_mcc(plan: adapt.Plan, *arguments, **keywords):
+    def interrupted_at_mcc(plan: Plan, *arguments, **keywords):
         if plan.preset == "mcc":
             raise KeyboardInterrupt
         return first_model(plan, *arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(adapt, "first_model", interrupted_at_mcc)
+        patch.setattr(candidates, "first_model", interrupted_at_mcc)
         with pytest.raises(KeyboardInterrupt):
             adapt.run(workspace_copy, params, TARGET)
     assert not (folder / "candidates.json").exists()
@@ -145,11 +146,6 @@ def test_a_learning_rate_at_which_source_only_diverges_is_named(workspace_copy: 
 
     with pytest.raises(BadInput, match=r"adapt.learning_rate 1e\+30 is too high: source-only diverged"):
         adapt.run(workspace_copy, wild, TARGET)
-
-
-def changed(params: Params, *overrides: str) -> Params:
-    content = apply_overrides(params.model_dump(mode="json", by_alias=True), overrides)
-    return check_params(content, origin="params.yaml")
 
 
 ALIGNED = (
@@ -171,7 +167,7 @@ def aligned(workspace_copy: Workspace) -> tuple[Workspace, Params]:
 
 
 def rows_of(workspace: Workspace, domain: str, split: str) -> torch.Tensor:
-    rows = finetune.read_features(workspace.stage("features", domain)).rows(split)
+    rows = DomainRows(read_features(workspace.stage("features", domain))).rows(split)
     return torch.cat(list(rows.split(1000)))
 
 
@@ -353,69 +349,6 @@ def test_source_free_candidates_and_their_baseline_use_labelled_images_under_a_f
 # --- what goes deeper --------------------------------------------------------------------------
 
 
-def recorded(folder: Path, candidates: dict[str, float]) -> Pool:
-    """Candidates on frozen features; the number is the share of images named after their cluster."""
-    draw = np.random.default_rng(0)
-    clusters_N = np.arange(60) % 3
-    features_ND = np.eye(3)[clusters_N] + 0.05 * draw.normal(size=(60, 3))
-    rows = []
-    for name, share in candidates.items():
-        said_N = np.where(np.arange(60) < share * 60, clusters_N, draw.integers(0, 3, 60))
-        (folder / name).mkdir(parents=True)
-        save_file(
-            {
-                "select.probabilities": (0.1 + 0.7 * np.eye(3)[said_N]).astype(np.float32),
-                "select.features": features_ND.astype(np.float32),
-                "select.sha256": np.arange(60, dtype=np.uint8)[:, None].repeat(32, axis=1),
-            },
-            folder / name / "outputs.safetensors",
-        )
-        preset, _, seed = name.rpartition("-")
-        rows.append(Candidate(name, preset, int(seed), "", True))
-    return Pool(folder, ("a", "b", "c"), tuple(rows))
-
-
-@pytest.fixture
-def photographs() -> Params:
-    return load_params(CHECKOUT / "tasks" / "config" / "templates" / "params.yaml")
-
-
-@pytest.mark.parametrize(
-    ("shares", "expected"),
-    [
-        ({"source_only": 0.3, "mcc": 0.6, "cdan_mcc": 1.0}, "cdan_mcc"),
-        ({"source_only": 1.0, "mcc": 0.3, "cdan_mcc": 0.6}, "cdan_mcc"),
-        ({"source_only": 0.3, "cdan_mcc": 0.6, "shot": 1.0}, "cdan_mcc"),
-    ],
-    ids=[
-        "what label-free scores put first",
-        "also where source-only is before it",
-        "never a source-free preset",
-    ],
-)
-def test_under_auto_one_preset_goes_deeper(tmp_path: Path, photographs: Params, shares: dict, expected: str):
-    pool = recorded(
-        tmp_path, {f"{name}-{seed}": share for name, share in shares.items() for seed in (0, 1, 2)}
-    )
-
-    planned = [plan.name for plan in adapt.deeper_plans(photographs, pool)]
-
-    assert planned == [f"{name}@deeper-{seed}" for name in ("source_only", expected) for seed in (0, 1, 2)]
-
-
-def test_named_presets_go_deeper_with_a_source_only_of_that_depth_and_none_where_none_is_named(
-    tmp_path: Path, photographs: Params
-):
-    pool = recorded(tmp_path, {"source_only-0": 0.5})
-    named, none = (
-        changed(photographs, f"adapt.deeper.candidates={names}", "adapt.seeds=[4]")
-        for names in ("[mcc]", "[]")
-    )
-
-    assert [plan.name for plan in adapt.deeper_plans(named, pool)] == ["source_only@deeper-4", "mcc@deeper-4"]
-    assert adapt.deeper_plans(none, pool) == []
-
-
 # --- a deeper route from end to end ------------------------------------------------------------
 
 
@@ -519,51 +452,3 @@ def test_source_free_candidates_are_trained_where_nothing_is_left_of_the_source(
     for name in rows:
         outputs = load_file(folder / name / "outputs.safetensors")
         assert {key.partition(".")[0] for key in outputs} == {"select", "test"}
-
-
-def test_a_pool_is_source_free_where_every_candidate_but_the_baseline_is(photographs: Params):
-    pools = {
-        "[source_only, shot]": True,
-        "[shot, source_only]": True,
-        "[source_only, shot, mcc]": False,
-        "[source_only]": False,
-        "auto": False,
-    }
-
-    for names, expected in pools.items():
-        assert adapt.is_source_free(changed(photographs, f"adapt.candidates={names}")) is expected, names
-
-
-def asked(*accuracies: float, name: str = "dann") -> list[dict]:
-    """A curve in which every second row asked the discriminator."""
-    return [
-        row for value in accuracies for row in ({"step": 0}, {"step": 1, f"{name}_held_out_accuracy": value})
-    ]
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "expected"),
-    [
-        pytest.param(
-            [0.5, 0.51, 0.49],
-            "never told the domains apart (accuracy 0.49): it is dead, or they are alike (then `pad` of source_only in selection.json is near 0)",
-            id="dead",
-        ),
-        pytest.param([0.52, 0.5], None, id="it moved once"),
-        pytest.param([0.9, 0.7, 0.5], None, id="confused at the end, as it should be"),
-        pytest.param([0.5, 0.9, 0.99], "won (accuracy 0.99): the domains are not aligned", id="won"),
-        pytest.param([1.0, 1.0, 0.9], None, id="the features caught up"),
-        pytest.param([0.9, 0.98], None, id="exactly on the bound"),
-        pytest.param([], None, id="never asked"),
-    ],
-)
-def test_a_dead_or_winning_discriminator_is_told(accuracies: list[float], expected: str | None):
-    assert discriminator_warnings(asked(*accuracies)) == (
-        [] if expected is None else [f"dann: the discriminator {expected}"]
-    )
-
-
-def test_each_discriminator_of_a_candidate_is_told_by_its_name():
-    curve = [*asked(0.5, 0.5, name="dann"), *asked(0.6, 1.0, name="cdan"), *asked(0.8, 0.6, name="adda")]
-
-    assert [line.split(":")[0] for line in discriminator_warnings(curve)] == ["cdan", "dann"]

@@ -15,6 +15,8 @@ from tasks.config.params import Params
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
 from tasks.domains.image.views import edge
+from tasks.engine.frozen import BATCH, parameters_sha256
+from tasks.engine.routes import resolve_route
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.models.backbones.backbone import Backbone
@@ -23,7 +25,6 @@ from tasks.models.backbones.image_lenet import LeNet
 from tasks.models.boundary import Front, cut
 from tasks.records.manifest import read_examples, read_labels, read_summary
 from tasks.stages import features, manifest
-from tasks.stages.features import resolve_route
 from tasks.workspace import Workspace
 from tests.support.tiny import DEEPER_SETTINGS, photograph_params, write_pictures
 
@@ -176,7 +177,7 @@ def test_the_stage_says_what_it_did_and_with_what(deeper: Workspace, published: 
     assert (info["route"], info["route_reason"]) == ("deeper", "as params.yaml says")
     assert (info["views"], info["rows"], info["shape"]) == (["edge", "mirror"], 90, [32, 32, 3])
     assert info["data_digest"] == read_summary(deeper.stage("manifest", "source")).data_digest
-    assert info["backbone_sha256"] == features.parameters_sha256(published[0])
+    assert info["backbone_sha256"] == parameters_sha256(published[0])
 
 
 def test_views_in_the_style_of_a_target_are_not_this_stages(workspace: Workspace):
@@ -283,7 +284,7 @@ def test_a_stage_that_breaks_in_a_later_batch_leaves_the_files_of_before_and_not
     folder = workspace.stage("features", "source")
     before = digests(folder)
     rows = read_examples(workspace.stage("manifest", "source"))
-    assert len(rows) > features.BATCH
+    assert len(rows) > BATCH
     (workspace.data("source") / rows[-1].path).write_bytes(b"no longer an image")
 
     with pytest.raises(BadInput, match=re.escape(Path(rows[-1].path).name)):

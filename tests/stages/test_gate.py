@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from safetensors.numpy import save_file
 
 from tasks.config.params import Params
 from tasks.config.sections.data import ImagesParams
@@ -23,12 +22,14 @@ from tasks.config.sections.gate import GateParams, GateRules
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
 from tasks.records.answers import Answer, write_answers
+from tasks.records.candidates import SPLITS, Outputs
 from tasks.records.manifest import Row, Summary, read_manifest, read_summary
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import read_pool
 from tasks.stages import gate
 from tasks.workspace import Workspace
 from tests.support import onnx_models
+from tests.support.candidates import write_pool
 from tests.support.manifests import write_rows
 
 TARGET = "cam7"
@@ -76,7 +77,7 @@ def lay_out(root: Path, world: World) -> Workspace:
     workspace = Workspace(root)
     pictures = [picture(number, i) for i, number in enumerate(world.champion_says)]
     tests = [hashlib.sha256(content).hexdigest() for content in pictures]
-    write_pool(workspace, world, tests)
+    write_candidates(workspace, world, tests)
     source = [("train", image("train", i), CLASSES[i % 3]) for i in range(9)]
     source += [("validation", image("validation", i), CLASSES[i % 3]) for i in range(30)]
     write_manifest(
@@ -102,42 +103,25 @@ def lay_out(root: Path, world: World) -> Workspace:
     return workspace
 
 
-def write_pool(workspace: Workspace, world: World, tests: Sequence[str]) -> None:
-    folder, rows = workspace.stage("adapt", TARGET), []
+def write_candidates(workspace: Workspace, world: World, tests: Sequence[str]) -> None:
     images = {"test": tests} | {
         split: [image(split, i) for i in range(120)] for split in ("select", "validation")
     }
-    for name, says in world.candidates.items():
-        preset, _, seed = name.rpartition("-")
-        status = "diverged" if says.diverged else "trained"
-        rows.append(
-            {
-                "name": name,
-                "preset": preset,
-                "seed": int(seed),
-                "checkpoint_sha256": sha(name),
-                "status": status,
-                "route": "cached",
-                "warnings": [],
-            }
-        )
-        if says.diverged:
-            continue
-        arrays = {}
-        for split in ("select", "test", "validation"):
-            predicted = np.asarray(getattr(says, split), dtype=int)
-            truth = np.asarray(TRUTH[: len(predicted)], dtype=int)
-            p_NC = np.full((len(predicted), 3), (1 - says.certainty) / 2, np.float32)
-            p_NC[np.arange(len(predicted)), predicted] = says.certainty
-            noise = 0.05 * np.random.default_rng(0).standard_normal((len(predicted), 3))
-            raw = bytes.fromhex("".join(images[split][: len(predicted)]))
-            if len(predicted):
-                arrays[f"{split}.probabilities"] = p_NC
-                arrays[f"{split}.features"] = (np.eye(3)[truth] + noise).astype(np.float32)
-                arrays[f"{split}.sha256"] = np.frombuffer(raw, np.uint8).reshape(-1, 32)
-        (folder / name).mkdir(parents=True)
-        save_file(arrays, folder / name / "outputs.safetensors")
-    write_json(folder / "candidates.json", {"classes": list(CLASSES), "candidates": rows})
+
+    def outputs(says: Says, split: str) -> Outputs:
+        predicted = np.asarray(getattr(says, split), dtype=int)
+        truth = np.asarray(TRUTH[: len(predicted)], dtype=int)
+        p_NC = np.full((len(predicted), 3), (1 - says.certainty) / 2, np.float32)
+        p_NC[np.arange(len(predicted)), predicted] = says.certainty
+        noise = 0.05 * np.random.default_rng(0).standard_normal((len(predicted), 3))
+        features_ND = (np.eye(3)[truth] + noise).astype(np.float32)
+        return Outputs(p_NC, features_ND, tuple(images[split][: len(predicted)]))
+
+    said = {
+        name: None if says.diverged else {split: outputs(says, split) for split in SPLITS}
+        for name, says in world.candidates.items()
+    }
+    write_pool(workspace.stage("adapt", TARGET), said, CLASSES)
 
 
 def validated(workspace: Workspace) -> None:

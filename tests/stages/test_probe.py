@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
 from tasks.config.params import Params
 from tasks.config.sections.data import ImagesParams
@@ -19,6 +18,8 @@ from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
 from tasks.exported import examination
 from tasks.files import write_bytes
+from tasks.records.candidates import Outputs, Split
+from tasks.records.candidates import write_outputs as write_candidate_outputs
 from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.manifest import Row, read_examples
 from tasks.stages import probe
@@ -88,19 +89,14 @@ def write_export(workspace: Workspace, content: bytes) -> None:
 
 def write_outputs(workspace: Workspace, rows: list[dict], *, shift: float = 0.0) -> None:
     """What torch would have recorded: here the same network, computed by numpy."""
-    tensors = {}
+    outputs: dict[Split, Outputs] = {}
     for split in ("select", "test"):
         chosen = sorted((row for row in rows if row["split"] == split), key=lambda row: row["sha256"])
-        pixels = np.stack([row["_"] for row in chosen])
-        hashes = [np.frombuffer(bytes.fromhex(row["sha256"]), dtype=np.uint8) for row in chosen]
-        tensors[f"{split}.probabilities"] = (onnx_models.expected_probabilities(pixels) + shift).astype(
-            np.float32
-        )
-        tensors[f"{split}.features"] = np.zeros((len(chosen), 3), dtype=np.float32)
-        tensors[f"{split}.sha256"] = np.stack(hashes)
-    folder = workspace.stage("adapt", "cam7") / "mcc-0"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "outputs.safetensors")
+        p_NC = onnx_models.expected_probabilities(np.stack([row["_"] for row in chosen])) + shift
+        features_ND = np.zeros((len(chosen), 3), dtype=np.float32)
+        hashes = tuple(row["sha256"] for row in chosen)
+        outputs[split] = Outputs(p_NC.astype(np.float32), features_ND, hashes)
+    write_candidate_outputs(workspace.stage("adapt", "cam7") / "mcc-0", outputs)
 
 
 def probed(workspace: Workspace, params: Params | None = None) -> dict:
@@ -274,7 +270,7 @@ def test_missing_outputs_are_no_proof_of_parity(workspace):
     verdict = examined(workspace)
 
     assert failed_checks(verdict) == ["torch_parity"]
-    assert "holds none of these examples" in verdict["reasons"][0]
+    assert "hold none of these examples" in verdict["reasons"][0]
 
 
 def test_an_image_that_changed_since_the_manifest_is_named(workspace):

@@ -20,7 +20,7 @@ from tasks.files import read_json
 from tasks.losses.presets.check import check_presets
 from tasks.models.backbones.build import build_backbone
 from tasks.records.manifest import read_examples
-from tasks.stages import adapt, features, finetune, manifest
+from tasks.stages import adapt, features, finetune, manifest, views
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, TINY_SETTINGS, write_pictures
 
@@ -51,6 +51,7 @@ def run(workspace: Workspace, params: Params) -> dict[str, str]:
     for domain in ("source", TARGET):
         manifest.run(workspace, params, domain)
         features.run(workspace, params, domain)
+    views.run(workspace, params, TARGET)
     finetune.run(workspace, params)
     adapt.run(workspace, params, TARGET)
     rows = read_json(workspace.stage("adapt", TARGET) / "candidates.json")["candidates"]

@@ -15,6 +15,7 @@ from tasks.config.params import Params
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
 from tasks.domains.image.views import TARGET_VIEWS
+from tasks.engine.frozen import BATCH
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.models.backbones.build import build_backbone
@@ -238,7 +239,7 @@ def test_a_stage_that_breaks_leaves_no_half_written_file(workspace: Workspace):
     views.run(workspace, pixels(), TARGET)
     before = digests(workspace.stage("views", TARGET))
     rows = read_examples(workspace.stage("manifest", "source"))
-    assert len(rows) > features.BATCH
+    assert len(rows) > BATCH
     (workspace.data("source") / rows[-1].path).write_bytes(b"no longer an image")
 
     with pytest.raises(BadInput, match=Path(rows[-1].path).name):

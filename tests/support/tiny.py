@@ -128,3 +128,9 @@ class Finished:
 
     workspace: Workspace
     result: dict
+
+
+def changed(params: Params, *overrides: str) -> Params:
+    """``params`` with some settings, given as on the command line."""
+    content = apply_overrides(params.model_dump(mode="json", by_alias=True), overrides)
+    return check_params(content, origin="params.yaml")

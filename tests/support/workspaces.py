@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from tasks.files import write_json
+from tasks.records.candidates import Outputs, Split, write_candidates, write_outputs
 from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.manifest import Row, Summary
 from tasks.records.probe import ProbeCheck, Probed, write_probed
+from tasks.records.training import CandidateTraining, Finetuning, write_training
 from tasks.workspace import Workspace
+from tests.support.candidates import candidate_record, candidates_of
 from tests.support.manifests import write_rows
 
 DIGITS = tuple("0123456789")
@@ -281,33 +283,21 @@ def _write_training(workspace: Workspace, case: Case, draw: np.random.Generator)
     steps = [
         {"step": i, "loss": 2.3 * math.exp(-i / 60) + 0.55 + float(draw.normal(0, 0.04))} for i in range(400)
     ]
-    write_json(
-        workspace.stage("finetune") / "training.json",
-        {"steps": steps, "classes": list(case.classes), "accuracy_validation": 0.964},
-    )
+    finetuning = Finetuning(classes=case.classes, accuracy_validation=0.964, steps=tuple(steps))
+    write_training(workspace.stage("finetune"), finetuning)
     adapt = workspace.stage("adapt", case.target)
-    candidates = []
+    records = []
     for name, accuracy in case.accuracies.items():
-        preset, seed = _preset(name)
-        status = "diverged" if name in case.diverged else "trained"
-        candidates.append({"name": name, "preset": preset, "seed": seed,
-                           "checkpoint_sha256": sha(name), "status": status, "route": "cached",
-                           "warnings": [],
-                           "adabn": "kept" if name in case.target_statistics else "not kept"})  # fmt: skip
-        write_json(adapt / name / "training.json", {"curve": _curve(preset, status, draw)})
-        if status == "trained":
-            save_file(_outputs(case, preset, accuracy, draw), adapt / name / "outputs.safetensors")
-    write_json(
-        adapt / "candidates.json",
-        {
-            "schema_version": 2,
-            "target": case.target,
-            "classes": list(case.classes),
-            "route": "cached",
-            "route_reason": "auto: 320 px is above 160 px, too much for blocks on a CPU",
-            "candidates": candidates,
-        },
-    )
+        preset, _ = _preset(name)
+        trained = name not in case.diverged
+        adabn = "kept" if name in case.target_statistics else "not kept"
+        records.append(candidate_record(name, trained=trained, checkpoint_sha256=sha(name), adabn=adabn))
+        curve = _curve(preset, "trained" if trained else "diverged", draw)
+        write_training(adapt / name, CandidateTraining(curve=tuple(curve)))
+        if trained:
+            write_outputs(adapt / name, _outputs(case, preset, accuracy, draw))
+    reason = "auto: 320 px is above 160 px, too much for blocks on a CPU"
+    write_candidates(adapt, candidates_of(records, case.classes, target=case.target, route_reason=reason))
 
 
 def _curve(preset: str, status: str, draw: np.random.Generator) -> list[dict[str, Any]]:
@@ -328,17 +318,19 @@ def _curve(preset: str, status: str, draw: np.random.Generator) -> list[dict[str
     return rows
 
 
-def _outputs(
-    case: Case, preset: str, accuracy: float, draw: np.random.Generator
-) -> dict[str, NDArray[np.floating]]:
+def _outputs(case: Case, preset: str, accuracy: float, draw: np.random.Generator) -> dict[Split, Outputs]:
     num_classes, width = len(case.classes), case.feature_width
     centres = np.random.default_rng(3).normal(0, 3, (num_classes, width))
     # Without adaptation the target lies beside the source, the further the less accurate the model is.
     shift = (
         np.random.default_rng(5).normal(0, 1, width) * (9 if preset == "source_only" else 2) * (1 - accuracy)
     )
-    arrays: dict[str, NDArray[Any]] = {}
-    sizes = {"select": case.num_select, "test": case.num_holdout or 300, "validation": case.num_source // 5}
+    outputs: dict[Split, Outputs] = {}
+    sizes: dict[Split, int] = {
+        "select": case.num_select,
+        "test": case.num_holdout or 300,
+        "validation": case.num_source // 5,
+    }
     for split, size in sizes.items():
         truth_N = draw.integers(0, num_classes, size)
         right = 0.97 if split == "validation" else accuracy
@@ -349,10 +341,10 @@ def _outputs(
             features = features * (0.5 + accuracy / 2) + shift
         probabilities = np.full((size, num_classes), 0.1 / max(num_classes - 1, 1))
         probabilities[np.arange(size), predicted_N] = 0.9
-        arrays[f"{split}.features"] = features.astype(np.float32)
-        arrays[f"{split}.probabilities"] = probabilities.astype(np.float32)
-        arrays[f"{split}.sha256"] = np.zeros((size, 32), np.uint8)
-    return arrays
+        outputs[split] = Outputs(
+            probabilities.astype(np.float32), features.astype(np.float32), ("0" * 64,) * size
+        )
+    return outputs
 
 
 def _write_gate(
