@@ -1,4 +1,4 @@
-"""Accuracy of what acclimate selects without labels, on public pairs; writes docs/accuracy.md.
+"""Accuracy of the models that acclimate selects without labels, on public pairs; writes docs/accuracy.md.
 
     make bench-accuracy DATA=folder
 
@@ -276,7 +276,7 @@ def percent(values: Sequence[float]) -> str:
 def document(outcomes: Sequence[Outcome]) -> str:
     """docs/accuracy.md."""
     lines = [
-        "# Accuracy of what is selected without labels",
+        "# Accuracy of the models selected without labels",
         "",
         "Written by `make bench-accuracy DATA=folder` (benchmarks/accuracy.py). Labels of a target are counted here and",
         "decide nothing. Per cent of the hold-out, a fifth of the target that no loss and no score has seen. Source-only:",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ConfigDict, ValidationError
 
-from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.kind import KindParams
 from tasks.config.sections.section import Section, fault_lines
 from tasks.errors import ConfigError
 from tasks.workspace import Workspace
@@ -17,14 +17,13 @@ from tasks.workspace import Workspace
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-class ServedKind(Section):
+class ServedKind(KindParams):
     """What params.yaml says of the examples, whatever else is in it."""
 
     model_config = ConfigDict(extra="ignore")
 
     kind: str = "image"
     """A workspace of an acclimate that knew images alone does not name one."""
-    images: ImagesParams
 
 
 def read_section(workspace: Workspace, name: str, section: type[SectionT]) -> SectionT:

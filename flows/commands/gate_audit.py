@@ -6,12 +6,12 @@ are trained there once and used again by the next audit.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flows.runs.lock import lock_workspace
 from tasks.audit.replay import Draws, Trial, candidate_rows, confusion, kinds, pools, promises, replay
+from tasks.audit.rows import Audit, DrawsRow, TargetRow
 from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
@@ -35,7 +35,7 @@ class _Task:
     num_labelled: int
 
 
-def audit(roots: Sequence[Path], draws: Draws) -> dict[str, Any]:
+def audit(roots: Sequence[Path], draws: Draws) -> Audit:
     """The confusion tables of the gate over every labelled target of some workspaces.
 
     Args:
@@ -51,7 +51,8 @@ def audit(roots: Sequence[Path], draws: Draws) -> dict[str, Any]:
         found, unlabelled = _tasks(root, draws)
         tasks += found
         left_out += unlabelled
-    trials, rows = [], []
+    trials: list[Trial] = []
+    rows: list[TargetRow] = []
     for number, task in enumerate(tasks, start=1):
         log.info("gate-audit: %d of %d: %s of %s", number, len(tasks), task.target, task.workspace.root)
         mine, unusable = _replay(task, draws)
@@ -68,7 +69,7 @@ def audit(roots: Sequence[Path], draws: Draws) -> dict[str, Any]:
         )
     return {
         "schema_version": 1,
-        "draws": asdict(draws),
+        "draws": DrawsRow(holdout=draws.holdout, count=draws.count, seed=draws.seed),
         "promises": promises(trials),
         "confusion": confusion(trials),
         "kinds": kinds(trials),

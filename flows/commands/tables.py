@@ -1,7 +1,6 @@
 """The tables a person reads at the end of a run."""
 
-from typing import Any
-
+from tasks.audit.rows import Audit, ConfusionRow, KindRow, Passed, PromiseRow, Share
 from tasks.records.result import Result, TargetResult
 
 
@@ -94,7 +93,7 @@ TRUTHS = {
 }
 
 
-def audit_tables(result: dict[str, Any]) -> str:
+def audit_tables(result: Audit) -> str:
     """The result of `acclimate gate-audit` as markdown."""
     draws, tasks = result["draws"], result["tasks"]
     rests = [task["truth_images"] for task in tasks]
@@ -122,7 +121,7 @@ def audit_tables(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _promise(row: dict[str, Any]) -> dict[str, str]:
+def _promise(row: PromiseRow) -> dict[str, str]:
     return _setting(row) | {
         "worse by > 2 points: let through": _of(row["worse"]),
         "worse by all test images": _of(row["worse_by_all"]),
@@ -131,7 +130,7 @@ def _promise(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _confusion(row: dict[str, Any]) -> dict[str, str]:
+def _confusion(row: ConfusionRow) -> dict[str, str]:
     return _setting(row) | {
         "truly": TRUTHS[row["truth"]],
         "trials": str(row["trials"]),
@@ -142,7 +141,7 @@ def _confusion(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _kind(row: dict[str, Any]) -> dict[str, str]:
+def _kind(row: KindRow) -> dict[str, str]:
     return {
         "candidates one by one": row["kind"],
         "number": str(row["candidates"]),
@@ -155,11 +154,11 @@ def _kind(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _setting(row: dict[str, Any]) -> dict[str, str]:
+def _setting(row: PromiseRow | ConfusionRow) -> dict[str, str]:
     return {"how": row["way"], "pool": row["pool"], "labels": "yes" if row["labels"] else "no"}
 
 
-def _of(count: dict[str, Any]) -> str:
+def _of(count: Share | Passed) -> str:
     if not count["of"]:
         return "-"
     return f"{count['let_through']} of {count['of']} ({100 * count['let_through'] / count['of']:.1f} %)"

@@ -21,10 +21,11 @@ Shape suffixes: N = labelled test images.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from tasks.audit.rows import CandidateRow, ConfusionRow, KindRow, Passed, PromiseRow, Share, Truth, Way
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.account import DECIMALS
 from tasks.judgement.decide import Case, decide
@@ -62,8 +63,6 @@ TINY = 1e-9
 
 NO_ANSWERS = Answered((), ())
 
-Way = Literal["as chosen", "one by one"]
-Truth = Literal["worse", "alike", "better"]
 TRUTHS: tuple[Truth, ...] = ("worse", "alike", "better")
 
 
@@ -218,7 +217,7 @@ def truth_of(gain: float) -> Truth:
     return "better" if gain > 0 else "worse"
 
 
-def confusion(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def confusion(trials: Sequence[Trial]) -> list[ConfusionRow]:
     """Counts by way, pool, labels and truth: let through, held, rejected. Every trial is in one row."""
     groups: dict[tuple[Way, str, bool, Truth], Counter[str]] = {}
     for way, pool, has_labels in _settings(trials):
@@ -226,36 +225,43 @@ def confusion(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     for trial in trials:
         groups[trial.way, trial.pool, trial.has_labels, truth_of(trial.gain)][_outcome(trial)] += 1
     return [
-        {"way": way, "pool": pool, "labels": has_labels, "truth": truth, "trials": counts.total()}
-        | {outcome: counts[outcome] for outcome in ("let_through", "hold", "reject")}
+        {
+            "way": way,
+            "pool": pool,
+            "labels": has_labels,
+            "truth": truth,
+            "trials": counts.total(),
+            "let_through": counts["let_through"],
+            "hold": counts["hold"],
+            "reject": counts["reject"],
+        }
         for (way, pool, has_labels, truth), counts in groups.items()
     ]
 
 
-def promises(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """By way, pool and labels: how many of the worse, and of the clearly better, were let through.
-
-    ``worse`` and ``clearly_better`` count truth on images that the gate did not see, the keys ending in
-    ``_by_all`` on all labelled test images.
-    """
-    rows = []
+def promises(trials: Sequence[Trial]) -> list[PromiseRow]:
+    """By way, pool and labels: how many of the worse, and of the clearly better, were let through."""
+    rows: list[PromiseRow] = []
     for way, pool, has_labels in _settings(trials):
         mine = [t for t in trials if (t.way, t.pool, t.has_labels) == (way, pool, has_labels)]
         rows.append(
-            {"way": way, "pool": pool, "labels": has_labels}
-            | {
-                f"{truth}{suffix}": _share(mine, truth, unseen=not suffix)
-                for suffix in ("", "_by_all")
-                for truth in ("worse", "clearly_better")
+            {
+                "way": way,
+                "pool": pool,
+                "labels": has_labels,
+                "worse": _share(mine, "worse", unseen=True),
+                "clearly_better": _share(mine, "clearly_better", unseen=True),
+                "worse_by_all": _share(mine, "worse", unseen=False),
+                "clearly_better_by_all": _share(mine, "clearly_better", unseen=False),
             }
         )
     return rows
 
 
-def kinds(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def kinds(trials: Sequence[Trial]) -> list[KindRow]:
     """By preset, candidates one by one: mean true gain, and what got through, with and without labels."""
     alone = [trial for trial in trials if trial.way == "one by one"]
-    rows = []
+    rows: list[KindRow] = []
     for preset in dict.fromkeys(trial.candidate.preset for trial in alone):
         mine = [trial for trial in alone if trial.candidate.preset == preset]
         without = [trial for trial in mine if not trial.has_labels]
@@ -266,41 +272,40 @@ def kinds(trials: Sequence[Trial]) -> list[dict[str, Any]]:
                 "candidates": len(without),
                 "mean_gain": round(float(np.mean([trial.gain_all for trial in without])), DECIMALS),
                 "truly_worse": sum(truth_of(trial.gain_all) == "worse" for trial in without),
-            }
-            | {
-                name: {
-                    "let_through": _through(some),
-                    "of": len(some),
-                    "worse": _share(some, "worse", unseen=True),
-                }
-                for name, some in (
-                    ("with_labels", [trial for trial in mine if trial.has_labels]),
-                    ("without_labels", without),
-                )
+                "with_labels": _passed([trial for trial in mine if trial.has_labels]),
+                "without_labels": _passed(without),
             }
         )
     return rows
 
 
-def candidate_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def candidate_rows(trials: Sequence[Trial]) -> list[CandidateRow]:
     """The candidates of one target, one by one: true gain and every verdict it was given."""
-    rows: dict[str, dict[str, Any]] = {}
-    for trial in (trial for trial in trials if trial.way == "one by one"):
-        row = rows.setdefault(
-            trial.candidate.name,
-            {
-                "name": trial.candidate.name,
-                "kind": trial.candidate.preset,
-                "gain": round(trial.gain_all, DECIMALS),
-                "without_labels": None,
-                "with_labels": Counter({"promote": 0, "hold": 0, "reject": 0}),
-            },
-        )
-        if trial.has_labels:
-            row["with_labels"][trial.verdict] += 1
-        else:
-            row["without_labels"] = trial.verdict
-    return [row | {"with_labels": dict(row["with_labels"])} for row in rows.values()]
+    by_name: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.way == "one by one":
+            by_name.setdefault(trial.candidate.name, []).append(trial)
+    return [_candidate_row(mine) for mine in by_name.values()]
+
+
+def _candidate_row(mine: Sequence[Trial]) -> CandidateRow:
+    candidate = mine[0].candidate
+    with_labels = Counter(trial.verdict for trial in mine if trial.has_labels)
+    return {
+        "name": candidate.name,
+        "kind": candidate.preset,
+        "gain": round(mine[0].gain_all, DECIMALS),
+        "without_labels": next((trial.verdict for trial in mine if not trial.has_labels), None),
+        "with_labels": {verdict: with_labels[verdict] for verdict in ("promote", "hold", "reject")},
+    }
+
+
+def _passed(trials: Sequence[Trial]) -> Passed:
+    return {
+        "let_through": _through(trials),
+        "of": len(trials),
+        "worse": _share(trials, "worse", unseen=True),
+    }
 
 
 def _settings(trials: Sequence[Trial]) -> list[tuple[Way, str, bool]]:
@@ -315,7 +320,7 @@ def _through(trials: Sequence[Trial]) -> int:
     return sum(trial.verdict in LET_THROUGH for trial in trials)
 
 
-def _share(trials: Sequence[Trial], truth: str, *, unseen: bool) -> dict[str, int]:
+def _share(trials: Sequence[Trial], truth: Literal["worse", "clearly_better"], *, unseen: bool) -> Share:
     """How many of those trials whose truth is ``worse`` or ``clearly_better`` were let through, and of how many."""
 
     def belongs(trial: Trial) -> bool:

@@ -15,27 +15,25 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from tasks.config.per_target import lay_over, settings_path
-from tasks.config.sections.data import ImagesParams, SplitParams, ValidateParams
+from tasks.config.sections.data import SplitParams, ValidateParams
 from tasks.config.sections.delivery import ExportParams, ProbeParams, ReportParams
 from tasks.config.sections.gate import GateParams
+from tasks.config.sections.kind import KindParams
 from tasks.config.sections.model import FeaturesParams, ModelParams
 from tasks.config.sections.operation import ArrivalParams, ReleaseParams, ScheduleParams
-from tasks.config.sections.section import Section, fault_lines
+from tasks.config.sections.section import fault_lines
 from tasks.config.sections.training import AdaptParams, FinetuneParams
 from tasks.errors import ConfigError
 from tasks.workspace import DOMAIN_NAME
 
 
-class Params(Section):
+class Params(KindParams):
     """All of params.yaml."""
 
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
     """``source`` and every target; DVC expands the per-domain stages over it."""
     targets: tuple[str, ...]
     """The targets; DVC expands the per-target stages over it."""
-    kind: Annotated[str, Field(min_length=1)]
-    """What an example is: ``image``. The section of that kind says how examples are read."""
-    images: ImagesParams
     split: SplitParams
     model: ModelParams
     validate_: Annotated[ValidateParams, Field(alias="validate")]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.kind import KindParams
 from tasks.domains.folder import FoundFile
 from tasks.errors import BadInput
 
@@ -191,15 +191,6 @@ class Reader(Protocol):
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """What many examples are like, for a report: titles and texts, the same titles whatever is in ``measured``."""
         ...
-
-
-class KindParams(Protocol):
-    """What params.yaml says of the examples: their kind, and a section for each kind."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def images(self) -> ImagesParams: ...
 
 
 class Kind(Protocol):

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from tasks.domains.contract import InputSpec, Kind, KindParams, Limits, Reader, spec_from_json
+from tasks.config.sections.kind import KindParams
+from tasks.domains.contract import InputSpec, Kind, Limits, Reader, spec_from_json
 from tasks.errors import BadInput
 
 SPEC_KEY = "input"

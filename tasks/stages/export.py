@@ -26,7 +26,7 @@ from tasks.domains.kinds import SPEC_KEY, reader_of
 from tasks.engine.frozen import parameters_sha256
 from tasks.errors import BadInput, Fault
 from tasks.exported.session import OUTPUTS, OnnxModel, open_session, predict
-from tasks.files import read_json, sha256_of_file, sha256_of_lines, write_bytes
+from tasks.files import sha256_of_file, sha256_of_lines, write_bytes
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut, join
@@ -36,6 +36,7 @@ from tasks.records.candidates import Split, read_candidates, read_split
 from tasks.records.export import MODEL, Exported, Metric, Parity, write_exported
 from tasks.records.features import read_info
 from tasks.records.manifest import read_examples, read_labels, read_summary
+from tasks.records.selection import read_selected
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -45,13 +46,13 @@ PARITY_BATCHES = (1, 7, 32)
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
     """Export the candidate that the gate selected for ``target`` and prove it equal to what was judged."""
-    selection = read_json(workspace.stage("gate", target) / "selection.json")
-    candidate = workspace.stage("adapt", target) / selection["candidate"]
+    selected = read_selected(workspace.stage("gate", target))
+    candidate = workspace.stage("adapt", target) / selected.candidate
     checkpoint_sha256 = sha256_of_file(candidate / "model.safetensors")
-    if checkpoint_sha256 != selection["checkpoint_sha256"]:
+    if checkpoint_sha256 != selected.checkpoint_sha256:
         raise Fault(
             f"{candidate / 'model.safetensors'} has sha256 {checkpoint_sha256}, but the gate selected"
-            f" {selection['checkpoint_sha256']}. Run `acclimate run` to judge it again."
+            f" {selected.checkpoint_sha256}. Run `acclimate run` to judge it again."
         )
     model, classes = load_selected(workspace, params, candidate)
     spec = reader_of(params).spec
@@ -60,7 +61,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         "target": target,
         "classes": json.dumps(classes, ensure_ascii=False),
         SPEC_KEY: spec.to_json(),
-        "candidate": selection["candidate"],
+        "candidate": selected.candidate,
         "checkpoint_sha256": checkpoint_sha256,
         "data_digest": _data_digest(workspace, target),
         "code_digest": code_digest("tasks.stages.adapt"),
@@ -75,12 +76,12 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     folder = workspace.stage("export", target)
     write_bytes(folder / MODEL, content)
     exported_as = Exported(
-        target=target, candidate=selection["candidate"], checkpoint_sha256=checkpoint_sha256,
+        target=target, candidate=selected.candidate, checkpoint_sha256=checkpoint_sha256,
         model_sha256=exported.sha256, data_digest=metadata["data_digest"], classes=tuple(classes),
         parity=parity, metric=metric, opset=params.export.opset,
     )  # fmt: skip
     write_exported(folder, exported_as)
-    log.info("export %s: %s, %d bytes, %s", target, selection["candidate"], len(content), exported_as.metric)
+    log.info("export %s: %s, %d bytes, %s", target, selected.candidate, len(content), exported_as.metric)
 
 
 def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Classifier, list[str]]:

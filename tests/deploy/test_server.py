@@ -208,6 +208,31 @@ def test_health_readiness_and_targets_say_what_is_served(client):
     ]
 
 
+def test_a_version_of_an_acclimate_that_knew_images_alone_goes_on_being_served(
+    workspace, publish, onnx_models
+):
+    version = publish(workspace, model={"input": None, "preprocessing": onnx_models.BEFORE_KINDS})
+    promote(workspace, version)
+
+    assert "kind" not in workspace.params.read_text()
+    with serving(workspace) as client:
+        wait_for_version(client, version)
+        assert client.post("/predict/cam7", content=image(RED)).json()["class"] == "red"
+
+
+def test_a_champion_whose_images_would_be_prepared_wrongly_is_not_loaded(workspace, publish, onnx_models):
+    rule = onnx_models.BEFORE_KINDS | {"resize": "letterbox"}
+    promote(workspace, publish(workspace, model={"input": None, "preprocessing": rule}))
+
+    with serving(workspace) as client:
+        wait_until(lambda: client.get("/ready").json()["targets"].get("cam7", {}).get("problem"))
+        assert (
+            "resize: 'letterbox' instead of 'stretch'"
+            in client.get("/ready").json()["targets"]["cam7"]["problem"]
+        )
+        assert client.post("/predict/cam7", content=image(RED)).status_code == 503
+
+
 def test_many_clients_at_once_each_get_their_own_answer(client):
     answers: dict[int, str] = {}
 

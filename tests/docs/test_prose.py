@@ -46,6 +46,21 @@ def test_pages_read_as_plain_english(page: Path):
     assert faults(prose_of(page)) == []
 
 
+def commented_files() -> list[Path]:
+    rooms = [CHECKOUT / name for name in ("tasks", "deploy", "benchmarks")]
+    found = [CHECKOUT / name for name in ("params.yaml", "dvc.yaml", "Makefile", ".ci/run")]
+    found += [path for room in rooms for kind in ("*.yaml", "Dockerfile*") for path in room.rglob(kind)]
+    assert len(found) > 10
+    return sorted(found)
+
+
+@pytest.mark.parametrize("path", commented_files(), ids=name_of)
+def test_comments_of_settings_read_as_plain_english(path: Path):
+    comments = re.findall(r"(?:^|\s)# +(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert [fault for comment in comments for fault in faults(comment)] == []
+
+
 def test_the_readme_is_short():
     assert len((CHECKOUT / "README.md").read_text(encoding="utf-8").split()) <= MAX_README_WORDS
 

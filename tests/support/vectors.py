@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tasks.config.sections.kind import KindParams
 from tasks.domains import kinds
 from tasks.domains.contract import (
     InputSpec,
     Kind,
-    KindParams,
     Limits,
     Measured,
     Measures,

@@ -13,7 +13,8 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from tasks.domains.contract import InputSpec, KindParams, Limits, Measured, Measures, Views
+from tasks.config.sections.kind import KindParams
+from tasks.domains.contract import InputSpec, Limits, Measured, Measures, Views
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.image.decode import read_file, read_image
 from tasks.domains.image.spec import image_spec, size_px_of

@@ -1,0 +1,110 @@
+"""The rows that an audit of the gate prints, as JSON or in tables."""
+
+from typing import Literal, TypedDict
+
+from tasks.records.verdict import Verdict
+
+Way = Literal["as chosen", "one by one"]
+Truth = Literal["worse", "alike", "better"]
+
+
+class Share(TypedDict):
+    """Trials that were let through, and out of how many."""
+
+    let_through: int
+    of: int
+
+
+class ConfusionRow(TypedDict):
+    """Outcomes of the trials of one way, pool, kind of labels and truth."""
+
+    way: Way
+    pool: str
+    labels: bool
+    truth: Truth
+    trials: int
+    let_through: int
+    hold: int
+    reject: int
+
+
+class PromiseRow(TypedDict):
+    """How many of the worse, and of the clearly better, were let through.
+
+    ``worse`` and ``clearly_better`` count truth on images that the gate did not see, the keys ending in
+    ``_by_all`` on all labelled test images.
+    """
+
+    way: Way
+    pool: str
+    labels: bool
+    worse: Share
+    clearly_better: Share
+    worse_by_all: Share
+    clearly_better_by_all: Share
+
+
+class Passed(TypedDict):
+    """Trials of one kind of candidate that were let through."""
+
+    let_through: int
+    of: int
+    worse: Share
+    """Those whose candidate is truly worse."""
+
+
+class KindRow(TypedDict):
+    """The candidates of one preset, one by one."""
+
+    kind: str
+    deliberately_bad: bool
+    candidates: int
+    mean_gain: float
+    """In ``[-1, 1]``."""
+    truly_worse: int
+    with_labels: Passed
+    without_labels: Passed
+
+
+class CandidateRow(TypedDict):
+    """One candidate, one by one, and every verdict it was given."""
+
+    name: str
+    kind: str
+    gain: float
+    """On all labelled test images, in ``[-1, 1]``."""
+    without_labels: Verdict | None
+    with_labels: dict[str, int]
+    """How often, by verdict."""
+
+
+class TargetRow(TypedDict):
+    """One target whose gate was audited."""
+
+    workspace: str
+    target: str
+    labelled: int
+    truth_images: int
+    unusable: list[str]
+    """Candidates without usable outputs."""
+    candidates: list[CandidateRow]
+
+
+class DrawsRow(TypedDict):
+    """Which hold-outs were drawn."""
+
+    holdout: int
+    count: int
+    seed: int
+
+
+class Audit(TypedDict):
+    """The answer of `acclimate gate-audit`."""
+
+    schema_version: int
+    draws: DrawsRow
+    promises: list[PromiseRow]
+    confusion: list[ConfusionRow]
+    kinds: list[KindRow]
+    tasks: list[TargetRow]
+    left_out: list[str]

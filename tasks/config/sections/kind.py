@@ -1,0 +1,16 @@
+"""The keys that say what an example is and how it is read: the kind, and a section for each kind."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.section import Section
+
+
+class KindParams(Section):
+    """What params.yaml says of the examples of a workspace."""
+
+    kind: Annotated[str, Field(min_length=1)]
+    """What an example is: ``image``. The section of that kind says how examples are read."""
+    images: ImagesParams

@@ -1,0 +1,39 @@
+"""to_label.csv comes back as the gate wrote it, and nothing else is taken for it."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import BadInput
+from tasks.records.to_label import CSV, Disagreement, ToLabel, read_to_label, write_to_label
+
+ONE = Disagreement('images/a, "b".png', "1" * 64, "cat", "dog")
+OTHER = Disagreement("images/c.png", "2" * 64, "dog", "owl")
+
+
+def test_the_list_comes_back_in_its_order_with_the_answers_there_are(tmp_path: Path):
+    write_to_label(tmp_path, [OTHER, ONE], {ONE.sha256: "unsure"})
+
+    assert read_to_label(tmp_path) == [ToLabel(OTHER, ""), ToLabel(ONE, "unsure")]
+
+
+def test_a_list_without_disagreements_is_its_header_alone(tmp_path: Path):
+    write_to_label(tmp_path, [], {})
+
+    assert read_to_label(tmp_path) == []
+    assert (tmp_path / CSV).read_text() == "path,sha256,source_only,selected,label\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "path,label\n", "path,sha256,source_only,selected,label\na,b\n", "\xff"]
+)
+def test_a_file_that_the_gate_did_not_write_is_refused_by_name(tmp_path: Path, content: str):
+    (tmp_path / CSV).write_bytes(content.encode("latin-1"))
+
+    with pytest.raises(BadInput, match=r"to_label\.csv is not as the gate writes it"):
+        read_to_label(tmp_path)
+
+
+def test_a_list_that_is_not_there_is_said_to_be_missing(tmp_path: Path):
+    with pytest.raises(BadInput, match=r"to_label\.csv does not exist.*acclimate run"):
+        read_to_label(tmp_path)
