@@ -13,6 +13,7 @@ from tasks.exported.session import OnnxModel, open_session
 from tasks.files import sha256_of_file, sha256_of_lines
 from tasks.records import data_checks, probe, verdict
 from tasks.records.data_checks import DataChecked, read_data_checked
+from tasks.records.export import JSON as EXPORT_JSON
 from tasks.records.export import MODEL, Exported, read_exported
 from tasks.records.probe import Probed, read_probed
 from tasks.records.verdict import DataDigest, Judged, read_judged
@@ -66,7 +67,7 @@ def gather(workspace: Workspace, target: str) -> Publication:
 
 
 def _disagreements(target: str, model: OnnxModel, said: _Said) -> list[str]:
-    data, gate, probed, export = "the data verdict", "the gate verdict", "the probe verdict", "export.json"
+    data, gate, probed, export = "the data verdict", "the gate verdict", "the probe verdict", EXPORT_JSON
     the_file, request = "model.onnx", "the request"
     checkpoint_sha256, metadata = model.metadata["checkpoint_sha256"], model.metadata
     combined = sha256_of_lines([said.data.data_digest.source, said.data.data_digest.target])
