@@ -59,7 +59,7 @@ def create_app(
     app = FastAPI(title="acclimate", docs_url=None, redoc_url=None, lifespan=partial(_lifespan, champions))
 
     @app.post("/predict/{target}")
-    async def predict(target: str, request: Request) -> dict[str, Any]:
+    async def predict(target: str, request: Request) -> dict[str, object]:
         loaded = _in_service(champions, target)
         content = await _read_example(request, loaded.reader, max_body_bytes)
         try:
@@ -198,7 +198,7 @@ async def _read_field(request: Request, body: bytes, name: str) -> bytes:
         await form.close()
 
 
-def _describe_state(state: TargetState) -> dict[str, Any]:
+def _describe_state(state: TargetState) -> dict[str, object]:
     loaded = state.loaded
     return {
         "champion": state.pointed_at,
@@ -209,7 +209,7 @@ def _describe_state(state: TargetState) -> dict[str, Any]:
     }
 
 
-def _describe_target(name: str, state: TargetState) -> dict[str, Any]:
+def _describe_target(name: str, state: TargetState) -> dict[str, object]:
     loaded = state.loaded
     return {
         "target": name,
@@ -219,5 +219,5 @@ def _describe_target(name: str, state: TargetState) -> dict[str, Any]:
     }
 
 
-def _describe_input(spec: InputSpec) -> dict[str, Any]:
+def _describe_input(spec: InputSpec) -> dict[str, object]:
     return {"kind": spec.kind, "dtype": spec.dtype, "shape": list(spec.shape)}

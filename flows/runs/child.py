@@ -4,20 +4,17 @@ DVC alone decides whether the stage is fresh. The output of the stage goes to th
 its error, if any, comes back as the error class it was, with the message it had.
 """
 
-import json
 import logging
 import time
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flows.runs.dvc_client import DvcClient, Reply
+from flows.runs.note import StageNote, note_path, read_note
 from flows.runs.repair import keep_copy_of_lock
-from tasks import errors
 from tasks.errors import AcclimateError, Fault
 from tasks.files import write_text
-from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -57,28 +54,15 @@ def run_stage(dvc: DvcClient, stage: str, target: str | None = None) -> StageRun
     started = time.perf_counter()
     reply = dvc.reproduce(name, token=token, on_line=_log_line)
     seconds = time.perf_counter() - started
-    report = _stage_report(dvc.workspace, name, token)
+    note = read_note(note_path(dvc.workspace, name), token=token)
     if reply.failed:
         write_text(dvc.workspace.private / "logs" / f"{name}.log", "\n".join(reply.lines) + "\n")
-        raise _failure(name, report, reply)
+        raise _failure(name, note, reply)
     status: Literal["ran", "cached", "unchanged"] = "unchanged"
     if reply.done:
-        status = "cached" if report is None else "ran"
+        status = "cached" if note is None else "ran"
         keep_copy_of_lock(dvc.workspace)
-    return StageRun(stage, target, status, round(seconds, 2), report["peak_mib"] if report else 0)
-
-
-def report_path(workspace: Workspace, name: str) -> Path:
-    """Where the stage's own process notes that it ran and how it ended."""
-    return workspace.private / "stages" / f"{name}.json"
-
-
-def _stage_report(workspace: Workspace, name: str, token: str) -> dict[str, Any] | None:
-    path = report_path(workspace, name)
-    if not path.exists():
-        return None
-    report = json.loads(path.read_text(encoding="utf-8"))
-    return report if report["token"] == token else None
+    return StageRun(stage, target, status, round(seconds, 2), note.peak_mib if note else 0)
 
 
 def _log_line(line: str) -> None:
@@ -87,17 +71,13 @@ def _log_line(line: str) -> None:
         log.log(logging.INFO if ours else logging.DEBUG, "%s", line.removeprefix("acclimate: "))
 
 
-def _failure(name: str, report: dict[str, Any] | None, reply: Reply) -> AcclimateError:
-    if report and report.get("error"):
-        kind: type[AcclimateError] = getattr(errors, report["error"]["class"], Fault)
-        error = kind(report["error"]["message"])
-        if isinstance(error, Fault):
-            error.retryable = bool(report["error"].get("retryable"))
-        return error
+def _failure(name: str, note: StageNote | None, reply: Reply) -> AcclimateError:
+    if note and note.error:
+        return note.error.as_error()
     tail = "\n".join(reply.lines[-15:])
     if reply.busy:
         return Fault(f"stage {name}: another DVC process has locked the workspace:\n{tail}", retryable=True)
-    if report and not report["ended"]:
+    if note and not note.ended:
         return Fault(
             f"stage {name} was killed before it ended (out of memory?). Nothing half-written is kept; run again to resume.",
             retryable=True,

@@ -7,13 +7,12 @@ import resource
 import sys
 from pathlib import Path
 
-from flows.runs.child import report_path
 from flows.runs.lock import at_work
+from flows.runs.note import StageError, StageNote, note_path, write_note
 from flows.workspaces.filled import keep_unsent
 from flows.workspaces.programs import ALLOCATOR
 from tasks.config.params import load_params
 from tasks.errors import AcclimateError, BadInput, Fault
-from tasks.files import write_json
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -35,11 +34,7 @@ TORCH_STAGES = ("features", "views", "finetune", "adapt", "export")
 
 
 def run_here(name: str, domain: str | None) -> int:
-    """Run stage ``name`` in the current folder; the exit status of the process.
-
-    The report file that :func:`flows.runs.child.run_stage` reads is written before the stage starts and
-    again when it ends, so a killed stage is told from one that never started.
-    """
+    """Run stage ``name`` in the current folder; the exit status of the process."""
     if name not in STAGES:
         raise BadInput(f"no stage {name!r}; expected one of {', '.join(STAGES)}")
     if (domain is None) != (name == "finetune"):
@@ -54,9 +49,9 @@ def run_here(name: str, domain: str | None) -> int:
 
 
 def _run(workspace: Workspace, name: str, domain: str | None) -> int:
-    report = report_path(workspace, f"{name}@{domain}" if domain else name)
+    note = note_path(workspace, f"{name}@{domain}" if domain else name)
     token = os.environ.get("ACCLIMATE_RUN_TOKEN", "")
-    write_json(report, {"token": token, "ended": False})
+    write_note(note, StageNote(token=token, ended=False))
     try:
         params = load_params(workspace.params, target=domain if domain != "source" else None)
         if name == "gate" and domain:
@@ -64,24 +59,24 @@ def _run(workspace: Workspace, name: str, domain: str | None) -> int:
         stage = importlib.import_module(f"tasks.stages.{name}")
         stage.run(workspace, params, *([domain] if domain else []))
     except AcclimateError as error:
-        return _fail(report, token, error)
+        return _fail(note, token, error)
     except OSError as error:
         return _fail(
-            report,
+            note,
             token,
             Fault(f"stage {name}: {error}. Nothing half-written is kept; mend it and run again."),
         )
     except Exception as error:
         log.exception("stage %s broke", name)
         return _fail(
-            report,
+            note,
             token,
             Fault(
                 f"stage {name} broke: {type(error).__name__}: {error}. This is a bug; its trace is printed above, and"
                 f" under `acclimate run` kept in {workspace.private / 'logs'}"
             ),
         )
-    write_json(report, {"token": token, "ended": True, "peak_mib": peak_mib()})
+    write_note(note, StageNote(token=token, ended=True, peak_mib=peak_mib()))
     return 0
 
 
@@ -97,14 +92,11 @@ def peak_mib() -> int:
     return max(own_kib, children_kib) // 1024
 
 
-def _fail(report: Path, token: str, error: AcclimateError) -> int:
+def _fail(note: Path, token: str, error: AcclimateError) -> int:
     print(f"acclimate: {error}", file=sys.stderr)
-    described = {
-        "class": type(error).__name__,
-        "message": str(error),
-        "retryable": getattr(error, "retryable", False),
-    }
-    write_json(report, {"token": token, "ended": True, "error": described})
+    retryable = isinstance(error, Fault) and error.retryable
+    described = StageError(kind=type(error).__name__, message=str(error), retryable=retryable)
+    write_note(note, StageNote(token=token, ended=True, error=described))
     return error.exit_status
 
 

@@ -33,12 +33,12 @@ from tasks.records.candidates import (
     write_outputs,
 )
 from tasks.records.features import Kind, RouteName
-from tasks.records.training import CandidateTraining, write_training
+from tasks.records.training import CandidateTraining, CurveRow, write_training
 from tasks.selection.pool import SOURCE_ONLY
 
 log = logging.getLogger(__name__)
 
-Curve = list[dict[str, Any]]
+Curve = list[CurveRow]
 
 
 def train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) -> None:

@@ -11,7 +11,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from tasks.files import write_bytes
+from tasks.records.training import CurveRow
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Checkpoints:
     """Steps between two saves."""
 
     def save(
-        self, step: int, *, module: nn.Module, optimiser: torch.optim.SGD, curve: list[dict[str, Any]]
+        self, step: int, *, module: nn.Module, optimiser: torch.optim.SGD, curve: list[CurveRow]
     ) -> None:
         """Keep the state after ``step`` steps."""
         tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
@@ -42,7 +42,7 @@ class Checkpoints:
         state = json.dumps({"step": step, "curve": curve})
         write_bytes(self.path, save(tensors, metadata={"acclimate": state}))
 
-    def restore(self, *, module: nn.Module, optimiser: torch.optim.SGD) -> tuple[int, list[dict[str, Any]]]:
+    def restore(self, *, module: nn.Module, optimiser: torch.optim.SGD) -> tuple[int, list[CurveRow]]:
         """Fill ``module`` and ``optimiser``; the steps done and the curve so far, ``(0, [])`` without a checkpoint."""
         if not self.path.exists():
             return 0, []

@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from tasks.losses.contract.terms import (
 )
 from tasks.models.classifier import Classifier, forgetting_statistics, predict, set_training
 from tasks.models.rows import Rows
+from tasks.records.training import CurveRow
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def train(
     terms: Sequence[WeightedTerm] = (),
     held_out: HeldOut | None = None,
     checkpoints: Checkpoints | None = None,
-) -> list[dict[str, Any]]:
+) -> list[CurveRow]:
     """Train ``model`` in place and return the curve: about fifty rows of step, losses and diagnostics.
 
     Args:
@@ -374,8 +375,8 @@ def _step_seed(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF
 
 
-def _curve_row(step: int, losses: _Losses, terms: Sequence[WeightedTerm]) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _curve_row(step: int, losses: _Losses, terms: Sequence[WeightedTerm]) -> CurveRow:
+    row: CurveRow = {
         "step": step,
         "loss": round(losses.total.item(), 6),
         "source_loss": round(losses.source.item(), 6),

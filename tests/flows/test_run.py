@@ -13,8 +13,8 @@ import psutil
 import pytest
 import yaml
 
-from flows.runs.child import report_path
 from flows.runs.lock import lock_workspace
+from flows.runs.note import note_path
 from flows.runs.process import STAGES
 from flows.runs.repair import heal_lock
 from flows.runs.walk import run_pipeline
@@ -219,7 +219,7 @@ def test_a_second_run_says_who_holds_the_workspace(finished: Finished):
 
 def test_a_stage_without_its_run_keeps_the_workspace_until_it_ends(one_copy: Workspace):
     """Started by hand, or left over from a killed run: it must not write beside the next run."""
-    report_path(one_copy, "finetune").unlink()
+    note_path(one_copy, "finetune").unlink()
     with subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "stage", "finetune"],
         cwd=one_copy.root, env=child_environment() | {"PYTHONPATH": str(CHECKOUT)}, stderr=subprocess.DEVNULL,

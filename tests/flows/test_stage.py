@@ -13,9 +13,10 @@ import psutil
 import pytest
 import yaml
 
-from flows.runs.child import report_path, run_stage
+from flows.runs.child import run_stage
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
+from flows.runs.note import note_path
 from flows.runs.process import run_here
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
@@ -44,7 +45,7 @@ def test_a_stage_that_breaks_is_a_fault_that_names_it_and_keeps_its_trace(worksp
 def test_a_stage_that_is_killed_is_a_fault_worth_a_retry(workspace_copy: Workspace):
     text = workspace_copy.params.read_text()
     workspace_copy.params.write_text(text.replace("weight_decay: 0.001", "weight_decay: 0.002"))
-    note = report_path(workspace_copy, "adapt@new-camera")
+    note = note_path(workspace_copy, "adapt@new-camera")
     note.unlink()
     code = "import sys; from pathlib import Path; from flows.runs.child import run_stage; from tasks.workspace import Workspace\n"
     code += "from flows.runs.dvc_client import DvcClient; from tasks.errors import Fault\n"
@@ -94,7 +95,7 @@ def test_a_stage_called_wrongly_says_how(name: str, domain: str | None, expected
 
 
 def test_the_note_of_a_stage_says_that_it_ended_and_what_it_took(workspace_copy: Workspace):
-    note = json.loads(report_path(workspace_copy, "adapt@new-camera").read_text())
+    note = json.loads(note_path(workspace_copy, "adapt@new-camera").read_text())
 
     assert note["ended"]
     assert 50 < note["peak_mib"] < 20_000
@@ -109,7 +110,7 @@ def start_run(workspace: Workspace) -> subprocess.Popen[str]:
 
 def until_stage_starts(workspace: Workspace, name: str, run: subprocess.Popen[str]) -> psutil.Process:
     """The stage's own process, stopped as soon as it has noted that it began."""
-    note = report_path(workspace, name)
+    note = note_path(workspace, name)
     while not note.exists():
         assert run.poll() is None, "the stage was not started"
         time.sleep(0.02)
@@ -127,7 +128,7 @@ def stale(workspace_copy: Workspace) -> Workspace:
     """A workspace whose adaptation has to run again, and has no note of an earlier run."""
     text = workspace_copy.params.read_text()
     workspace_copy.params.write_text(text.replace("weight_decay: 0.001", "weight_decay: 0.002"))
-    report_path(workspace_copy, "adapt@new-camera").unlink()
+    note_path(workspace_copy, "adapt@new-camera").unlink()
     return workspace_copy
 
 
@@ -142,7 +143,7 @@ def test_when_dvc_is_killed_its_stage_dies_and_the_run_starts_both_anew(stale: W
         assert not stage.is_running()
     assert run.returncode == 0, said
     assert "Trying once more" in said
-    assert json.loads(report_path(stale, "adapt@new-camera").read_text())["ended"]
+    assert json.loads(note_path(stale, "adapt@new-camera").read_text())["ended"]
 
 
 def test_when_the_run_is_killed_dvc_and_the_stage_end_too_and_dvc_forgets_what_it_reserved(stale: Workspace):

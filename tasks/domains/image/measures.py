@@ -1,8 +1,6 @@
 """What the manifest records of an image."""
 
 import numpy as np
-import scipy.fftpack  # noqa: F401 - imagehash imports it at first use, which threads must not race for
-from imagehash import phash
 
 from tasks.domains.contract import Measured
 from tasks.domains.image.decode import ReadImage
@@ -10,6 +8,10 @@ from tasks.domains.image.decode import ReadImage
 
 def measure_image(image: ReadImage) -> Measured:
     """The measures of a decoded image, by the names in ``Images.measures``."""
+    # The server carries this file, but neither library.
+    import scipy.fftpack  # noqa: F401 - imagehash imports it at first use, which threads must not race for
+    from imagehash import phash
+
     luminance_HW = np.asarray(image.pixels.convert("L"), dtype=np.float64)
     measures = {
         "width": image.width,
