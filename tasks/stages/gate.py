@@ -20,9 +20,8 @@ from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import read_holdout
 from tasks.judgement.in_service import ask_champion
 from tasks.judgement.to_label import Answered, find_disagreements
-from tasks.records import data_checks
 from tasks.records.answers import latest, read_answers
-from tasks.records.data_checks import read_data_checked
+from tasks.records.data_checks import JSON, read_data_checked
 from tasks.records.manifest import LABELLED, read_examples, read_summary
 from tasks.records.selection import write_selected
 from tasks.records.to_label import write_to_label
@@ -73,15 +72,14 @@ def _num_labelled(workspace: Workspace, target: str) -> int:
 def _data_digest(workspace: Workspace, target: str) -> DataDigest:
     """The digests that the data checks passed, which must still be those of the manifests."""
     folder = workspace.stage("validate", target)
-    checked = read_data_checked(folder).data_digest
-    listed = DataDigest(
-        source=read_summary(workspace.stage("manifest", "source")).data_digest,
-        target=read_summary(workspace.stage("manifest", target)).data_digest,
-    )
-    changed = [key for key in ("source", "target") if getattr(listed, key) != getattr(checked, key)]
+    checked = read_data_checked(folder).data_digest.model_dump()
+    listed = {
+        key: read_summary(workspace.stage("manifest", domain)).data_digest
+        for key, domain in (("source", "source"), ("target", target))
+    }
+    changed = [key for key in listed if listed[key] != checked[key]]
     if changed:
         raise BadInput(
-            f"{folder / data_checks.JSON} refers to another {' and '.join(changed)} than the manifest."
-            " Run `acclimate run` again."
+            f"{folder / JSON} refers to another {' and '.join(changed)} than the manifest. Run `acclimate run` again."
         )
-    return checked
+    return DataDigest(**checked)

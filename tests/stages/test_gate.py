@@ -128,16 +128,12 @@ def write_candidates(workspace: Workspace, world: World, tests: Sequence[str]) -
 
 def validated(workspace: Workspace) -> None:
     """The data checks passed on the manifests as they are now."""
-    source, target = (
-        read_summary(workspace.stage("manifest", domain)).data_digest for domain in ("source", TARGET)
-    )
+    digests = {
+        key: read_summary(workspace.stage("manifest", domain)).data_digest
+        for key, domain in (("source", "source"), ("target", TARGET))
+    }
     checked = DataChecked(
-        target=TARGET,
-        passed=True,
-        data_digest=DataDigest(source=source, target=target),
-        checks=(),
-        reasons=(),
-        warnings=(),
+        target=TARGET, passed=True, data_digest=DataDigest(**digests), checks=(), reasons=(), warnings=()
     )
     write_data_checked(workspace.stage("validate", TARGET), checked)
 
