@@ -15,13 +15,13 @@ import logging
 from tasks.config.params import Params
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
-from tasks.files import read_json
 from tasks.judgement.account import account_of
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import read_holdout
 from tasks.judgement.in_service import ask_champion
 from tasks.judgement.to_label import Answered, find_disagreements
 from tasks.records.answers import latest, read_answers
+from tasks.records.data_checks import JSON, read_data_checked
 from tasks.records.manifest import LABELLED, read_examples, read_summary
 from tasks.records.selection import write_selected
 from tasks.records.to_label import write_to_label
@@ -71,8 +71,8 @@ def _num_labelled(workspace: Workspace, target: str) -> int:
 
 def _data_digest(workspace: Workspace, target: str) -> DataDigest:
     """The digests that the data checks passed, which must still be those of the manifests."""
-    path = workspace.stage("validate", target) / "verdict.json"
-    checked = read_json(path)["data_digest"]
+    folder = workspace.stage("validate", target)
+    checked = read_data_checked(folder).data_digest.model_dump()
     listed = {
         key: read_summary(workspace.stage("manifest", domain)).data_digest
         for key, domain in (("source", "source"), ("target", target))
@@ -80,6 +80,6 @@ def _data_digest(workspace: Workspace, target: str) -> DataDigest:
     changed = [key for key in listed if listed[key] != checked[key]]
     if changed:
         raise BadInput(
-            f"{path} refers to another {' and '.join(changed)} than the manifest. Run `acclimate run` again."
+            f"{folder / JSON} refers to another {' and '.join(changed)} than the manifest. Run `acclimate run` again."
         )
     return DataDigest(**checked)

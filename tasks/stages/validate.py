@@ -50,7 +50,7 @@ from tasks.domains.contract import Reader
 from tasks.domains.folder import HIDDEN
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput, ConfigError
-from tasks.files import write_json
+from tasks.records.data_checks import DataCheck, DataChecked, write_data_checked
 from tasks.records.manifest import (
     DUPLICATE,
     LABELLED,
@@ -60,6 +60,8 @@ from tasks.records.manifest import (
     Row,
     read_manifest,
 )
+from tasks.records.record import write_record
+from tasks.records.verdict import DataDigest
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -103,22 +105,22 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     source, other = (read_manifest(workspace.stage("manifest", domain)) for domain in ("source", target))
     verdict = judge(source, other, params.validate_, reader_of(params))
     kept = workspace.private / "verdicts" / f"validate-{target}.json"
-    write_json(workspace.stage("validate", target) / "verdict.json", verdict)
-    write_json(kept, verdict)
-    for warning in verdict["warnings"]:
+    write_data_checked(workspace.stage("validate", target), verdict)
+    write_record(kept, verdict)
+    for warning in verdict.warnings:
         log.warning("validate %s: %s", target, warning)
-    for reason in verdict["reasons"]:
+    for reason in verdict.reasons:
         log.error("validate %s: %s", target, reason)
-    if not verdict["passed"]:
+    if not verdict.passed:
         raise BadInput(
-            f"the data of {target} fails {len(verdict['reasons'])} critical check(s):\n"
-            + "".join(f"  {reason}\n" for reason in verdict["reasons"])
+            f"the data of {target} fails {len(verdict.reasons)} critical check(s):\n"
+            + "".join(f"  {reason}\n" for reason in verdict.reasons)
             + f"All checks: {kept}"
         )
-    log.info("validate %s: %d checks, %d warnings", target, len(verdict["checks"]), len(verdict["warnings"]))
+    log.info("validate %s: %d checks, %d warnings", target, len(verdict.checks), len(verdict.warnings))
 
 
-def judge(source: Manifest, target: Manifest, params: ValidateParams, reader: Reader) -> dict[str, Any]:
+def judge(source: Manifest, target: Manifest, params: ValidateParams, reader: Reader) -> DataChecked:
     """The content of verdict.json: all three suites over both manifests, and those of the kind."""
     suites = {
         "source": domain_tables(source, reader),
@@ -137,22 +139,21 @@ def judge(source: Manifest, target: Manifest, params: ValidateParams, reader: Re
             for check, outcome in zip(checks, outcomes, strict=True)
         ]
     reasons, cautions = (
-        [f"{entry['suite']}: {entry['message']}" for entry in entries if _failed(entry, severity)]
+        tuple(f"{entry.suite}: {entry.message}" for entry in entries if _failed(entry, severity))
         for severity in ("critical", "warning")
     )
-    return {
-        "schema_version": 1,
-        "target": target.domain,
-        "passed": not reasons,
-        "data_digest": {"source": source.data_digest, "target": target.data_digest},
-        "checks": entries,
-        "reasons": reasons,
-        "warnings": cautions,
-    }
+    return DataChecked(
+        target=target.domain,
+        passed=not reasons,
+        data_digest=DataDigest(source=source.data_digest, target=target.data_digest),
+        checks=tuple(entries),
+        reasons=reasons,
+        warnings=cautions,
+    )
 
 
-def _failed(entry: dict[str, Any], severity: str) -> bool:
-    return not entry["passed"] and entry["severity"] == severity
+def _failed(entry: DataCheck, severity: str) -> bool:
+    return not entry.passed and entry.severity == severity
 
 
 # --- tables ------------------------------------------------------------------------------------
@@ -489,21 +490,21 @@ def _plain(value: Any) -> Any:
 # --- wording -----------------------------------------------------------------------------------
 
 
-def describe(suite: str, check: Check, outcome: Outcome, table: Table) -> dict[str, Any]:
+def describe(suite: str, check: Check, outcome: Outcome, table: Table) -> DataCheck:
     """One entry of ``checks`` in verdict.json."""
     paths = list(dict.fromkeys(offender.path for offender in outcome.offenders))
-    return {
-        "suite": suite,
-        "table": check.table,
-        "expectation": check.expectation,
-        "severity": check.severity,
-        "passed": outcome.passed,
-        "observed": _observed(check, outcome, table),
-        "expected": check.kwargs,
-        "message": None if outcome.passed else _message(check, outcome, table),
-        "paths": paths[:MOST_NAMED],
-        "num_paths": len(paths),
-    }
+    return DataCheck(
+        suite=suite,
+        table=check.table,
+        expectation=check.expectation,
+        severity=check.severity,
+        passed=outcome.passed,
+        observed=_observed(check, outcome, table),
+        expected=check.kwargs,
+        message=None if outcome.passed else _message(check, outcome, table),
+        paths=tuple(paths[:MOST_NAMED]),
+        num_paths=len(paths),
+    )
 
 
 def _observed(check: Check, outcome: Outcome, table: Table) -> Any:

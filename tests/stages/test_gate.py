@@ -23,7 +23,9 @@ from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
 from tasks.records.answers import Answer, write_answers
 from tasks.records.candidates import SPLITS, Outputs
+from tasks.records.data_checks import DataChecked, write_data_checked
 from tasks.records.manifest import Row, Summary, read_manifest, read_summary
+from tasks.records.verdict import DataDigest
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import read_pool
 from tasks.stages import gate
@@ -130,7 +132,10 @@ def validated(workspace: Workspace) -> None:
         key: read_summary(workspace.stage("manifest", domain)).data_digest
         for key, domain in (("source", "source"), ("target", TARGET))
     }
-    write_json(workspace.stage("validate", TARGET) / "verdict.json", {"passed": True, "data_digest": digests})
+    checked = DataChecked(
+        target=TARGET, passed=True, data_digest=DataDigest(**digests), checks=(), reasons=(), warnings=()
+    )
+    write_data_checked(workspace.stage("validate", TARGET), checked)
 
 
 def write_manifest(
