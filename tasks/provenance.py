@@ -18,7 +18,7 @@ LOCAL_PACKAGES = ("tasks", "deploy", "flows")
 DATA_FILES = {
     "tasks.stages.adapt": "tasks/config/presets.yaml",
     "tasks.stages.report": "tasks/report/templates/*.j2",
-    "tasks.stages.validate": "tasks/checks/suites/**/*.yaml",
+    "tasks.checks.suite": "tasks/checks/suites/**/*.yaml",
 }
 
 # Packages whose modules are imported by a name that params.yaml holds, by the module that does so.

@@ -25,6 +25,7 @@ from tasks.files import read_json, write_json
 from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.records.manifest import read_examples
+from tasks.records.selection import Selected, write_selected
 from tasks.stages import export
 from tasks.stages.export import export_onnx, load_selected
 from tasks.workspace import Workspace
@@ -159,10 +160,11 @@ def deeper_selected(deeper: Workspace, tmp_path: Path) -> Workspace:
     shutil.copytree(deeper.root, workspace.root)
     candidates = read_json(workspace.stage("adapt", "new-camera") / "candidates.json")["candidates"]
     (row,) = (row for row in candidates if row["name"] == "mcc_histogram@deeper-0")
-    write_json(
-        workspace.stage("gate", "new-camera") / "selection.json",
-        {"candidate": row["name"], "checkpoint_sha256": row["checkpoint_sha256"]},
-    )
+    chosen = Selected(
+        target="new-camera", candidate=row["name"], checkpoint_sha256=row["checkpoint_sha256"],
+        reasons=("because",), target_prior=None, candidates=(),
+    )  # fmt: skip
+    write_selected(workspace.stage("gate", "new-camera"), chosen)
     return workspace
 
 

@@ -8,19 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.config.params import Params, load_params
 from tasks.config.sections.data import ValidateParams
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
-from tasks.errors import BadInput, ConfigError
+from tasks.errors import BadInput
 from tasks.records.manifest import Row, read_summary
 from tasks.stages import manifest, validate
-from tasks.stages.validate import Check, closest_hashes, load_suite, names_for, run_great_expectations
 from tasks.workspace import Workspace
 from tests.support.manifests import write_rows
 from tests.support.tiny import CHECKOUT
@@ -34,7 +30,6 @@ BOUNDS = ValidateParams(
     max_quarantine_fraction=0.1,
 )
 IMAGES = Images(image_spec(16), 10_000)
-NAMES = names_for(BOUNDS, IMAGES, domain="site")
 
 
 @pytest.fixture
@@ -438,126 +433,3 @@ def test_importing_the_stage_does_not_import_great_expectations():
 
     assert "tasks.stages.validate" in loaded
     assert not {"great_expectations", "pandas", "pyarrow", "torch"} & set(loaded)
-
-
-# --- suites ------------------------------------------------------------------------------------
-
-
-def test_every_bound_of_the_parameters_is_used_by_a_suite():
-    text = "".join(path.read_text(encoding="utf-8") for path in validate.SUITES.rglob("*.yaml"))
-    names = [name for name in ValidateParams.model_fields if name != "max_quarantine_fraction"]
-
-    assert len(names) >= 5
-    assert [name for name in (*names, "min_usable_fraction") if f'"${{{name}}}"' not in text] == []
-
-
-def test_no_message_is_left_with_a_gap():
-    suites = list(validate.SUITES.rglob("*.yaml"))
-    checks = [check for path in suites for check in load_suite(path, NAMES)]
-
-    assert len(suites) == 4
-    assert [
-        check.message for check in checks if "$" in check.message.replace("$observed", "") + check.advice
-    ] == []
-    assert [
-        check.message for check in checks if "$observed" in check.message and check.table != "summary"
-    ] == []
-
-
-def test_the_usable_share_is_what_a_person_would_write():
-    fractions = [0.1, 0.3, 0.05, 0.0, 1.0, 0.7, 0.9]
-    usable_fractions = [
-        BOUNDS.model_copy(update={"max_quarantine_fraction": fraction}).min_usable_fraction
-        for fraction in fractions
-    ]
-
-    assert usable_fractions == [0.9, 0.7, 0.95, 1.0, 0.0, 0.3, 0.1]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        pytest.param("a: 1", "is not a list of checks", id="no-list"),
-        pytest.param("- [", "is not a list of checks", id="no-yaml"),
-        pytest.param([{"table": "files"}], "Field required", id="missing-field"),
-        pytest.param(
-            [{"kwargs": {"min_value": "${min_rowz}"}}], "not a key of `validate`", id="unknown-bound"
-        ),
-        pytest.param([{"severity": "nice"}], "'critical' or 'warning'", id="unknown-severity"),
-        pytest.param([{"severty": "critical"}], "Extra inputs are not permitted", id="unknown-field"),
-    ],
-)
-def test_a_malformed_suite_is_an_error_that_names_the_file(tmp_path, content, message):
-    whole = {"table": "files", "expectation": "x", "severity": "warning", "kwargs": {}, "message": "m"}
-    if isinstance(content, list):
-        content = yaml.safe_dump([{**(whole if "table" not in content[0] else {}), **content[0]}])
-    (tmp_path / "suite.yaml").write_text(content)
-
-    with pytest.raises(ConfigError, match=message) as caught:
-        load_suite(tmp_path / "suite.yaml", NAMES)
-
-    assert str(tmp_path / "suite.yaml") in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"table": "nowhere"}, "suite.yaml: no table nowhere; known: things"),
-        ({"expectation": "expect_nothing_at_all"}, "has no expectation expect_nothing_at_all"),
-        ({"kwargs": {"column": "n", "least": 3}}, "does not take {'column': 'n', 'least': 3}"),
-        ({"kwargs": {"column": "absent", "min_value": 3}}, "cannot be evaluated: .*absent"),
-    ],
-)
-def test_a_check_that_cannot_be_made_is_an_error_and_never_passes(changes, message):
-    check = Check(
-        table="things",
-        expectation="expect_column_values_to_be_between",
-        severity="warning",
-        kwargs={"column": "n", "min_value": 3},
-        message="m",
-    )
-    tables = {"things": {"path": ["a"], "n": [2]}}
-
-    [outcome] = run_great_expectations(tables, [check], origin="suite.yaml")
-    assert [offender.path for offender in outcome.offenders] == ["a"]
-    with pytest.raises(ConfigError, match=message):
-        run_great_expectations(tables, [check.model_copy(update=changes)], origin="suite.yaml")
-
-
-def test_expectations_over_a_whole_table_and_class_names_work_too():
-    checks = [
-        Check(table="t", expectation=name, severity="critical", kwargs={"min_value": least}, message="m")
-        for name, least in (
-            ("ExpectTableRowCountToBeBetween", 3),
-            ("expect_table_row_count_to_be_between", 2),
-        )
-    ]
-
-    outcomes = run_great_expectations({"t": {"path": ["a", "b"]}, "u": {"path": []}}, checks, origin="x")
-
-    assert [(outcome.passed, outcome.observed) for outcome in outcomes] == [(False, 2), (True, 2)]
-
-
-# --- look-alikes -------------------------------------------------------------------------------
-
-HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=12)
-
-
-@given(HASHES, HASHES)
-def test_the_closest_hash_is_found_as_by_counting_differing_bits(hashes, others):
-    bits, closest = closest_hashes(np.array(hashes, np.uint64), np.array(others, np.uint64))
-
-    expected = [min(((a ^ b).bit_count() for b in others), default=64) for a in hashes]
-    assert bits.tolist() == expected
-    for one, index, distance in zip(hashes, closest, expected, strict=True):
-        assert index == -1 if not others else (one ^ others[index]).bit_count() == distance
-
-
-def test_closest_hashes_are_the_same_when_done_in_parts(monkeypatch):
-    rng = np.random.default_rng(0)
-    hashes, others = (rng.integers(0, 2**63, n).astype(np.uint64) for n in (5, 2**22))
-    bits, closest = closest_hashes(hashes, others)  # two rows at once
-
-    for one, distance, index in zip(hashes, bits, closest, strict=True):
-        assert np.bitwise_count(one ^ others).min() == distance
-        assert np.bitwise_count(one ^ others[index]) == distance

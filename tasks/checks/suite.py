@@ -1,0 +1,85 @@
+"""Suites: the reviewed lists of checks in tasks/checks/suites/, and their bounds from params.yaml.
+
+A kind may add a suite of its own, <kind>/examples.yaml, which is judged with source and with target.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.config.sections.data import ValidateParams
+from tasks.config.sections.section import Section
+from tasks.domains.contract import Reader
+from tasks.errors import ConfigError
+
+SUITES = Path(__file__).parent / "suites"
+
+
+class Check(Section):
+    """One entry of a suite."""
+
+    table: str
+    """Its name; see :mod:`tasks.checks.tables`."""
+    expectation: str
+    """Name of a Great Expectations class, or its snake_case form."""
+    severity: Literal["critical", "warning"]
+    """Whether failing stops the run."""
+    kwargs: dict[str, Any]
+    """Arguments of the expectation; ``${name}`` stands for a value of ``validate``."""
+    message: str
+    """What is wrong, for a person."""
+    advice: str = ""
+    """What to do about it."""
+    by_value: bool = False
+    """Whether the offending values stand beside the paths."""
+
+
+def suites_of(reader: Reader) -> list[Path]:
+    """What the kind of ``reader`` asks of its own examples, besides what is asked of all."""
+    path = SUITES / reader.spec.kind / "examples.yaml"
+    return [path] if path.exists() else []
+
+
+def names_for(params: ValidateParams, reader: Reader, *, domain: str) -> dict[str, Any]:
+    """What ``${name}`` stands for in a suite: bounds, the domain, and one example or more in words."""
+    bounds = {**params.model_dump(), "min_usable_fraction": params.min_usable_fraction}
+    return bounds | {"domain": domain, "noun": reader.noun, "plural": reader.plural}
+
+
+def load_suite(path: Path, names: Mapping[str, Any]) -> list[Check]:
+    """The checks of a suite, their bounds filled in.
+
+    Args:
+        path: Its YAML file.
+        names: As :func:`names_for` gives them.
+
+    Raises:
+        ConfigError: The file is not a list of checks, or names a bound that ``validate`` does not have.
+    """
+    try:
+        checks = TypeAdapter(list[Check]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"{path} is not a list of checks: {error}") from error
+
+    def filled(check: Check) -> Check:
+        kwargs = {key: _bound(value, names, path) for key, value in check.kwargs.items()}
+        message, advice = (Template(text).safe_substitute(names) for text in (check.message, check.advice))
+        return check.model_copy(update={"kwargs": kwargs, "message": message, "advice": advice})
+
+    return [filled(check) for check in checks]
+
+
+def _bound(value: Any, names: Mapping[str, Any], path: Path) -> Any:
+    reference = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+    if reference is None:
+        return value
+    if reference[1] not in names:
+        raise ConfigError(
+            f"{path}: {value} is not a key of `validate` in params.yaml; known: {', '.join(names)}"
+        )
+    return names[reference[1]]

@@ -1,0 +1,194 @@
+"""The tables that the suites check, made from the manifests of the source and one target.
+
+Great Expectations judges single tables. Whatever spans rows or domains is therefore brought into a small table
+first, one row per file, class or domain:
+
+    suites source, target
+      files            a file found: sha256; fault, the reason it is unusable (null for usable files,
+                       exact copies and hidden files)
+      examples         a usable file: sha256, and what the reader of its kind lets be checked
+      classes          a class of the source: num_examples, num_train
+      summary          the domain: num_examples, num_<split>, class_ratio
+    suite pair
+      labels           a class folder of either: found, `in both` or `only in ...`; empty for a flat target
+      content          a usable file of either: num_splits its content is in, shared_with, where else it is
+      holdout          an example of the hold-out: bits_from_labelled, of 64, to the closest example of the source
+                       or of the target's split ``labelled`` that is not the same file; empty for a kind without
+                       a measure of likeness
+      holdout_classes  a class of a labelled target: num_examples in its hold-out
+      labelled_classes a class in the target's split ``labelled``: found, `in source` or `not in source`
+
+A kind may add a suite of its own, <kind>/examples.yaml, which is judged with source and with target.
+
+Every table also has ``path``, which names the offender.
+
+Shape suffixes: N = hashes that are looked up, M = hashes that they are compared with, P = a part of N.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.domains.contract import Reader
+from tasks.domains.folder import HIDDEN
+from tasks.records.manifest import DUPLICATE, LABELLED, SOURCE_SPLITS, TARGET_SPLITS, Manifest, Row
+
+Table = dict[str, list[Any]]
+"""Columns of one length."""
+
+
+def domain_tables(manifest: Manifest, reader: Reader) -> dict[str, Table]:
+    """The tables of one domain."""
+    classes = _classes(manifest)
+    return {
+        "files": _files(manifest),
+        "examples": _examples(manifest, reader),
+        "classes": classes,
+        "summary": _summary(manifest, classes["num_examples"]),
+    }
+
+
+def _files(manifest: Manifest) -> Table:
+    def fault(row: Row) -> str | None:
+        return None if (row.reason or "").startswith((HIDDEN, DUPLICATE)) else row.reason
+
+    return {
+        "path": [manifest.path(row) for row in manifest.rows],
+        "sha256": [row.sha256 for row in manifest.rows],
+        "fault": [fault(row) for row in manifest.rows],
+    }
+
+
+def _examples(manifest: Manifest, reader: Reader) -> Table:
+    checked = [reader.checked(row.measures) for row in manifest.usable]
+    names = reader.checked({})
+    return {
+        "path": [manifest.path(row) for row in manifest.usable],
+        "sha256": [row.sha256 for row in manifest.usable],
+        **{name: [columns[name] for columns in checked] for name in names},
+    }
+
+
+def _classes(manifest: Manifest) -> Table:
+    names = (manifest.classes or []) if manifest.domain == "source" else []
+    examples = Counter(row.label for row in manifest.usable)
+    train = Counter(row.label for row in manifest.usable if row.split == "train")
+    return {
+        "path": [f"data/{manifest.domain}/{name}" for name in names],
+        "num_examples": [examples[name] for name in names],
+        "num_train": [train[name] for name in names],
+    }
+
+
+def _summary(manifest: Manifest, class_sizes: Sequence[int]) -> Table:
+    splits = Counter(row.split for row in manifest.usable)
+    smallest = min(class_sizes, default=0)
+    return {
+        "path": [f"data/{manifest.domain}"],
+        "num_examples": [len(manifest.usable)],
+        "class_ratio": [round(max(class_sizes) / smallest, 2) if smallest else 1.0],
+        **{f"num_{split}": [splits[split]] for split in (*SOURCE_SPLITS, *TARGET_SPLITS)},
+    }
+
+
+def pair_tables(source: Manifest, target: Manifest, reader: Reader) -> dict[str, Table]:
+    """The tables that need both domains."""
+    return {
+        "labels": _labels(source, target),
+        "content": _content(source, target),
+        "holdout": _holdout(source, target, reader.likeness),
+        "holdout_classes": _holdout_classes(target),
+        "labelled_classes": _labelled_classes(source, target),
+    }
+
+
+def _labels(source: Manifest, target: Manifest) -> Table:
+    here, there = set(source.classes or ()), set(target.classes or ())
+    names = sorted(here | there) if target.classes is not None else []
+    found = {(True, True): "in both", (True, False): "only in source", (False, True): "only in target"}
+    return {"path": names, "found": [found[name in here, name in there] for name in names]}
+
+
+def _content(source: Manifest, target: Manifest) -> Table:
+    files = [(manifest, row) for manifest in (source, target) for row in manifest.usable]
+    files.sort(key=lambda file: (file[1].sha256, file[0].path(file[1])))  # copies stand together
+    splits: dict[tuple[str, str | None], set[str | None]] = defaultdict(set)
+    for manifest, row in files:
+        splits[manifest.domain, row.sha256].add(row.split)
+    shared = {row.sha256 for row in source.usable} & {row.sha256 for row in target.usable}
+    holdout = {row.sha256 for row in _in_holdout(target)}
+
+    def shared_with(row: Row) -> str:
+        if row.sha256 not in shared:
+            return "nothing"
+        return "hold-out" if row.sha256 in holdout else "rest of the target"
+
+    return {
+        "path": [manifest.path(row) for manifest, row in files],
+        "num_splits": [len(splits[manifest.domain, row.sha256]) for manifest, row in files],
+        "shared_with": [shared_with(row) for _, row in files],
+    }
+
+
+def _in_holdout(target: Manifest) -> list[Row]:
+    return [row for row in target.usable if row.label is not None and row.split != LABELLED]
+
+
+def _holdout(source: Manifest, target: Manifest, likeness: str | None) -> Table:
+    if likeness is None:
+        return {"path": [], "bits_from_labelled": [], "beside": []}
+    holdout = _in_holdout(target)
+    same_file = {row.sha256 for row in holdout}  # reported by `content`
+    candidates = [(source, row) for row in source.usable if row.sha256 not in same_file]
+    candidates += [(target, row) for row in target.usable if row.split == LABELLED]
+    bits_N, closest_N = closest_hashes(
+        _hashes(holdout, likeness), _hashes((row for _, row in candidates), likeness)
+    )
+    places = [manifest.path(row) for manifest, row in candidates]
+    return {
+        "path": [target.path(row) for row in holdout],
+        "bits_from_labelled": bits_N.tolist(),
+        "beside": [places[index] if index >= 0 else None for index in closest_N],
+    }
+
+
+def _labelled_classes(source: Manifest, target: Manifest) -> Table:
+    known = set(source.classes or ())
+    names = sorted({row.label or "" for row in target.usable if row.split == LABELLED})
+    return {
+        "path": [f"data/{target.domain}/labelled/{name}" for name in names],
+        "found": ["in source" if name in known else "not in source" for name in names],
+    }
+
+
+def _hashes(rows: Iterable[Row], likeness: str) -> np.ndarray:
+    return np.array([int(str(row.measures.get(likeness) or "0"), 16) for row in rows], dtype=np.uint64)
+
+
+def closest_hashes(hashes_N: np.ndarray, others_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of ``hashes_N`` the Hamming distance to the closest of ``others_M``, and its index.
+
+    Args:
+        hashes_N: 64-bit hashes as uint64, shape ``(N,)``.
+        others_M: The same, shape ``(M,)``; M may be 0.
+
+    Returns:
+        Distances in bits, 0 to 64, and indices, both int64 ``(N,)``; 64 and -1 if M is 0.
+    """
+    bits_N = np.full(len(hashes_N), 64, dtype=np.int64)
+    closest_N = np.full(len(hashes_N), -1, dtype=np.int64)
+    rows_at_once = max(1, 2**23 // max(1, len(others_M)))  # keeps the differences within 64 MB
+    for start in range(0, len(hashes_N) if len(others_M) else 0, rows_at_once):
+        part = slice(start, start + rows_at_once)
+        bits_PM = np.bitwise_count(hashes_N[part, None] ^ others_M[None])
+        closest_N[part] = bits_PM.argmin(axis=1)
+        bits_N[part] = bits_PM.min(axis=1)
+    return bits_N, closest_N
+
+
+def _holdout_classes(target: Manifest) -> Table:
+    names = list(target.classes or ())
+    counts = Counter(row.label for row in _in_holdout(target))
+    return {"path": names, "num_examples": [counts[name] for name in names]}
