@@ -36,7 +36,7 @@ def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str
     """Publish the latest result of ``target`` and put it into service; what happened, as a line.
 
     Raises:
-        Refused: A verdict does not allow it, or speaks of other bytes.
+        Refused: A verdict does not allow it, or refers to other bytes.
         BadInput: There is no result or no such target.
     """
     workspace = Workspace(root.resolve())

@@ -26,15 +26,15 @@ class Entry(Kept):
     by: str = ""
     reason: str = ""
     verdicts: Verdicts | None = None
-    """Of publish and judge."""
+    """Verdict, for publish and judge."""
     verdict: str | None = None
-    """Of promote: the gate's, as it was then."""
+    """For promote: the verdict of the gate, as it was then."""
     forced: bool | None = None
-    """Of promote: whether the verdict did not allow it."""
+    """For promote: whether the verdict did not allow it."""
     came_from: int | None = Field(
         default=None, validation_alias=AliasChoices("from", "came_from"), serialization_alias="from"
     )
-    """Of rollback: the version that was taken out of service."""
+    """For rollback: the version that was taken out of service."""
 
 
 class Pointer(Kept):
@@ -46,7 +46,7 @@ class Pointer(Kept):
     model_sha256: str | None
     checkpoint_sha256: str | None
     path: str | None
-    """Of the champion's bytes, from the workspace's root."""
+    """Path of the champion's bytes, from the workspace's root."""
 
 
 def read_history(workspace: Workspace, target: str) -> list[Entry]:

@@ -31,7 +31,7 @@ class DataSaid(Kept):
 
     passed: bool
     sha256: str
-    """Of the file that says it."""
+    """SHA-256 of the file that says it."""
 
 
 class GateSaid(Kept):
@@ -45,7 +45,7 @@ class GateSaid(Kept):
     selected: Mapping[str, JsonValue] | None = None
     evidence: Mapping[str, JsonValue] | None = None
     sha256: str = ""
-    """Of the file that says it."""
+    """SHA-256 of the file that says it."""
 
 
 class ProbeSaid(Kept):
@@ -54,7 +54,7 @@ class ProbeSaid(Kept):
     passed: bool
     provider: str | None = None
     sha256: str
-    """Of the file that says it."""
+    """SHA-256 of the file that says it."""
 
 
 class Verdicts(Kept):

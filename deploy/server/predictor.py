@@ -33,7 +33,7 @@ class Loaded:
     champion: Champion
     model: OnnxModel
     reader: Reader
-    """Of the examples that the model takes."""
+    """Reader of the examples that the model takes."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def read_filled(file: Path) -> list[Filled]:
     columns, another order of rows and columns.
 
     Raises:
-        BadInput: It cannot be read as such a list, or two rows speak of one image; every line is named.
+        BadInput: It cannot be read as such a list, or two rows refer to one image; every line is named.
     """
     header, rows = _read_table(file)
     lines: dict[str, int] = {}

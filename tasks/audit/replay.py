@@ -84,7 +84,7 @@ class Trial:
 
     way: Way
     pool: str
-    """Of ``POOLS``; whose ensemble the scores were taken over."""
+    """One of ``POOLS``; whose ensemble the scores were taken over."""
     draw: int | None
     """Number of the hold-out; ``None`` without labels."""
     candidate: Candidate

@@ -51,11 +51,11 @@ class InputSpec:
 
     kind: str
     name: str
-    """Of the input in the ONNX graph."""
+    """Name of the input in the ONNX graph."""
     dtype: str
     """NumPy's name, one of `DTYPES`."""
     shape: tuple[int, ...]
-    """Of one example, without the batch."""
+    """Shape of one example, without the batch."""
     rule: Mapping[str, Any]
     """How the reader of the kind makes the array; only that reader knows what it means."""
 
@@ -123,9 +123,9 @@ class Views:
     mirror: Redraw | None = None
     """What ``features.mirror`` keeps besides each example as it is."""
     source: Mapping[str, Redraw] = field(default_factory=dict)
-    """Of an example alone."""
+    """A view of an example alone."""
     target: Mapping[str, Restyle] = field(default_factory=dict)
-    """Of an example in the style of another."""
+    """A view of an example in the style of another."""
     turns: Mapping[str, Redraw] = field(default_factory=dict)
     """By the names in `QUARTER_TURNS`, or none at all."""
 
@@ -148,7 +148,7 @@ class Reader(Protocol):
 
     @property
     def spec(self) -> InputSpec:
-        """Of the arrays that `read` returns."""
+        """The spec of the arrays that `read` returns."""
         ...
 
     @property

@@ -45,7 +45,7 @@ def reader_for(spec: InputSpec, limits: Limits) -> Reader:
 
     Args:
         spec: The input of the model.
-        limits: Of the workspace that asks, as `Reader.limits`.
+        limits: Limits of the workspace that asks, as `Reader.limits`.
 
     Raises:
         BadInput: This version of acclimate has no such kind, or prepares its examples by another rule.

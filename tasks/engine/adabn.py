@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 256
 DECIMALS = 6
-"""Of the scores, which are compared as they are recorded."""
+"""Digits of the scores, which are compared as they are recorded."""
 
 Scores = dict[str, float]
 
@@ -54,7 +54,7 @@ def propose_target_statistics(
         recipe: What it was trained by: which layers were live.
         adapt: Rows of the target that statistics are estimated from, at least two.
         select: Rows of the target that the two versions are scored on.
-        seed: Of k-means.
+        seed: Seed of k-means.
 
     References:
         Li et al., "Revisiting Batch Normalization For Practical Domain Adaptation", ICLR Workshops 2017

@@ -199,9 +199,9 @@ def judged_outputs(
     """What a candidate says about the splits that judge it; splits without examples are left out.
 
     Args:
-        shipped: The network that is put in service, which speaks of the target.
+        shipped: The network that is put in service, which answers for the target.
         target: As it is seen in service.
-        trained: The network as it was trained, which speaks of the source.
+        trained: The network as it was trained, which answers for the source.
         source: As training saw it; None where nothing may see it.
         kind: The rows that the candidate takes.
     """

@@ -94,13 +94,13 @@ class _Data:
 
 
 class _Losses(NamedTuple):
-    """Of one step, as scalars."""
+    """The losses of one step, as scalars."""
 
     total: Tensor
     source: Tensor
     labelled: Tensor | None
     terms: list[Tensor]
-    """Of the target losses, without their weights."""
+    """Values of the target losses, without their weights."""
 
 
 class Diverged(Exception):

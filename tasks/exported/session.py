@@ -85,7 +85,7 @@ class OnnxModel:
     metadata: Mapping[str, str]
     """All metadata of the file, as text."""
     sha256: str
-    """Of the bytes that were opened."""
+    """SHA-256 of the bytes that were opened."""
 
     @property
     def feature_width(self) -> int:

@@ -31,7 +31,7 @@ from tasks.records.verdict import (
 )
 
 DECIMALS = 6
-"""Of gains and intervals in verdict.json."""
+"""Digits of gains and intervals in verdict.json."""
 
 
 def account_of(

@@ -70,7 +70,7 @@ def interval_from_disagreements(
     disagreement counts as no gain.
 
     Args:
-        counts: Of the labelled disagreements.
+        counts: Pairs of answers on the labelled disagreements.
         drawn: What they were drawn from.
         confidence: Share of resamples inside, in ``(0, 1)``.
         resamples: How many.

@@ -60,7 +60,7 @@ class Holdout:
         return self.predictions(name) == self.class_numbers()
 
     def accuracy(self, name: str) -> float | None:
-        """Of a candidate on the labelled images; ``None`` without labels or without outputs."""
+        """Accuracy of a candidate on the labelled images; ``None`` without labels or without outputs."""
         if not self.labels or name not in self.outputs:
             return None
         return float(self.right(name).mean())
@@ -82,7 +82,7 @@ def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
     )
     if set(holdout.images) != set(holdout.paths):
         raise BadInput(
-            f"{pool.folder} speaks of {len(holdout.images)} test images, of which"
+            f"{pool.folder} refers to {len(holdout.images)} test images, of which"
             f" {len(set(holdout.images) & set(holdout.paths))} are among the {len(holdout.paths)} of"
             f" {manifest}. Run `acclimate run` again."
         )

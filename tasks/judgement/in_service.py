@@ -43,7 +43,7 @@ def ask_champion(workspace: Workspace, target: str, holdout: Holdout, limits: Li
     Args:
         workspace: Whose registry names the champion.
         target: Its name.
-        holdout: Of the target, with its labels.
+        holdout: The hold-out of the target, with its labels.
         limits: What one example may need at most, as the reader of the workspace has them.
 
     Raises:

@@ -66,9 +66,9 @@ class Recall:
     n: int
     """Hold-out images of the class."""
     source_only: float | None
-    """Of source-only; ``None`` without images."""
+    """Recall of source-only; ``None`` without images."""
     selected: float | None
-    """Of the selected candidate."""
+    """Recall of the selected candidate."""
     p_worse: float | None
     """Holm-adjusted McNemar p that the selected is worse on this class."""
 
@@ -79,7 +79,7 @@ class Evidence:
 
     counts: PairedCounts
     accuracy: float | None
-    """Of the selected candidate; ``None`` where disagreements alone are labelled."""
+    """Accuracy of the selected candidate; ``None`` where disagreements alone are labelled."""
     interval: tuple[float, float]
     """Bootstrap interval of its gain over the other model, at :func:`interval_confidence`."""
     drawn: Drawn | None = None
@@ -92,7 +92,7 @@ class Evidence:
 
     @property
     def other_accuracy(self) -> float | None:
-        """Of the other model."""
+        """Accuracy of the other model."""
         return None if self.accuracy is None else self.accuracy - self.gain
 
     @property

@@ -81,7 +81,7 @@ def bootstrap_interval(
     multinomial distribution, which is what is done.
 
     Args:
-        counts: Of the hold-out.
+        counts: Pairs of answers on the hold-out.
         confidence: Share of resamples inside, in ``(0, 1)``.
         resamples: How many.
         seed: Decides them.

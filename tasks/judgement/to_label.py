@@ -67,7 +67,7 @@ def weigh_answers(answered: Answered, *, num_images: int, params: GateParams) ->
 
     Args:
         answered: Disagreements and answers.
-        num_images: Of the test split.
+        num_images: Number of images in the test split.
         params: Level and seed of the bootstrap.
     """
     sample = answered.sample()

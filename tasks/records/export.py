@@ -35,9 +35,9 @@ class Exported(Record):
     target: str
     candidate: str
     checkpoint_sha256: str
-    """Of the candidate's weights."""
+    """SHA-256 of the candidate's weights."""
     model_sha256: str
-    """Of model.onnx."""
+    """SHA-256 of model.onnx."""
     data_digest: str
     """Names the data of source and target together."""
     classes: tuple[str, ...]

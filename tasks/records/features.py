@@ -46,11 +46,11 @@ class FeaturesInfo(Record):
     views: tuple[str, ...]
     """Further views of every row, sorted."""
     shape: tuple[int, ...]
-    """Of one example, as its input spec has it."""
+    """Shape of one example, as its input spec has it."""
     rows: int
     data_digest: str
     backbone_sha256: str | None
-    """Of the frozen backbone; None on route end_to_end."""
+    """SHA-256 of the frozen backbone; None on route end_to_end."""
 
 
 class ViewsInfo(Record):
@@ -60,7 +60,7 @@ class ViewsInfo(Record):
     views: tuple[str, ...]
     """Sorted; empty where none were asked for."""
     data_digests: tuple[str, ...]
-    """Of the source and the target, where there are views."""
+    """Digests of the source and the target, where there are views."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from tasks.records.record import Part, Record, check_version, read_record, write
 PARQUET = "manifest.parquet"
 JSON = "manifest.json"
 ROWS_VERSION = 1
-"""Of manifest.parquet; in its metadata."""
+"""Schema version of manifest.parquet; it stands in its metadata."""
 
 SOURCE_SPLITS = ("train", "validation")
 TARGET_SPLITS = ("adapt", "select", "test")
@@ -60,7 +60,7 @@ class Row:
     note: str | None = None
     """What was converted or decided, joined by ``"; "``."""
     label: str | None = None
-    """Of the source and of a target's splits ``test`` and ``labelled``; elsewhere None, whatever folder the file is in."""
+    """Class name in the source and in a target's splits ``test`` and ``labelled``; elsewhere None, whatever folder the file is in."""
     split: str | None = None
     sha256: str | None = None
     """None where the file was not read."""
@@ -104,9 +104,9 @@ class Summary(Record):
     labels: dict[str, int]
     """Usable files by label; those of a target are its hold-out's."""
     data_digest: str
-    """Of what training and selection can see."""
+    """Digest of everything that training and selection can see."""
     labels_digest: str | None
-    """Of a target's hold-out; None for the source."""
+    """Digest of a target's hold-out labels; None for the source."""
 
 
 @dataclass(frozen=True)

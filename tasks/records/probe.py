@@ -27,7 +27,7 @@ class Probed(Record):
     target: str
     passed: bool
     model_sha256: str
-    """Of the bytes that were probed."""
+    """SHA-256 of the bytes that were probed."""
     provider: str | None
     """onnxruntime's execution provider; None for a file that could not be opened."""
     checks: tuple[ProbeCheck, ...]

@@ -45,7 +45,7 @@ class Cell:
 
     count: int
     share: float
-    """Of its row."""
+    """Share of its row."""
     is_right: bool
 
 

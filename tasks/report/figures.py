@@ -276,7 +276,7 @@ def feature_map(
         source_ND: Bottleneck features of source images, shape ``(n, D)``.
         target_ND: Of target images, shape ``(m, D)``.
         source_classes: Predicted class of each source row, index into ``names``.
-        target_classes: Of each target row.
+        target_classes: The class of each target row.
         names: Class names.
     """
     pooled_ND = np.concatenate([source_ND, target_ND]).astype(np.float64)

@@ -14,7 +14,7 @@ from tasks.selection.pool import SOURCE_ONLY, Candidate, source_only_of
 from tasks.selection.scores import SCORES
 
 PREFERRED_PRESET = "mcc_centroid"
-"""Wins ties: of the presets without views the most accurate on the mean of the pairs of docs/results.md."""
+"""Wins ties: of the presets without views the most accurate on the mean of the pairs of docs/accuracy.md."""
 
 MIN_WINS = 2
 """Scores out of three on which the pick must beat source-only."""
@@ -54,7 +54,7 @@ def choose(pool: Sequence[Scored], *, ranked_by: Sequence[str] = SCORES) -> Choi
     A method's mean is over those of its seeds that take part. Equal means go to the preset
     ``mcc_centroid``, then to the earlier in the pool. To beat source-only, two thirds of *all* its seeds must
     beat the source-only of their own seed and route on two of three scores: a vetoed or diverged seed has
-    beaten nothing. Of the method, the seed with the lowest rank sum among those that did is selected. Where a
+    beaten nothing. Within the method, the seed with the lowest rank sum among those that did is selected. Where a
     method fails, the next is looked at; where source-only comes first, it is selected.
 
     Args:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 UNSURE_PERCENTILE = 5
-"""Of the highest probabilities on the source's validation split: below it an image looks like no class."""
+"""Percentile of the highest probabilities on the source's validation split: below it an image looks like no class."""
 
 MAX_UNSURE_SHARE = 0.2
-"""Of the target's images. On the source it is .05 by construction; an ordinary shift of the domain, to which
+"""Share of the target's images. On the source it is .05 by construction; an ordinary shift of the domain, to which
 the model has been adapted, leaves it under .1, and one foreign image in six or seven passes this."""
 
 MIN_EXPECTED_SHARE = 0.2

@@ -23,7 +23,7 @@ MAX_ROWS = 1000
 """Images of a domain that are looked at: some of the numbers cost the square of it."""
 
 SND_TEMPERATURE = 0.05
-"""Of the softmax over similarities, as published."""
+"""Temperature of the softmax over similarities, as published."""
 
 MMD_KERNELS = 5
 """Widths of the Gaussian kernel, as in the loss ``mmd``: 2**-3 to 2**1 times the usual one."""

@@ -18,8 +18,8 @@ from tasks.records.candidates import Outputs
 from tasks.records.selection import ClassShare, ClassShares
 
 MIN_SINGULAR_VALUE = 0.05
-"""Of the confusion matrix, for BBSE: sampling noise of some hundred images is of this size, and dividing the
-one by the other leaves nothing."""
+"""Lowest singular value of the confusion matrix that BBSE accepts. The sampling noise of some hundred images is of
+this size, and dividing the one by the other leaves nothing."""
 
 MAX_ITERATIONS = 300
 TOLERANCE = 1e-6

@@ -20,10 +20,10 @@ PRIOR_FLOOR = 0.1
 the target is said not to have must not put every prediction infinitely far away."""
 
 RESTARTS = 3
-"""Of k-means; the best is kept."""
+"""Starts of k-means; the best is kept."""
 
 DECIMALS = 6
-"""Of the scores: they are ranked as they are written, so that selection.json replays its own decision."""
+"""Digits of the scores: they are ranked as they are written, so that selection.json replays its own decision."""
 
 
 def selection_scores(
@@ -54,7 +54,7 @@ def v_measure(probabilities_NC: np.ndarray, features_ND: np.ndarray, *, seed: in
     Args:
         probabilities_NC: Predictions, shape ``(N, C)``, ``N >= 1``.
         features_ND: Bottleneck features of the same images, shape ``(N, D)``.
-        seed: Of k-means.
+        seed: Seed of k-means.
 
     References:
         Rosenberg and Hirschberg, "V-Measure", EMNLP-CoNLL 2007. Its use for selection: Ericsson, Li and

@@ -48,7 +48,7 @@ class Selection:
     target_prior: TargetPrior | None
     """Class shares of the target by the chosen one's predictions; ``None`` without a source validation split."""
     warnings: tuple[str, ...]
-    """Of the chosen one: label shift, open and partial label sets, disagreement with source-only."""
+    """About the chosen one: label shift, open and partial label sets, disagreement with source-only."""
 
     def contenders(self) -> tuple[Contender, ...]:
         """The candidates as selection.json lists them; scores and ranks are None where there are none."""
@@ -266,7 +266,7 @@ def class_numbers(pool: Pool, images: Iterable[str], labels: Mapping[str, str], 
     unknown = [image for image in images if image not in labels]
     if unknown:
         raise BadInput(
-            f"{pool.folder} speaks of {len(unknown)} images (sha256 {unknown[0][:12]}...) of {whose} that"
+            f"{pool.folder} refers to {len(unknown)} images (sha256 {unknown[0][:12]}...) of {whose} that"
             " results/manifest does not list. Run `acclimate run` again."
         )
     foreign = sorted({labels[image] for image in images} - set(pool.classes))

@@ -10,7 +10,7 @@ folded into it, and its outputs on the target are those of the plain features. I
 validation split are those of the network as it was trained, behind the source's map: they say whether the
 two domains met in one space, not what the exported model says of source images.
 
-Of the target's labels only those of its split ``labelled`` are in the inputs. Every candidate, source-only
+The inputs hold no labels of the target but those of its split ``labelled``. Every candidate, source-only
 included, is trained on these few images alike: they are evidence that a team has, whatever the method, and
 a candidate that alone had them would win by them. Where all candidates but source-only are source-free,
 nothing of the source is opened: source-only is then the model of stage finetune, trained further only on

@@ -7,7 +7,7 @@ Besides the examples as they are, these views are kept: ``mirror``, mirrored; th
 no target, of the source alone (those in the style of a target: stage `views`); and ``rot90``, ``rot180`` and
 ``rot270``, turned, of a target's adapt split alone, where ``features.rotations`` asks for them.
 
-Of a target only the labels of its split ``labelled`` leave the manifest here: what adapts cannot read
+Only the labels of a target's split ``labelled`` leave the manifest here: what adapts cannot read
 what it must not know.
 
 Shape suffixes: N = examples, X = the axes of one, as its input spec has them.

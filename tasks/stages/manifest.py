@@ -5,7 +5,7 @@ Out: manifest.parquet, sorted by (sha256, path); manifest.json, the counts and d
 
 Every file is in the manifest: usable (``ok``) or left out (``quarantined``) with the reason.
 The split of an example follows from its content alone, so that neither a new name nor a new
-neighbour moves it. Of a target, labels are written for its test split, which nothing that trains or
+neighbour moves it. For a target, labels are written for its test split, which nothing that trains or
 selects can read, and for its split ``labelled``: the examples of labelled/, which are given to training
 with their labels, whatever their content hash. No example is in both.
 """

@@ -52,10 +52,10 @@ class GateParams(Section):
     """Share of every class on the targets where it is known, 0 for one they do not have; null where it is not. The
     collapse veto and InfoMax then go by it, and no longer by even shares."""
     max_prior_divergence: Positive
-    """Collapse veto, with ``target_prior``: KL(mean prediction || prior) in nats. Of even shares, a half of the
+    """Collapse veto, with ``target_prior``: KL(mean prediction || prior) in nats. From even shares, a half of the
     classes is 0.69 away."""
     seed: int
-    """Of k-means, the bootstrap and what the diagnostics draw."""
+    """Seed of k-means, the bootstrap and the draws of the diagnostics."""
 
     @field_validator("target_prior", mode="before")
     @classmethod

@@ -31,7 +31,7 @@ class FinetuneParams(Section):
     source_sampling: Literal["natural", "balanced"]
     """``natural``: every image equally often. ``balanced``: every class equally often, whatever its size."""
     learning_rate: Positive
-    """Of bottleneck and head at the first step; decays by (1 + 10 p)^-0.75 over progress p."""
+    """Rate of bottleneck and head at the first step; decays by (1 + 10 p)^-0.75 over progress p."""
     backbone_learning_rate_ratio: NonNegative
     """The backbone's learning rate as a share of the head's."""
     weight_decay: NonNegative

@@ -128,7 +128,7 @@ def _plain(error: Exception) -> str:
 
 
 def _silence_pillow() -> None:
-    # Pillow speaks of bombs, odd tags and palettes through `warnings` and `logging`; our own checks,
+    # Pillow reports bombs, odd tags and palettes through `warnings` and `logging`; our own checks,
     # reasons and notes stand instead. Not `catch_warnings`, which is not safe between threads.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     ignore_pillow = ("ignore", None, Warning, re.compile(r"PIL\."), 0)

@@ -18,7 +18,7 @@ RULE = {
 
 
 def image_spec(size_px: int) -> InputSpec:
-    """Of square images, ``size_px`` pixels on a side, channels last."""
+    """The spec of square images, ``size_px`` pixels on a side, channels last."""
     return InputSpec(KIND, "images", "uint8", (size_px, size_px, 3), RULE)
 
 

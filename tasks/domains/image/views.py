@@ -94,13 +94,13 @@ SOURCE_VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "grey": grey,
     "posterise": posterise,
 }
-"""Of an image alone, by the name that params.yaml calls them."""
+"""Views of an image alone, by the name that params.yaml calls them."""
 
 TARGET_VIEWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "histogram": histogram,
     "fourier": fourier,
 }
-"""Of an image in the style of another, by the name that params.yaml calls them."""
+"""Views of an image in the style of another, by the name that params.yaml calls them."""
 
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -153,7 +153,7 @@ def _swap_amplitudes(image_SS3: np.ndarray, style_SS3: np.ndarray) -> np.ndarray
         np.fft.rfft2(pixels.astype(np.float64), axes=(0, 1)) for pixels in (image_SS3, style_SS3)
     )
     amplitude_F3 = np.abs(spectrum_F3)
-    # Of a frequency that is not there, rounding leaves an amplitude of no height and a phase of no meaning.
+    # Rounding leaves a frequency that is not there with a tiny amplitude and a phase without meaning.
     has_phase_F3 = amplitude_F3 > 1e-6 * side_px**2
     phase_F3 = np.divide(spectrum_F3, amplitude_F3, out=np.zeros_like(spectrum_F3), where=has_phase_F3)
     phase_F3[0, 0] = 1  # the mean, of a black image too

@@ -32,4 +32,4 @@ def _drop_features(features_NX: Tensor) -> Tensor:
 
 
 OF_FEATURES = Augmentation(as_they_are, _drop_features, None)
-"""Of what a frozen backbone made of an example: a tenth of the features dropped is the harder view."""
+"""The harder view of the features of a frozen backbone: a tenth of them is dropped."""

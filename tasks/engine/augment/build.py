@@ -8,7 +8,7 @@ def build_augmentation(kind: str | None, name: str) -> Augmentation:
     """The augmentation that ``finetune.augment`` names.
 
     Args:
-        kind: Of the rows, where they are examples as their reader gives them; None where they are features.
+        kind: The kind of the rows, where they are examples as their reader gives them; None where they are features.
         name: ``none``, or one that the kind has.
 
     Raises:

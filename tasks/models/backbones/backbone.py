@@ -15,7 +15,7 @@ class Sample:
     inputs_NX: Tensor
     """A few valid inputs, to try a network with."""
     size: str
-    """Of one input, in words: ``224 px``."""
+    """Size of one input, in words: ``224 px``."""
     too_large: str | None = None
     """Why training blocks on a CPU takes more than minutes for inputs of this size, in words; None where it does not."""
 
@@ -29,7 +29,7 @@ class Backbone(nn.Module):
         prepare: From ``(N, X)`` to what the trunk takes; has nothing to train.
         trunk: From there to features ``(N, D)``.
         feature_width: ``D``.
-        sample: Of its inputs.
+        sample: One of its inputs.
     """
 
     def __init__(self, prepare: nn.Module, trunk: nn.Module, *, feature_width: int, sample: Sample) -> None:
