@@ -51,7 +51,7 @@ def _read(workspace: Workspace) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{path} does not exist: {workspace.root} is no workspace. Name one, or make one with `acclimate init`."
+            f"{path} does not exist: {workspace.root} is no workspace. Name one, or make one with `acclimate try`."
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error

@@ -181,7 +181,7 @@ def _dvc_add(root: Path, path: Path) -> None:
     if "not inside of a DVC repository" in result.stderr:
         raise BadInput(
             f"{root} is no DVC repository, so versions cannot be kept. Run `git init` and `dvc init` in it,"
-            " or make a workspace with `acclimate init`."
+            " or make a workspace with `acclimate try`."
         )
     last = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
     raise Fault(

@@ -78,7 +78,7 @@ def test_everything_that_is_copied_exists_and_reaches_the_build(dockerfile):
 
 
 def is_ignored(path: str) -> bool:
-    """By .dockerignore, whose last matching line wins; patterns here speak of top-level names only."""
+    """By .dockerignore, whose last matching line wins; patterns here name top-level names only."""
     top = Path(path).parts[0]
     ignored = False
     for line in requirement_lines(ROOT / ".dockerignore"):

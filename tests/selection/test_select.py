@@ -251,7 +251,7 @@ def test_a_pool_without_a_usable_source_only_says_why(record, splits, gate_param
 
 def test_source_images_that_the_manifest_does_not_list_are_refused(record, splits, gate_params):
     with pytest.raises(
-        BadInput, match=r"speaks of 30 images \(sha256 [0-9a-f]{12}\.\.\.\) of the source's validation"
+        BadInput, match=r"refers to 30 images \(sha256 [0-9a-f]{12}\.\.\.\) of the source's validation"
     ):
         select(record({"source_only-0": splits(TRUTH)}), {}, gate_params())
 

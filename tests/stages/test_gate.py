@@ -928,7 +928,7 @@ def test_outputs_over_other_images_than_the_manifest_lists_are_refused(tmp_path)
     write_manifest(workspace, TARGET, [("images/new.png", "test", sha("new"), "red")])
 
     with pytest.raises(
-        BadInput, match=r"speaks of 120 test images, of which 0 are among the 1 of .*manifest.cam7"
+        BadInput, match=r"refers to 120 test images, of which 0 are among the 1 of .*manifest.cam7"
     ):
         judge(workspace)
 
