@@ -101,9 +101,6 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
-# To be mended with the messages: there is no such command.
-
-
 def test_commands_and_paths_of_messages_exist():
     faults = set()
     for path in sources():
