@@ -126,7 +126,7 @@ def test_a_new_target_is_listed_in_params_and_comments_stay(workspace: Workspace
     assert params.targets[-1] == "cam7"
     assert params.domains == ("source", *params.targets)
     assert before.splitlines()[0] in workspace.params.read_text()
-    assert "# what remains of a target" in workspace.params.read_text()
+    assert "# the rest of a target" in workspace.params.read_text()
 
 
 @pytest.mark.parametrize("name", ["source", "Cam 7", "../cam", "", "-cam", "a" * 64])
