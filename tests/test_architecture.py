@@ -325,7 +325,7 @@ def test_stages_modules_flows_and_pipeline_have_the_same_names():
     assert set(STAGES) == {*(stage for stage, _ in SHARED_STAGES), *TARGET_STAGES}
     assert set(modules()) >= STAGE_MODULES
     for stage in STAGES:
-        assert PIPELINE[stage]["cmd"].split()[:3] == ["acclimate", "stage", stage]
+        assert PIPELINE[stage]["cmd"].split()[:4] == ["exec", "acclimate", "stage", stage]
 
 
 def test_the_flow_walks_in_an_order_that_dvc_yaml_allows():
