@@ -29,5 +29,6 @@ def make_deterministic(seed: int) -> None:
     # cuBLAS needs this set before its first call, or deterministic mode raises.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    # Not use_deterministic_algorithms: that imports the compiler, two seconds per process.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
