@@ -6,11 +6,11 @@ read cannot keep it from starting: the workspace may be of an older or newer acc
 
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ConfigDict, ValidationError
 
 from tasks.config.sections.kind import KindParams
 from tasks.config.sections.section import Section, fault_lines
+from tasks.config.yaml_file import read_yaml_file
 from tasks.errors import ConfigError
 from tasks.workspace import Workspace
 
@@ -26,11 +26,19 @@ class ServedKind(KindParams):
     """A workspace of an acclimate that knew images alone does not name one."""
 
 
+class ServedTargets(Section):
+    """The targets that params.yaml lists, whatever else is in it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    targets: tuple[str, ...]
+
+
 def read_section(workspace: Workspace, name: str, section: type[SectionT]) -> SectionT:
     """The section ``name`` of the workspace's params.yaml.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, or the section is not as it should be.
+        ConfigError: The file cannot be read, or the section is not as it should be.
     """
     content = _read(workspace)
     return _checked(section, content.get(name), workspace, within=name)
@@ -40,21 +48,22 @@ def read_kind(workspace: Workspace) -> ServedKind:
     """The kind of the workspace's examples, and the sections that say how they are read.
 
     Raises:
-        ConfigError: params.yaml is missing, is not YAML, or such a section is not as it should be.
+        ConfigError: params.yaml cannot be read, or such a section is not as it should be.
     """
     return _checked(ServedKind, _read(workspace), workspace)
 
 
+def read_targets(workspace: Workspace) -> tuple[str, ...]:
+    """The targets of the workspace, in the order of params.yaml.
+
+    Raises:
+        ConfigError: params.yaml cannot be read, or lists no targets.
+    """
+    return _checked(ServedTargets, _read(workspace), workspace).targets
+
+
 def _read(workspace: Workspace) -> dict[str, Any]:
-    path = workspace.params
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path} does not exist: {workspace.root} is no workspace. Name one, or make one with `acclimate try`."
-        ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    content = read_yaml_file(workspace.params)
     return content if isinstance(content, dict) else {}
 
 

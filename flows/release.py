@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import registry
+from deploy.settings import read_section, read_targets
 from flows.runs.lock import lock_workspace
 from flows.workspaces.targets import check_target
-from tasks.config.params import load_params
+from tasks.config.sections.operation import ReleaseParams
 from tasks.errors import BadInput, Refused
 from tasks.records.result import Result
 from tasks.records.verdict import JSON as VERDICT
@@ -40,7 +41,7 @@ def promote_latest(root: Path, target: str, *, force: bool, by: str, reason: str
         BadInput: There is no result or no such target.
     """
     workspace = Workspace(root.resolve())
-    check_target(load_params(workspace.params), target)
+    check_target(read_targets(workspace), target)
     if force and not (by.strip() and reason.strip()):
         raise BadInput(
             "--force needs --by (who decides) and --reason (why): the registry's history keeps both"
@@ -62,7 +63,7 @@ def promote_by_policy(workspace: Workspace, result: Result) -> None:
     The caller holds the workspace. A refusal leaves the champion in service and is logged; the
     other targets go on.
     """
-    allowed = load_params(workspace.params).release.auto_promote
+    allowed = read_section(workspace, "release", ReleaseParams).auto_promote
     for target, row in result.targets.items():
         verdict = row.verdict.verdict
         try:
@@ -88,7 +89,7 @@ def promote_by_policy(workspace: Workspace, result: Result) -> None:
 def roll_back(root: Path, target: str, *, by: str, reason: str) -> str:
     """Put the previous champion of ``target`` back; what happened, as a line."""
     workspace = Workspace(root.resolve())
-    check_target(load_params(workspace.params), target)
+    check_target(read_targets(workspace), target)
     with lock_workspace(workspace, purpose=f"rollback {target}"):
         version = registry.rollback(workspace, target, by=by or _user(), reason=reason)
     return f"{target}: version {version} is back in service"
@@ -101,7 +102,7 @@ def describe_status(root: Path) -> list[Standing]:
     unregistered = registry.TargetStatus(None, None, None, ())
     return [
         _standing(workspace, target, registered.get(target, unregistered))
-        for target in load_params(workspace.params).targets
+        for target in read_targets(workspace)
     ]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.prefect_server import server
-from tasks.config.params import Params, load_params
+from flows.workspaces.upgrade import check_upgraded
+from tasks.config.params import Params
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 def serve_deployments(root: Path, *, port: int) -> None:
     """Serve `retrain` and `adapt-on-arrival` until interrupted, on a server found or started."""
     workspace = Workspace(root.resolve())
-    params = load_params(workspace.params)
+    params = check_upgraded(workspace)
     with server(workspace, port=port):
         from prefect import serve
 

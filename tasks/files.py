@@ -81,7 +81,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also where it is not UTF-8
         raise BadInput(f"{path} is not JSON ({error}). Delete it and run `acclimate run` again.") from error
 
 

@@ -63,15 +63,16 @@ def code_files(module: str) -> list[str]:
     return sorted(found)
 
 
-KINDS = Path("tasks/domains")
-"""A stage that asks for the reader of a kind depends on the whole folder, so that dvc.yaml names no kind."""
+ALWAYS_WHOLE = (Path("tasks/config"), Path("tasks/domains"))
+"""Folders that dvc.yaml names as a whole wherever a stage uses a part: every stage reads params.yaml, and
+which kind it asks for is not said there."""
 
 
 def code_deps(module: str) -> list[str]:
     """:func:`code_files` as dvc.yaml lists them: a folder that is used as a whole stands for its files."""
     files = set(code_files(module))
     folders = {parent for path in files for parent in Path(path).parents if len(parent.parts) > 1}
-    whole = {folder for folder in folders if folder == KINDS or _code_below(folder) <= files}
+    whole = {folder for folder in folders if folder in ALWAYS_WHOLE or _code_below(folder) <= files}
     largest = {folder for folder in whole if not whole & set(folder.parents)}
     loose = {path for path in files if not largest & set(Path(path).parents)}
     return sorted({folder.as_posix() for folder in largest} | loose)

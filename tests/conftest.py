@@ -31,6 +31,11 @@ from tests.support.tiny import (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of finished workspaces first: one process makes the workspace while the other has work without it."""
+    items.sort(key=lambda item: not {"finished", "deeper"} & set(getattr(item, "fixturenames", ())))
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A folder that all test processes of this session share."""

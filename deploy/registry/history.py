@@ -59,12 +59,13 @@ def read_history(workspace: Workspace, target: str) -> list[Entry]:
     if not path.is_file():
         return []
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # As bytes: text would also be split at other characters, which a reason may hold.
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             entries.append(Entry.model_validate_json(line))
         except ValueError as error:
             raise BadInput(
-                f"{name_of(workspace, path)}, line {number} is no history entry: {line[:80]!r}. Restore the file from git."
+                f"{name_of(workspace, path)}, line {number} is no history entry: {_shown(line)}. Restore the file from git."
             ) from error
     return entries
 
@@ -125,6 +126,10 @@ def pointer_on_disk(workspace: Workspace, target: str) -> object:
 def now() -> str:
     """The time in ISO 8601, in whole seconds of UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _shown(line: bytes) -> str:
+    return repr(line[:80].decode("utf-8", errors="replace"))
 
 
 def _path(workspace: Workspace, target: str) -> Path:

@@ -41,7 +41,7 @@ def label_disagreements(root: Path, target: str, file: Path) -> Result:
         Fault: A stage broke; the answers are kept and a rerun continues.
     """
     workspace = Workspace(root.resolve())
-    check_target(check_upgraded(workspace), target)
+    check_target(check_upgraded(workspace).targets, target)
     filled = read_filled(file)
     purpose = f"label {target}"
     with lock_workspace(workspace, purpose=purpose) as lock_fd:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy import registry
+from deploy.settings import read_kind, read_targets
 from flows.workspaces.targets import check_target
-from tasks.config.params import load_params
 from tasks.domains.contract import Reader
 from tasks.domains.kinds import reader_for, reader_of
 from tasks.errors import BadInput
@@ -25,10 +25,9 @@ def predict_files(root: Path, target: str, files: Sequence[Path], *, device: Any
         BadInput: There is no such target, or no model of it yet.
     """
     workspace = Workspace(root.resolve())
-    params = load_params(workspace.params)
-    check_target(params, target)
+    check_target(read_targets(workspace), target)
     model, version = _open(workspace, target, device)
-    reader = reader_for(model.spec, reader_of(params).limits)
+    reader = reader_for(model.spec, reader_of(read_kind(workspace)).limits)
     failures = 0
     for file in files:
         row: dict[str, Any] = {reader.noun: str(file), "target": target}

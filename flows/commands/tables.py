@@ -1,5 +1,6 @@
 """The tables a person reads at the end of a run."""
 
+from tasks.amounts import percent, points
 from tasks.audit.rows import Audit, ConfusionRow, KindRow, Passed, PromiseRow, Share
 from tasks.records.result import Result, TargetResult
 
@@ -50,7 +51,7 @@ def _row(name: str, target: TargetResult) -> dict[str, str]:
             "verdict": target.verdict.verdict,
             "candidate": target.selected.candidate,
             "source-only": "not measured",
-            "selected": f"{100 * evidence.gain:+.1f} points",
+            "selected": f"{points(evidence.gain)} points",
             "oracle": "not measured",
             "hold-out": f"{sample.labelled} of {sample.total} disagreements",
         }
@@ -66,7 +67,7 @@ def _row(name: str, target: TargetResult) -> dict[str, str]:
 
 
 def _percent(accuracy: float | None) -> str:
-    return "no labels" if accuracy is None else f"{100 * accuracy:.1f} %"
+    return "no labels" if accuracy is None else percent(accuracy)
 
 
 def aligned(rows: list[dict[str, str]]) -> list[str]:
@@ -145,7 +146,7 @@ def _kind(row: KindRow) -> dict[str, str]:
     return {
         "candidates one by one": row["kind"],
         "number": str(row["candidates"]),
-        "mean true gain, points": f"{100 * row['mean_gain']:+.1f}",
+        "mean true gain, points": points(row["mean_gain"]),
         "truly worse": str(row["truly_worse"]),
         "promoted with labels": _of(row["with_labels"]),
         "worse ones promoted": _of(row["with_labels"]["worse"]),
@@ -161,4 +162,4 @@ def _setting(row: PromiseRow | ConfusionRow) -> dict[str, str]:
 def _of(count: Share | Passed) -> str:
     if not count["of"]:
         return "-"
-    return f"{count['let_through']} of {count['of']} ({100 * count['let_through'] / count['of']:.1f} %)"
+    return f"{count['let_through']} of {count['of']} ({percent(count['let_through'] / count['of'])})"

@@ -18,6 +18,7 @@ from flows.workspaces.copy import import_images, note_refused
 from flows.workspaces.targets import check_target_name
 from tasks.config.params import Params
 from tasks.domains.folder import REFUSED, read_refusals
+from tasks.errors import BadInput
 from tasks.files import fsync_folder, sha256_of_file, sha256_of_lines, write_text
 from tasks.workspace import Workspace
 
@@ -96,12 +97,26 @@ def targets_with_batches(workspace: Workspace) -> list[str]:
 
 
 def ledger(workspace: Workspace, target: str) -> dict[str, dict[str, Any]]:
-    """The batches of ``target`` that were taken in, by digest."""
+    """The batches of ``target`` that were taken in, by digest.
+
+    Raises:
+        BadInput: A line of the file names no batch; the message says which.
+    """
     path = workspace.root / "arrivals.jsonl"
     if not path.exists():
         return {}
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    return {row["digest"]: row for row in rows if row["target"] == target}
+    rows = []
+    # As bytes: text would also be split at other characters, which JSON may hold.
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows.append((row["digest"], row["target"], row))
+        except (ValueError, TypeError, KeyError) as error:
+            shown = repr(line[:80].decode("utf-8", errors="replace"))
+            raise BadInput(
+                f"{path}, line {number} names no batch: {shown}. Restore the file from git, or mend the line."
+            ) from error
+    return {digest: row for digest, name, row in rows if name == target}
 
 
 def batch_digest(batch: Path) -> str:

@@ -27,14 +27,14 @@ def choose_targets(params: Params, names: Sequence[str] | None) -> tuple[str, ..
             "params.yaml lists no targets; put one under domains and targets, and its images under data/<name>"
         )
     for name in names or ():
-        check_target(params, name)
+        check_target(params.targets, name)
     return params.targets if names is None else tuple(names)
 
 
-def check_target(params: Params, name: str) -> None:
-    """Raise BadInput unless params.yaml lists the target ``name``."""
-    if name not in params.targets:
-        raise BadInput(f"no such target: {name}; params.yaml lists {', '.join(params.targets)}")
+def check_target(targets: Sequence[str], name: str) -> None:
+    """Raise BadInput unless ``name`` is one of ``targets``, those of params.yaml."""
+    if name not in targets:
+        raise BadInput(f"no such target: {name}; params.yaml lists {', '.join(targets) or 'none'}")
 
 
 def check_target_name(target: str) -> None:

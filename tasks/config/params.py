@@ -11,7 +11,6 @@ Device, worker counts and addresses are not here: they come from the environment
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from tasks.config.per_target import lay_over, settings_path
@@ -23,6 +22,7 @@ from tasks.config.sections.model import FeaturesParams, ModelParams
 from tasks.config.sections.operation import ArrivalParams, ReleaseParams, ScheduleParams
 from tasks.config.sections.section import fault_lines
 from tasks.config.sections.training import AdaptParams, FinetuneParams
+from tasks.config.yaml_file import read_yaml_file
 from tasks.errors import ConfigError
 from tasks.workspace import DOMAIN_NAME
 
@@ -119,16 +119,9 @@ def load_params(path: Path, *, target: str | None = None) -> Params:
     """Read and check params.yaml, with the settings of ``target`` over it if one is given.
 
     Raises:
-        ConfigError: A file is missing, is not YAML, or breaks rules; every offending key is named.
+        ConfigError: A file is missing, cannot be read, or breaks rules; every offending key is named.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path} does not exist. Run in a workspace, or make one with `acclimate try`."
-        ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    content = read_yaml_file(path)
     params = check_params(content, origin=str(path))
     if target is None:
         return params

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tasks.config.yaml_file import read_yaml_file
 from tasks.errors import ConfigError
 
 # Sections that a target may change: the stages that read them run once per target.
@@ -23,14 +22,11 @@ def lay_over(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """``content`` of params.yaml with the settings in ``path`` over it; a missing file changes nothing.
 
     Raises:
-        ConfigError: The file is not YAML, lacks a section or holds something that no target may change.
+        ConfigError: The file cannot be read, lacks a section or holds something that no target may change.
     """
     if not path.exists():
         return dict(content)
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    settings = read_yaml_file(path)
     faults = _faults(settings)
     if faults:
         raise ConfigError(f"{path} does not hold the settings of a target:\n" + "\n".join(faults))

@@ -29,6 +29,7 @@ disagreements (:mod:`tasks.judgement.disagreements`). The rules are the same wit
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.amounts import exact_percent, p_value, percent, points
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.disagreements import Drawn, detectable_from_disagreements, gain_from_disagreements
 from tasks.judgement.paired import PairedCounts, mcnemar_p, smallest_detectable_gain
@@ -168,7 +169,9 @@ def judge(
     summary = _summary(chosen, evidence, params)
     worse = _significantly_worse(evidence, params)
     if worse:
-        return Judgement("reject", (f"{chosen.name} is worse than {chosen.source_only}: {worse}", summary))
+        return Judgement(
+            "reject", (f"{chosen.name} is significantly worse than {chosen.source_only} ({worse})", summary)
+        )
     if not is_enough(evidence.counts.n, evidence.drawn, params):
         return Judgement("hold", (_too_few(evidence, params), summary))
     findings = [
@@ -221,9 +224,9 @@ def power_note(evidence: Evidence, params: GateParams) -> str:
     larger = larger if drawn is None else min(larger, drawn.disagreements)
     now = detectable_gain(evidence, params)
     then = detectable_gain(evidence, params, n=larger) if larger > n else None
-    found = "no gain at all" if now is None else f"gains of {now:.3f} or more"
+    found = "no gain at all" if now is None else f"gains of {100 * now:.1f} points or more"
     note = f"{n} labelled {_things(evidence)} find {found} four times in five"
-    return note if then is None else f"{note}; {larger} would find {then:.3f}"
+    return note if then is None else f"{note}; {larger} would find {100 * then:.1f}"
 
 
 def _things(evidence: Evidence) -> str:
@@ -233,7 +236,7 @@ def _things(evidence: Evidence) -> str:
 def fallen_classes(recalls: Sequence[Recall], params: GateParams) -> list[str]:
     """A warning that names the classes whose recall fell, none if none did; small classes are left out."""
     fallen = [
-        f"{recall.name} ({recall.source_only:.2f} to {recall.selected:.2f}, n {recall.n}"
+        f"{recall.name} ({percent(recall.source_only)} to {percent(recall.selected)} of {recall.n} images"
         + (", significant)" if recall.p_worse is not None and recall.p_worse <= level(params) else ")")
         for recall in recalls
         if recall.n >= MIN_CLASS_IMAGES
@@ -267,46 +270,47 @@ def _in_service(
         worse = _significantly_worse(evidence, params)
         if worse:
             reasons.append(
-                f"but it is worse than {chosen.source_only}: {worse}. Consider `acclimate rollback`"
+                f"but it is significantly worse than {chosen.source_only} ({worse}). Consider `acclimate rollback`"
             )
         reasons.append(_summary(chosen, evidence, params))
     return tuple(reasons)
 
 
 def _label_free(chosen: Chosen) -> tuple[str, ...]:
-    return ("no labelled hold-out: scores without labels choose, they do not prove", *chosen.reasons)
+    return ("no labelled hold-out: scores without labels choose, and prove nothing", *chosen.reasons)
 
 
 def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:
     counts, (low, high), drawn = evidence.counts, evidence.interval, evidence.drawn
     confidence = interval_confidence(params, looks=evidence.looks)
-    gain = f"gain {evidence.gain:+.3f}, {100 * confidence:.4g}% interval {low:+.3f} to {high:+.3f}"
-    if drawn is None:
+    gain = f"gain {points(evidence.gain)} points, {100 * confidence:.4g} % interval {points(low)} to {points(high)}"
+    if evidence.accuracy is not None and evidence.other_accuracy is not None:
         return (
-            f"{chosen.name} is right on {evidence.accuracy:.3f} and {chosen.source_only} on"
-            f" {evidence.other_accuracy:.3f} of {counts.n} labelled images: {gain}"
+            f"{chosen.name} is right on {percent(evidence.accuracy)} of {counts.n} labelled images,"
+            f" {chosen.source_only} on {percent(evidence.other_accuracy)}: {gain}"
             f" ({counts.better} became right, {counts.worse} wrong)"
         )
+    assert drawn is not None
     return (
-        f"{chosen.name} and {chosen.source_only} disagree on {drawn.disagreements} of {drawn.images} test images;"
-        f" of {counts.n} labelled ones {counts.better} became right, {counts.worse} wrong and {counts.tied} are wrong"
-        f" in both: {gain}"
+        f"{chosen.name} and {chosen.source_only} disagree on {drawn.disagreements} of {drawn.images} test images."
+        f" {counts.n} are labelled: {counts.better} became right, {counts.worse} wrong and {counts.tied} are wrong"
+        f" in both. {gain.capitalize()}"
     )
 
 
 def _significantly_worse(evidence: Evidence, params: GateParams) -> str | None:
     """How it is known to be worse than source-only, ``None`` if it is not."""
-    p = evidence.p_worse
-    if p <= level(params):
-        return f"exact McNemar p{_times(evidence)} {p:.2g} that it is not, at most {level(params):g}"
+    if evidence.p_worse <= level(params):
+        return _exact(evidence, evidence.p_worse)
     # On a handful of images the bootstrap interval is too narrow to convict; the exact test is not.
     if is_enough(evidence.counts.n, evidence.drawn, params) and evidence.interval[1] < 0:
-        return f"the interval of its gain ends at {evidence.interval[1]:+.3f}, below 0"
+        return f"the interval of its gain ends at {points(evidence.interval[1])} points"
     return None
 
 
-def _times(evidence: Evidence) -> str:
-    return f" times {evidence.looks} looks" if evidence.looks > 1 else ""
+def _exact(evidence: Evidence, p: float) -> str:
+    looks = f", counted for {evidence.looks} looks" if evidence.looks > 1 else ""
+    return f"exact McNemar {p_value(p)}{looks}"
 
 
 def _too_few(evidence: Evidence, params: GateParams) -> str:
@@ -314,7 +318,7 @@ def _too_few(evidence: Evidence, params: GateParams) -> str:
     if drawn and is_enough(drawn.disagreements, drawn, params) and drawn.disagreements < params.min_holdout:
         all_would_do = f" and than the {drawn.disagreements} there are"
     return (
-        f"{n} labelled {_things(evidence)} are fewer than gate.min_holdout {params.min_holdout}{all_would_do}:"
+        f"{n} labelled {_things(evidence)} are fewer than the {params.min_holdout} of gate.min_holdout{all_would_do}:"
         f" {power_note(evidence, params)}"
     )
 
@@ -324,48 +328,49 @@ def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: 
     rules = params.rules
     findings = []
     if rules.max_p_value is not None:
-        p, what = evidence.p_better, f"exact McNemar p{_times(evidence)}"
-        findings.append(_bound(what, p, "at most", p <= rules.max_p_value, "max_p_value", rules.max_p_value))
+        passed = evidence.p_better <= rules.max_p_value
+        findings.append(
+            _Finding(
+                passed,
+                f"{'' if passed else 'not '}significantly better than source-only ({_exact(evidence, evidence.p_better)};"
+                f" gate.rules.max_p_value is {rules.max_p_value:g})",
+            )
+        )
     if rules.min_gain is not None:
         low = evidence.interval[0]
+        passed = low > rules.min_gain
         findings.append(
-            _bound(
-                "lower end of the gain's interval",
-                low,
-                "above",
-                low > rules.min_gain,
-                "min_gain",
-                rules.min_gain,
+            _Finding(
+                passed,
+                f"the interval of the gain begins at {points(low)} points,{'' if passed else ' not'} above the"
+                f" {points(rules.min_gain)} of gate.rules.min_gain",
             )
         )
     if rules.min_accuracy is not None:
         if evidence.accuracy is None:
-            findings.append(_untestable("min_accuracy", rules.min_accuracy))
+            findings.append(_untestable("min_accuracy"))
         else:
             passed = evidence.accuracy >= rules.min_accuracy
             findings.append(
-                _bound("accuracy", evidence.accuracy, "at least", passed, "min_accuracy", rules.min_accuracy)
+                _Finding(
+                    passed,
+                    f"accuracy {percent(evidence.accuracy)} is {'at least' if passed else 'below'} the"
+                    f" {exact_percent(rules.min_accuracy)} of gate.rules.min_accuracy",
+                )
             )
     if rules.min_class_recall is not None:
         findings.append(
             _class_floor(recalls, rules.min_class_recall)
             if evidence.drawn is None
-            else _untestable("min_class_recall", rules.min_class_recall)
+            else _untestable("min_class_recall")
         )
     return findings
 
 
-def _untestable(rule: str, bound: float) -> _Finding:
+def _untestable(rule: str) -> _Finding:
     return _Finding(
         False,
-        f"gate.rules.{rule} {bound:g} cannot be tested on disagreements alone: it takes a labelled hold-out",
-    )
-
-
-def _bound(what: str, value: float, relation: str, passed: bool, rule: str, bound: float) -> _Finding:
-    shown = f"{value:.2g}" if abs(value) < 0.0005 else f"{value:.3f}"
-    return _Finding(
-        passed, f"{what} {shown} is {'' if passed else 'not '}{relation} gate.rules.{rule} {bound:g}"
+        f"gate.rules.{rule} cannot be tested on disagreements alone. That takes a labelled hold-out",
     )
 
 
@@ -374,16 +379,20 @@ def _class_floor(recalls: Sequence[Recall], floor: float) -> _Finding:
     if not large:
         return _Finding(
             False,
-            f"gate.rules.min_class_recall {floor:g} cannot be tested: no class has {MIN_CLASS_IMAGES} hold-out images",
+            f"gate.rules.min_class_recall cannot be tested: no class has {MIN_CLASS_IMAGES} hold-out images",
         )
     below = [recall for recall in large if recall.selected is not None and recall.selected < floor]
     if below:
-        named = ", ".join(f"{recall.name} ({recall.selected:.3f}, n {recall.n})" for recall in below)
-        return _Finding(False, f"recall below gate.rules.min_class_recall {floor:g} in: {named}")
+        named = ", ".join(
+            f"{recall.name} ({percent(recall.selected or 0)} of {recall.n} images)" for recall in below
+        )
+        return _Finding(
+            False, f"recall is below the {exact_percent(floor)} of gate.rules.min_class_recall in: {named}"
+        )
     return _Finding(
         True,
-        f"recall of all {len(large)} classes with {MIN_CLASS_IMAGES} or more images is at least"
-        f" gate.rules.min_class_recall {floor:g}",
+        f"recall of all {len(large)} classes with {MIN_CLASS_IMAGES} or more images is at least the"
+        f" {exact_percent(floor)} of gate.rules.min_class_recall",
     )
 
 
@@ -396,19 +405,19 @@ def _against_champion(champion: Champion | None, params: GateParams) -> list[_Fi
         return [
             _Finding(
                 False,
-                f"gate.rules.max_loss_against_champion {allowed:g} cannot be tested: version {champion.version} in"
-                " service differs from source-only on other images than those labelled; it takes a labelled hold-out",
+                "gate.rules.max_loss_against_champion cannot be tested: the disagreements with version"
+                f" {champion.version} in service are not labelled. That takes a labelled hold-out",
             )
         ]
     low = evidence.interval[0]
     passed = low >= -allowed
-    right = "" if evidence.other_accuracy is None else f" ({evidence.other_accuracy:.3f})"
+    right = "" if evidence.other_accuracy is None else f" ({percent(evidence.other_accuracy)})"
     return [
         _Finding(
             passed,
             f"against version {champion.version} in service{right} the gain is"
-            f" {evidence.gain:+.3f}, at worst {low:+.3f}: {'within' if passed else 'more than'}"
-            f" gate.rules.max_loss_against_champion {allowed:g}",
+            f" {points(evidence.gain)} points, at worst {points(low)}, {'within' if passed else 'beyond'} the loss of"
+            f" {100 * allowed:g} points that gate.rules.max_loss_against_champion allows",
         )
     ]
 

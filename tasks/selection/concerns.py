@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tasks.amounts import exact_percent, percent
+
 UNSURE_PERCENTILE = 5
 """Percentile of the highest probabilities on the source's validation split: below it an image looks like no class."""
 
@@ -43,9 +45,9 @@ def unlike_any_class(target_NC: np.ndarray, source_NC: np.ndarray) -> list[str]:
     if share <= MAX_UNSURE_SHARE:
         return []
     return [
-        f"{share:.0%} of the target's select images look like no class: their highest probability is below"
-        f" {threshold:.2f}, as of {UNSURE_PERCENTILE}% of the source's validation images (more than"
-        f" {MAX_UNSURE_SHARE:.0%} is reported). Look through the target for things of none of the classes, and take"
+        f"{percent(share, digits=0)} of the target's select images look like no class: their highest probability is below"
+        f" {threshold:.2f}, as of {UNSURE_PERCENTILE} % of the source's validation images (more than"
+        f" {exact_percent(MAX_UNSURE_SHARE)} is reported). Look through the target for things of none of the classes, and take"
         " them out or add a class to the source; if there are none, the difference of the domains is not bridged"
     ]
 
@@ -75,7 +77,7 @@ def missing_classes(target_NC: np.ndarray, expected_C: np.ndarray, classes: Sequ
         if is_missing_C[c]
     )
     return [
-        f"{int(is_missing_C.sum())} of {len(classes)} classes are predicted for less than {MIN_EXPECTED_SHARE:.0%} of the"
+        f"{int(is_missing_C.sum())} of {len(classes)} classes are predicted for less than {exact_percent(MIN_EXPECTED_SHARE)} of the"
         f" images they should have on the target: {named}. If the target does not have them, say so in"
         " gate.target_prior; if it does, other classes swallow them: do not promote without labels of these"
     ]
@@ -93,6 +95,6 @@ def rewritten(target_NC: np.ndarray, source_only_NC: np.ndarray, *, baseline: st
     if share <= MAX_DISAGREEMENT:
         return []
     return [
-        f"it names {share:.0%} of the select images otherwise than {baseline} (more than {MAX_DISAGREEMENT:.0%} is"
+        f"it names {percent(share, digits=0)} of the select images otherwise than {baseline} (more than {exact_percent(MAX_DISAGREEMENT)} is"
         " reported): one of the two is badly wrong. Label some of the images in to_label.csv before it goes into service"
     ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
+from tasks.amounts import percent
 from tasks.errors import ConfigError
 from tasks.records.candidates import Outputs
 from tasks.records.selection import ClassShare, ClassShares
@@ -77,7 +78,8 @@ class TargetPrior:
             return []
         order = np.argsort(-np.abs(self.estimated - self.expected), kind="stable")[:NUM_NAMED]
         named = ", ".join(
-            f"{self.classes[c]} {self.expected[c]:.0%} to {self.estimated[c]:.0%}" for c in order
+            f"{self.classes[c]} {percent(self.expected[c], digits=0)} to {percent(self.estimated[c], digits=0)}"
+            for c in order
         )
         whose, advice = (
             ("the source", "If you know the shares, write them to gate.target_prior")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.amounts import percent
 from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
 from tasks.records.candidates import Outputs
@@ -297,8 +298,9 @@ def _forgetting(
     if lost <= params.max_source_accuracy_loss:
         return []
     return [
-        f"source accuracy {accuracies[candidate.name]:.3f} is {lost:.3f} below that of {baseline.name}, more than"
-        f" gate.max_source_accuracy_loss {params.max_source_accuracy_loss:g}: do not use it on source images"
+        f"accuracy on the source is {percent(accuracies[candidate.name])}, {100 * lost:.1f} points below {baseline.name},"
+        f" more than the {100 * params.max_source_accuracy_loss:g} points of gate.max_source_accuracy_loss: do not use it"
+        " on source images"
     ]
 
 

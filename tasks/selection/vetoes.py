@@ -7,6 +7,7 @@ the target is free to forget.
 
 import numpy as np
 
+from tasks.amounts import percent
 from tasks.selection.scores import divergence, effective_classes, entropy, max_share
 
 
@@ -57,8 +58,8 @@ def collapsed(
         usual, usual_of = float(prior_C.max()), "gate.target_prior"
     if share > max_share_ratio * usual:
         reasons.append(
-            f"collapse: {share:.0%} of predictions are one class, above gate.max_share_ratio"
-            f" {max_share_ratio:g} times the {usual:.0%} of {usual_of}"
+            f"collapse: {percent(share, digits=0)} of predictions are one class, above gate.max_share_ratio"
+            f" {max_share_ratio:g} times the {percent(usual, digits=0)} of {usual_of}"
         )
     if prior_C is not None:
         distance = divergence(probabilities_NC.astype(np.float64).mean(axis=0), prior_C)

@@ -1,5 +1,6 @@
 """params.yaml: closed to unknown keys, every mistake named at once, overrides that must exist."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy.settings import read_targets
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params, load_params
 from tasks.config.sections.presets import built_in_presets
 from tasks.errors import ConfigError
+from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
 
 CONTENT = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
@@ -173,3 +176,33 @@ def test_a_params_file_repeats_no_built_in_preset(path: str):
     own = yaml.safe_load((CHECKOUT / path).read_text())["adapt"]["presets"]
 
     assert [name for name, preset in own.items() if preset == built_in_presets().get(name)] == []
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda path: None, r"does not exist: .* is no workspace"),
+        (make_folder, r"cannot be read \(Is a directory\). It must be a file that this user may read"),
+        (lambda path: path.write_bytes("kind: image\n# café\n".encode("latin-1")),
+         "is not UTF-8: line 2 has the byte 0xe9. Save the file as UTF-8"),
+        (lambda path: path.write_text("kind: [image"), "is not YAML: .* line 1, column 7"),
+    ],
+)  # fmt: skip
+def test_a_params_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, make, expected: str):
+    path = tmp_path / "params.yaml"
+    make(path)
+
+    for read in (load_params, lambda path: read_targets(Workspace(path.parent))):
+        with pytest.raises(ConfigError, match=f"(?s){re.escape(str(path))} {expected}"):
+            read(path)
+
+
+def test_a_params_file_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + (CHECKOUT / "params.yaml").read_bytes())
+
+    assert load_params(path) == load_params(CHECKOUT / "params.yaml")

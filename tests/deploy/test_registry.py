@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy import registry
+from deploy.registry.history import read_history
 from tasks.errors import BadInput, Refused
 from tasks.workspace import Workspace
 
@@ -388,6 +389,7 @@ DEADLY = """
 import os, sys
 from pathlib import Path
 from deploy import registry
+from deploy.registry.history import read_history
 from tasks.workspace import Workspace
 
 def deadly(move):
@@ -475,6 +477,21 @@ def test_a_damaged_history_is_named_by_line_and_nothing_is_done(published):
     path.write_text(path.read_text() + '{"action": "promo')
 
     with pytest.raises(BadInput, match=r"registry/cam7/history\.jsonl, line 3 is no history entry"):
+        promote(published, 1)
+
+
+def test_a_reason_may_hold_any_character(published):
+    reason = "one\u2028two\x85three\nfour \x1e five"
+    promote(published, 1, reason=reason)
+
+    assert read_history(published, "cam7")[-1].reason == reason
+
+
+def test_a_history_that_is_not_utf_8_is_named_by_line(published):
+    path = published.registry("cam7") / "history.jsonl"
+    path.write_bytes(path.read_bytes() + b"\xff\n")
+
+    with pytest.raises(BadInput, match=r"history\.jsonl, line 3 is no history entry: '\ufffd'"):
         promote(published, 1)
 
 

@@ -394,7 +394,6 @@ def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(work
     shutil.rmtree(workspace_copy.data(name) / "holdout")
     content = yaml.safe_load(workspace_copy.params.read_text())
     content["gate"]["min_holdout"] = 10
-    content["adapt"]["adabn"] = False  # with the target's statistics this pair's source-only is not beaten
     write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
     run = json.loads(acclimate("run", "--no-prefect", "-w", workspace_copy.root, "--json").stdout)
     assert run["targets"][name]["verdict"]["verdict"] == "provisional"

@@ -110,6 +110,21 @@ def test_a_kill_between_move_and_ledger_is_noted_by_the_next_look(workspace: Wor
     assert digest in ledger(workspace, "cam7")
 
 
+@pytest.mark.parametrize("line", [b'{"target": "cam', b"\xff", b"[]", b'{"target": "cam-7"}', b""])
+def test_a_damaged_ledger_is_named_by_line_and_nothing_is_taken_in(
+    workspace: Workspace, batch: Path, line: bytes
+):
+    hand_in(workspace, "cam-7", batch)
+    take_in(workspace, "cam-7", load_params(workspace.params))
+    path = workspace.root / "arrivals.jsonl"
+    path.write_bytes(path.read_bytes() + line + b"\n")
+
+    with pytest.raises(
+        BadInput, match=r"arrivals\.jsonl, line 2 names no batch: .* Restore the file from git"
+    ):
+        take_in(workspace, "cam-7", load_params(workspace.params))
+
+
 def test_an_unfinished_copy_is_not_taken_in(workspace: Workspace, batch: Path):
     shutil.copytree(batch, workspace.landing("cam7") / ".incoming-123")
 

@@ -9,6 +9,7 @@ import sys
 import time
 
 import httpx
+import yaml
 
 from tasks.files import read_json, write_json
 from tasks.workspace import Workspace
@@ -107,6 +108,26 @@ def test_before_any_promotion_predict_uses_the_latest_export_and_says_so(workspa
     assert sum(answer["probabilities"].values()) > 0.999
     assert failure["error"] == "no such.png is not a file"
     assert done.returncode == 2
+
+
+def test_service_goes_on_while_params_yaml_lacks_or_misspells_what_service_does_not_read(
+    workspace_copy: Workspace,
+):
+    give_verdict(workspace_copy, "promote")
+    text = workspace_copy.params.read_text()
+    content = yaml.safe_load(text)
+    del content["gate"], content["kind"]
+    workspace_copy.params.write_text(yaml.safe_dump(content | {"adpat": {}}))
+    (picture, _) = some_pictures(workspace_copy)
+    place = ("-w", workspace_copy.root)
+
+    acclimate("promote", "new-camera", *place)
+    answer = json.loads(acclimate("predict", "new-camera", picture, *place).stdout)
+    (row,) = json.loads(acclimate("status", "--json", *place).stdout)
+    back = acclimate("rollback", "new-camera", *place, check=False)
+
+    assert answer["version"] == row["champion"] == 1
+    assert "no previous champion" in back.stderr
 
 
 def test_unknown_targets_are_named_with_those_there_are(workspace_copy: Workspace):

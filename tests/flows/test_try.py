@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.config.params import load_params
+from tasks.records.manifest import read_summary
+from tasks.stages import adapt, features, manifest
 from tasks.workspace import Workspace
 from tests.support.tiny import CLASSES, Finished, Pair, acclimate, settings, write_pictures
 
@@ -103,16 +106,24 @@ def test_a_preset_that_its_loss_refuses_is_told_before_a_workspace_is_made(pair:
     assert not (tmp_path / "w").exists()
 
 
-def test_class_folders_that_differ_are_named_from_both_sides(pair: Pair, tmp_path: Path):
-    target = tmp_path / "target"
+def test_class_folders_that_differ_are_named_from_both_sides(
+    pair: Pair, workspace_copy: Workspace, tmp_path: Path
+):
+    target = tmp_path / "new camera"
     write_pictures(target, count=30, first_seed=5000, shifted=True, labelled=True)
     (target / "dots").rename(target / "spots")
 
-    done = acclimate("try", pair.source, target, "-w", tmp_path / "w", *settings(), check=False)
+    done = acclimate("try", pair.source, target, "-w", workspace_copy.root, *settings(), check=False)
 
     assert done.returncode == 2
     assert "dots" in done.stderr
     assert "spots" in done.stderr
+
+
+def checkpoints(workspace: Workspace) -> dict[str, bytes]:
+    """The bytes of every trained candidate, by its name."""
+    found = workspace.stage("adapt", "new-camera").glob("*/*.safetensors")
+    return {path.parent.name: path.read_bytes() for path in found}
 
 
 def test_labels_planted_in_the_adapt_and_select_splits_change_no_model(
@@ -125,12 +136,20 @@ def test_labels_planted_in_the_adapt_and_select_splits_change_no_model(
         place.mkdir(exist_ok=True)
         picture.rename(place / picture.name)
 
-    done = acclimate("run", "--no-prefect", "--json", "-w", workspace_copy.root)
+    trained = checkpoints(workspace_copy)
+    params = load_params(workspace_copy.params)
+    for folder in (workspace_copy.root / "results" / "adapt", workspace_copy.private):
+        shutil.rmtree(folder)  # a candidate that was finished before would not be trained again
 
-    result = json.loads(done.stdout)
-    assert result["digests"] == finished.result["digests"]
-    ran = {stage["name"] for stage in result["stages"] if stage["status"] == "ran"}
-    assert ran >= {"manifest", "features"}
+    for stage in (manifest, features, adapt):
+        stage.run(workspace_copy, params, "new-camera")
+
+    planted = read_summary(workspace_copy.stage("manifest", "new-camera"))
+    assert (
+        planted.labels_digest
+        != read_summary(finished.workspace.stage("manifest", "new-camera")).labels_digest
+    )
+    assert checkpoints(workspace_copy) == trained
 
 
 def test_json_output_is_the_only_thing_on_stdout_and_a_second_try_changes_nothing(
@@ -152,16 +171,16 @@ def test_json_output_is_the_only_thing_on_stdout_and_a_second_try_changes_nothin
     assert {stage["status"] for stage in result["stages"]} == {"unchanged"}
 
 
-def test_labelled_target_images_are_trained_on_and_the_verdict_and_the_report_say_how_many(
+def test_labelled_images_train_the_verdict_and_the_report_say_how_many_and_a_refusal_ends_with_status_3(
     pair: Pair, finished: Finished, workspace_copy: Workspace, tmp_path: Path
 ):
     write_pictures(tmp_path / "few", count=3, first_seed=7000, shifted=True, labelled=True)
 
     done = acclimate(
         "try", pair.source, pair.target, "--holdout", pair.holdout, "--labelled", tmp_path / "few",
-        "-w", workspace_copy.root, "--json", *settings("adapt.steps=20"),
+        "-w", workspace_copy.root, "--json",
+        *settings("adapt.steps=20", "gate.rules.min_accuracy=1.0"),
     )  # fmt: skip
-
     result = json.loads(done.stdout)
     (before,), (after,) = finished.result["digests"].values(), result["digests"].values()
     assert after["source_data"] == before["source_data"]
@@ -174,3 +193,7 @@ def test_labelled_target_images_are_trained_on_and_the_verdict_and_the_report_sa
         assert said in (workspace_copy.stage("report", "new-camera") / file).read_text()
     trained = {stage["name"] for stage in result["stages"] if stage["status"] == "ran"}
     assert "finetune" not in trained
+
+    enforced = acclimate("run", "--no-prefect", "--enforce", "-w", workspace_copy.root, check=False)
+    assert enforced.returncode == 3
+    assert "gate.rules.min_accuracy" in enforced.stdout

@@ -95,14 +95,14 @@ def test_promotion_gives_the_numbers_and_names_every_rule(gate_params):
     reasons = judge(MCC, GOOD, recalls(0.9, 0.7), champion(20, 5), gate_params(ALL_RULES)).reasons
 
     assert reasons == (
-        "mcc-0 is right on 0.800 and source_only-0 on 0.675 of 200 labelled images: gain +0.125,"
-        " 95% interval +0.070 to +0.180 (30 became right, 5 wrong)",
-        "exact McNemar p 1.1e-05 is at most gate.rules.max_p_value 0.05",
-        "lower end of the gain's interval 0.070 is above gate.rules.min_gain 0",
-        "accuracy 0.800 is at least gate.rules.min_accuracy 0.6",
-        "recall of all 2 classes with 10 or more images is at least gate.rules.min_class_recall 0.5",
-        "against version 3 in service (0.725) the gain is +0.075, at worst +0.027:"
-        " within gate.rules.max_loss_against_champion 0.02",
+        "mcc-0 is right on 80.0 % of 200 labelled images, source_only-0 on 67.5 %: gain +12.5 points,"
+        " 95 % interval +7.0 to +18.0 (30 became right, 5 wrong)",
+        "significantly better than source-only (exact McNemar p < 0.0001; gate.rules.max_p_value is 0.05)",
+        "the interval of the gain begins at +7.0 points, above the 0.0 of gate.rules.min_gain",
+        "accuracy 80.0 % is at least the 60 % of gate.rules.min_accuracy",
+        "recall of all 2 classes with 10 or more images is at least the 50 % of gate.rules.min_class_recall",
+        "against version 3 in service (72.5 %) the gain is +7.5 points, at worst +2.7, within the loss of 2 points that"
+        " gate.rules.max_loss_against_champion allows",
     )
 
 
@@ -112,23 +112,23 @@ def test_promotion_gives_the_numbers_and_names_every_rule(gate_params):
         (
             GateRules(max_p_value=0.05),
             UNSURE,
-            "exact McNemar p 0.252 is not at most gate.rules.max_p_value 0.05",
+            "not significantly better than source-only (exact McNemar p = 0.252; gate.rules.max_p_value is 0.05)",
         ),
         (
             GateRules(min_gain=0.0),
             UNSURE,
-            "lower end of the gain's interval -0.024 is not above gate.rules.min_gain 0",
+            "the interval of the gain begins at -2.4 points, not above the 0.0 of gate.rules.min_gain",
         ),
         (
             GateRules(min_gain=0.1),
             GOOD,
-            "lower end of the gain's interval 0.070 is not above gate.rules.min_gain 0.1",
+            "the interval of the gain begins at +7.0 points, not above the +10.0 of gate.rules.min_gain",
         ),
-        (GateRules(min_accuracy=0.81), GOOD, "accuracy 0.800 is not at least gate.rules.min_accuracy 0.81"),
+        (GateRules(min_accuracy=0.81), GOOD, "accuracy 80.0 % is below the 81 % of gate.rules.min_accuracy"),
         (
             GateRules(min_class_recall=0.85),
             GOOD,
-            "recall below gate.rules.min_class_recall 0.85 in: class-1 (0.700, n 40)",
+            "recall is below the 85 % of gate.rules.min_class_recall in: class-1 (70.0 % of 40 images)",
         ),
     ],
 )
@@ -139,7 +139,7 @@ def test_each_rule_that_fails_holds_with_its_number_first_and_what_could_be_foun
 
     assert judgement.verdict == "hold"
     assert judgement.reasons[0] == reason
-    assert judgement.reasons[-1].startswith("200 labelled images find gains of 0.")
+    assert judgement.reasons[-1].startswith("200 labelled images find gains of ")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,9 @@ def test_a_model_in_service_that_turns_out_worse_is_held_with_the_advice_to_roll
     reasons = judge(MCC, BAD, recalls(0.9), IN_SERVICE, gate_params()).reasons
 
     assert reasons[0] == "already in service: version 3 has the checkpoint of mcc-0"
-    assert reasons[1].startswith("but it is worse than source_only-0: exact McNemar p 1.1e-05")
+    assert reasons[1].startswith(
+        "but it is significantly worse than source_only-0 (exact McNemar p < 0.0001)"
+    )
     assert reasons[1].endswith("Consider `acclimate rollback`")
     assert len(judge(MCC, GOOD, recalls(0.9), IN_SERVICE, gate_params()).reasons) == 2
 
@@ -238,15 +240,15 @@ def test_too_few_labels_say_what_more_would_do(gate_params):
     reason, summary = judge(MCC, evidence(6, 0, n=20), [], None, gate_params(min_holdout=50)).reasons
 
     assert reason == (
-        "20 labelled images are fewer than gate.min_holdout 50:"
-        " 20 labelled images find gains of 0.313 or more four times in five; 80 would find 0.158"
+        "20 labelled images are fewer than the 50 of gate.min_holdout:"
+        " 20 labelled images find gains of 31.3 points or more four times in five; 80 would find 15.8"
     )
     assert "(6 became right, 0 wrong)" in summary
 
 
 def test_a_hold_out_that_can_find_nothing_says_so(gate_params):
     assert power_note(Evidence(PairedCounts(2, 0, 1), 0.8, (0, 0)), gate_params(min_holdout=50)) == (
-        "3 labelled images find no gain at all four times in five; 50 would find 0.295"
+        "3 labelled images find no gain at all four times in five; 50 would find 29.5"
     )
 
 
@@ -263,7 +265,7 @@ def test_interval_below_zero_convicts_where_mcnemar_does_not(gate_params):
     judgement = judge(MCC, labels, [], None, gate_params())
 
     assert judgement.verdict == "reject"
-    assert "the interval of its gain ends at -0.001, below 0" in judgement.reasons[0]
+    assert "(the interval of its gain ends at -0.1 points)" in judgement.reasons[0]
 
 
 def test_classes_whose_recall_fell_are_named_with_numbers(gate_params):
@@ -277,7 +279,7 @@ def test_classes_whose_recall_fell_are_named_with_numbers(gate_params):
     ]
 
     assert fallen_classes(rows, gate_params()) == [
-        "recall fell in 2 of 6 classes: cat (0.90 to 0.80, n 40), dog (0.90 to 0.40, n 40, significant)"
+        "recall fell in 2 of 6 classes: cat (90.0 % to 80.0 % of 40 images), dog (90.0 % to 40.0 % of 40 images, significant)"
     ]
     assert fallen_classes(rows[2:], gate_params()) == []
 
@@ -350,19 +352,22 @@ def test_labels_of_disagreements_settle_a_verdict_by_the_same_rules(
 def test_a_verdict_on_disagreements_says_what_was_labelled_and_what_could_not_be_tested(gate_params):
     good = judge(MCC, answers(45, 15, tied=3), [], None, gate_params(TESTABLE))
     assert good.reasons[0].startswith(
-        "mcc-0 and source_only-0 disagree on 120 of 400 test images; of 63 labelled ones 45 became right, 15 wrong and"
-        " 3 are wrong in both: gain +0.143, 95% interval +0.0"
+        "mcc-0 and source_only-0 disagree on 120 of 400 test images. 63 are labelled: 45 became right, 15 wrong and"
+        " 3 are wrong in both. Gain +14.3 points, 95 % interval +"
     )
     untested = judge(MCC, answers(45, 15), [], UNTESTED, gate_params(ALL_RULES)).reasons
     assert untested[:3] == (
-        "gate.rules.min_accuracy 0.6 cannot be tested on disagreements alone: it takes a labelled hold-out",
-        "gate.rules.min_class_recall 0.5 cannot be tested on disagreements alone: it takes a labelled hold-out",
-        "gate.rules.max_loss_against_champion 0.02 cannot be tested: version 3 in service differs from source-only on"
-        " other images than those labelled; it takes a labelled hold-out",
+        "gate.rules.min_accuracy cannot be tested on disagreements alone. That takes a labelled hold-out",
+        "gate.rules.min_class_recall cannot be tested on disagreements alone. That takes a labelled hold-out",
+        "gate.rules.max_loss_against_champion cannot be tested: the disagreements with version 3 in service are not labelled."
+        " That takes a labelled hold-out",
     )
     again = judge(MCC, answers(40, 25, looks=2), [], None, gate_params(TESTABLE)).reasons
-    assert again[0] == "exact McNemar p times 2 looks 0.082 is not at most gate.rules.max_p_value 0.05"
-    assert any("97.5% interval" in reason for reason in again)
+    assert (
+        again[0]
+        == "not significantly better than source-only (exact McNemar p = 0.082, counted for 2 looks; gate.rules.max_p_value is 0.05)"
+    )
+    assert any("97.5 % interval" in reason for reason in again)
     none = judge(MCC, answers(20, 25), [], None, gate_params(TESTABLE, min_holdout=40)).reasons
     assert none[0] == "no gain over source_only-0 on the labelled disagreements"
 
@@ -372,10 +377,10 @@ def test_too_few_answers_are_told_how_many_would_do(gate_params):
     some = judge(MCC, answers(5, 1, total=90), [], None, gate_params(TESTABLE)).reasons[0]
 
     assert few.startswith(
-        "6 labelled disagreements are fewer than gate.min_holdout 50 and than the 30 there are:"
+        "6 labelled disagreements are fewer than the 50 of gate.min_holdout and than the 30 there are:"
     )
-    assert "; 30 would find 0.0" in few
-    assert some.startswith("6 labelled disagreements are fewer than gate.min_holdout 50: 6 labelled")
+    assert "; 30 would find 3.3" in few
+    assert some.startswith("6 labelled disagreements are fewer than the 50 of gate.min_holdout: 6 labelled")
 
 
 def test_all_disagreements_of_a_test_split_smaller_than_the_least_hold_out_do_not_promote(gate_params):

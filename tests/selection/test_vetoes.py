@@ -17,7 +17,7 @@ def test_predictions_in_one_class_are_vetoed_for_both_reasons_with_numbers(confi
 
     assert reasons == [
         "collapse: predictions spread over 1.0 of 3 classes, below gate.min_effective_classes 0.5 (1.5)",
-        "collapse: 100% of predictions are one class, above gate.max_share_ratio 2 times the 33% of source-only",
+        "collapse: 100 % of predictions are one class, above gate.max_share_ratio 2 times the 33 % of source-only",
     ]
 
 
@@ -25,7 +25,7 @@ def test_unsure_predictions_of_one_class_are_seen_by_their_share(confident):
     # Their mean is nearly uniform, so the effective classes alone do not see them.
     (reason,) = collapsed(confident([0] * 30, 0.4), confident(BALANCED), **LIMITS)
 
-    assert "100% of predictions are one class" in reason
+    assert "100 % of predictions are one class" in reason
 
 
 def test_a_frequent_class_that_source_only_finds_frequent_too_is_no_collapse(confident):
@@ -89,7 +89,7 @@ def test_predictions_in_one_class_are_vetoed_under_a_prior_for_all_three_reasons
     assert reasons == [
         "collapse: predictions spread over 1.0 of the 2.6 classes that gate.target_prior amounts to,"
         " below gate.min_effective_classes 0.5 (1.29)",
-        "collapse: 100% of predictions are one class, above gate.max_share_ratio 2 times the 45% of"
+        "collapse: 100 % of predictions are one class, above gate.max_share_ratio 2 times the 45 % of"
         " gate.target_prior",
         "collapse: the mean prediction is 2.30 nats from gate.target_prior, above gate.max_prior_divergence 0.5",
     ]

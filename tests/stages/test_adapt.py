@@ -256,17 +256,18 @@ def test_alignment_is_refused_where_no_frozen_features_are_kept(workspace_copy: 
 def test_every_candidate_and_source_only_too_is_offered_the_targets_statistics(workspace_copy: Workspace):
     params = load_params(workspace_copy.params)
     folder = workspace_copy.stage("adapt", TARGET)
+    unoffered = read_json(folder / "candidates.json")["candidates"]
+    assert not params.adapt.adabn
+
+    adapt.run(workspace_copy, changed(params, "adapt.adabn=true"), TARGET)
+
     offered = read_json(folder / "candidates.json")["candidates"]
-    assert params.adapt.adabn
     assert [row["name"] for row in offered] == ["source_only-0", "mcc-0"]
     for row in offered:
         before, after = row["adabn_scores"]["before"], row["adabn_scores"]["after"]
         assert before.keys() == after.keys() == {"v_measure", "infomax"}
         assert row["adabn"] == ("kept" if all(after[key] > before[key] for key in before) else "not kept")
-
-    adapt.run(workspace_copy, changed(params, "adapt.adabn=false"), TARGET)
-
-    for row, plain in zip(offered, read_json(folder / "candidates.json")["candidates"], strict=True):
+    for row, plain in zip(offered, unoffered, strict=True):
         assert (plain["adabn"], plain["adabn_scores"]) == ("off", {"before": None, "after": None})
         assert (plain["checkpoint_sha256"] == row["checkpoint_sha256"]) == (row["adabn"] == "not kept")
 

@@ -264,7 +264,7 @@ def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
     }
     assert [row["holdout_accuracy"] for row in verdict["candidates"]] == [80 / 120, 114 / 120]
     assert verdict["warnings"] == [
-        "recall fell in 2 of 3 classes: blue (1.00 to 0.95, n 40), red (1.00 to 0.95, n 40)"
+        "recall fell in 2 of 3 classes: blue (100.0 % to 95.0 % of 40 images), red (100.0 % to 95.0 % of 40 images)"
     ]
     assert to_label(workspace) == []
 
@@ -310,9 +310,9 @@ def test_the_verdict_reports_diagnostics_and_estimated_class_shares_and_warns_of
     assert [row["source"] for row in prior["classes"]] == pytest.approx([1 / 3] * 3, abs=1e-6)
     assert {row["given"] for row in prior["classes"]} == {None}
     starts = [
-        "mcc-0: 1 of 3 classes are predicted for less than 20% of the images they should have on the target: green (0",
+        "mcc-0: 1 of 3 classes are predicted for less than 20 % of the images they should have on the target: green (0",
         "mcc-0: the classes of the target seem to be distributed unlike the source: total variation 0.3",
-        "mcc-0: it names 100% of the select images otherwise than source_only-0",
+        "mcc-0: it names 100 % of the select images otherwise than source_only-0",
     ]
     assert len(verdict["warnings"]) == len(starts)
     for warning, start in zip(verdict["warnings"], starts, strict=True):
@@ -334,7 +334,9 @@ def test_a_candidate_that_labels_prove_worse_is_rejected_however_well_it_scores_
 
     assert verdict["verdict"] == "reject"
     assert verdict["candidate"] == "mcc-0"
-    assert verdict["reasons"][0].startswith("mcc-0 is worse than source_only-0: exact McNemar p")
+    assert verdict["reasons"][0].startswith(
+        "mcc-0 is significantly worse than source_only-0 (exact McNemar p "
+    )
     assert verdict["oracle"]["candidate"] == "source_only-0"
 
 
@@ -344,8 +346,11 @@ def test_a_small_gain_is_held_with_the_gain_that_could_have_been_found(tmp_path)
 
     assert verdict["verdict"] == "hold"
     assert verdict["evidence"]["better"] == 1
-    assert verdict["reasons"][0] == "exact McNemar p 0.500 is not at most gate.rules.max_p_value 0.05"
-    assert verdict["reasons"][-1].startswith("120 labelled images find gains of 0.0")
+    assert (
+        verdict["reasons"][0]
+        == "not significantly better than source-only (exact McNemar p = 0.500; gate.rules.max_p_value is 0.05)"
+    )
+    assert verdict["reasons"][-1].startswith("120 labelled images find gains of ")
 
 
 def test_few_labels_hold_even_where_all_speak_for_the_candidate(tmp_path):
@@ -356,7 +361,7 @@ def test_few_labels_hold_even_where_all_speak_for_the_candidate(tmp_path):
     assert verdict["verdict"] == "hold"
     assert verdict["selected"] == {"accuracy": 1.0, "n": 40, "candidate": "mcc-0"}
     assert verdict["reasons"][0].startswith(
-        "40 labelled images are fewer than gate.min_holdout 50: 40 labelled images"
+        "40 labelled images are fewer than the 50 of gate.min_holdout: 40 labelled images"
     )
 
 
@@ -439,7 +444,7 @@ def test_without_labels_the_verdict_is_at_most_provisional_and_no_accuracy_is_ma
     assert verdict["evidence"] is verdict["confusion"] is None
     assert verdict["per_class"] == []
     assert [row["holdout_accuracy"] for row in verdict["candidates"]] == [None, None]
-    assert verdict["reasons"][0] == "no labelled hold-out: scores without labels choose, they do not prove"
+    assert verdict["reasons"][0] == "no labelled hold-out: scores without labels choose, and prove nothing"
     assert "mcc-0 beats source_only-0 on 3 of 3 label-free scores" in verdict["reasons"][2]
 
 
@@ -533,7 +538,10 @@ def test_forgetting_the_source_is_a_warning_beside_the_verdict(tmp_path):
     )
 
     assert verdict["verdict"] == "promote"
-    assert any(w.startswith("mcc-0: source accuracy 0.667 is 0.333 below") for w in verdict["warnings"])
+    assert any(
+        w.startswith("mcc-0: accuracy on the source is 66.7 %, 33.3 points below")
+        for w in verdict["warnings"]
+    )
 
 
 # --- answers to the list -----------------------------------------------------------------------
@@ -729,7 +737,7 @@ def test_a_champion_is_compared_by_answers_where_it_is_the_source_only_of_the_pa
     assert verdict["champion"]["gain"] == (pytest.approx(1 / 3, abs=1e-6) if word == "promote" else None)
     if word == "hold":
         assert verdict["reasons"][0].startswith(
-            "gate.rules.max_loss_against_champion 0.02 cannot be tested: version 4"
+            "gate.rules.max_loss_against_champion cannot be tested: the disagreements with version 4"
         )
 
 
@@ -841,7 +849,7 @@ def test_a_candidate_ahead_of_the_champion_is_promoted_with_both_comparisons(tmp
         "interval": verdict["champion"]["interval"],
     }
     assert verdict["champion"]["interval"][0] > 0.05
-    assert verdict["reasons"][-1].startswith("against version 4 in service (0.833) the gain is +0.167")
+    assert verdict["reasons"][-1].startswith("against version 4 in service (83.3 %) the gain is +16.7 points")
 
 
 def test_a_candidate_far_behind_the_champion_is_rejected(tmp_path):
@@ -856,9 +864,8 @@ def test_a_candidate_far_behind_the_champion_is_rejected(tmp_path):
     assert verdict["verdict"] == "reject"
     assert verdict["champion"]["accuracy"] == 1
     assert verdict["reasons"][0].startswith(
-        "against version 4 in service (1.000) the gain is -0.125, at worst -0.1"
+        "against version 4 in service (100.0 %) the gain is -12.5 points, at worst -18.3, beyond the loss of 2 points"
     )
-    assert "more than gate.rules.max_loss_against_champion 0.02" in verdict["reasons"][0]
 
 
 def test_the_model_in_service_is_not_promoted_again(tmp_path):
