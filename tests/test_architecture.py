@@ -47,7 +47,7 @@ def imports(path: Path) -> set[str]:
 # Floors of the house, from the ground up; a room may import its own floor and those below it.
 FLOORS = (
     ("tasks", "tasks.errors", "tasks.workspace"),
-    ("tasks.files", "tasks.provenance"),
+    ("tasks.amounts", "tasks.files", "tasks.provenance"),
     ("tasks.config",),
     ("tasks.domains", "tasks.losses", "tasks.models", "tasks.records", "tasks.selection"),
     ("tasks.exported",),

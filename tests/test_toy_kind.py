@@ -166,7 +166,8 @@ def test_the_command_line_classifies_a_file_of_it(finished: Workspace, tmp_path:
 def test_what_only_images_have_is_refused_and_not_left_out_unsaid(finished: Workspace):
     for setting, words in (
         ("features.mirror=true", "has no mirror"),
-        ("features.views=[edge]", "no views of kind vectors"),
+        ("features.views=[edge]", r"\['edge'\] are no views of kind vectors, which has none"),
+        ("features.rotations=true", "kind vectors cannot be turned"),
     ):
         content = apply_overrides(
             yaml.safe_load(finished.params.read_text()),

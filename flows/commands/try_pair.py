@@ -17,6 +17,7 @@ from flows.workspaces.upgrade import PARAMS_TEMPLATE
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params
 from tasks.domains.kinds import reader_of
+from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
 from tasks.records.result import Result
 from tasks.workspace import Workspace
@@ -61,6 +62,7 @@ def try_folders(
     content |= {"domains": ["source", name], "targets": [name]}
     params = apply_overrides(content, overrides)
     checked = check_params(params, origin="the settings")
+    check_views(checked, origin="the settings")
     ask_losses(checked, origin="the settings")
     unlabelled = reader_of(checked).plural
     place = create_workspace(workspace or Path(f"acclimate-{name}"), params=params)

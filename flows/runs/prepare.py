@@ -8,6 +8,7 @@ from flows.workspaces.targets import create_settings
 from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
 from tasks.config.per_target import settings_path
+from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
@@ -19,6 +20,7 @@ def read_params(workspace: Workspace) -> Params:
         ConfigError: It does not describe a run; every offending key is named.
     """
     params = check_upgraded(workspace)
+    check_views(params, origin=str(workspace.params))
     ask_losses(params, origin=str(workspace.params))
     return params
 

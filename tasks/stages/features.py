@@ -23,9 +23,9 @@ from tasks.config.params import Params
 from tasks.domains.batch import read_batch
 from tasks.domains.contract import Reader, Redraw, Views
 from tasks.domains.kinds import reader_of
+from tasks.domains.redrawn import check_views
 from tasks.engine.frozen import BATCH, Observer, build_frozen, observer, parameters_sha256
 from tasks.engine.routes import resolve_route
-from tasks.errors import BadInput
 from tasks.records.features import FeaturesInfo, seen_files, write_index, write_info
 from tasks.records.manifest import (
     LABELLED_SPLITS,
@@ -41,7 +41,12 @@ log = logging.getLogger(__name__)
 
 
 def run(workspace: Workspace, params: Params, domain: str) -> None:
-    """Write the training inputs of one domain."""
+    """Write the training inputs of one domain.
+
+    Raises:
+        ConfigError: The kind cannot be redrawn as ``params.features`` asks.
+    """
+    check_views(params)
     manifest, folder = workspace.stage("manifest", domain), workspace.stage("features", domain)
     examples, reader = read_examples(manifest), reader_of(params)
     backbone = build_frozen(params)
@@ -73,23 +78,10 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
 
 
 def views_of(params: Params, domain: str, views: Views, *, mirror: bool) -> Mapping[str, Redraw]:
-    """The views that are kept of every example: itself under the empty name, mirrored, and the source redrawn.
-
-    Raises:
-        BadInput: ``mirror`` is wanted of a kind that cannot be mirrored, or a view that the kind does not have.
-    """
+    """The views that are kept of every example: itself under the empty name, mirrored, and the source redrawn."""
     kept: dict[str, Redraw] = {"": lambda inputs: inputs}
-    if mirror and views.mirror is None:
-        raise BadInput(
-            f"params.yaml: features.mirror is true, but kind {params.kind} has no mirror: set it to false."
-        )
     if mirror and views.mirror:
         kept["mirror"] = views.mirror
-    unknown = [name for name in params.features.views if name not in {*views.source, *views.target}]
-    if unknown:
-        raise BadInput(
-            f"params.yaml: features.views {unknown} are no views of kind {params.kind}: leave them out."
-        )
     if domain == "source":
         kept |= {name: views.source[name] for name in params.features.views if name in views.source}
     return kept

@@ -7,7 +7,7 @@ import yaml
 
 from flows.runs.prepare import read_params
 from tasks.config.overrides import apply_overrides
-from tasks.errors import ConfigError
+from tasks.errors import BadInput, ConfigError
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
 
@@ -40,6 +40,21 @@ def test_turned_images_are_refused_before_any_stage_where_orientation_is_the_lab
 
     with pytest.raises(ConfigError, match=r"\['mcc_rotation'\] learn how far an image was turned"):
         read_params(workspace)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("kind=sonar", "kind 'sonar' is unknown to this version of acclimate, which knows: image"),
+        (
+            "features.views=[edge, sepia]",
+            r"features.views: \['sepia'\] are no views of kind image, which has edge, ",
+        ),
+    ],
+)
+def test_what_the_kind_cannot_do_is_refused_before_any_stage(tmp_path: Path, override: str, words: str):
+    with pytest.raises(BadInput, match=words):
+        read_params(workspace_with(tmp_path, override))
 
 
 def test_the_demo_and_what_try_starts_from_ask_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

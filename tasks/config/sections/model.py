@@ -29,7 +29,7 @@ class FeaturesParams(Section):
     """Route deeper: blocks of the backbone that are trained, counted from the output."""
     mirror: bool
     """Routes cached and deeper: also keep every image mirrored, and train on either at random."""
-    views: tuple[Literal["edge", "grey", "posterise", "histogram", "fourier"], ...]
+    views: tuple[str, ...]
     """Ways to redraw the source that presets may ask for; ``histogram`` and ``fourier`` once a target, in its style."""
     rotations: bool
     """Routes cached and deeper: also keep the images that a target adapts to turned by 90, 180 and 270 degrees, for
