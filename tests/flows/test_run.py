@@ -296,3 +296,15 @@ def test_data_models_and_verdicts_come_back_from_the_local_remote(workspace_copy
     assert model.read_bytes() == model_bytes
     assert locked_outputs(workspace_copy) == expected
     assert len(list(workspace_copy.data("source").rglob("*.png"))) == 90
+
+
+def test_a_gate_that_refuses_ends_an_enforced_run_with_status_3(workspace_copy: Workspace):
+    content = yaml.safe_load(workspace_copy.params.read_text())
+    content["gate"]["rules"]["min_accuracy"] = 1.0
+    content["gate"]["rules"]["min_gain"] = 0.99
+    write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
+
+    done = acclimate("run", "--no-prefect", "--enforce", "-w", workspace_copy.root, check=False)
+
+    assert done.returncode == 3
+    assert "gate.rules.min_accuracy" in done.stdout

@@ -18,6 +18,7 @@ from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.note import note_path
 from flows.runs.process import run_here
+from tasks.config.per_target import settings_path
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
@@ -129,8 +130,8 @@ def until_stage_starts(workspace: Workspace, name: str, run: subprocess.Popen[st
 @pytest.fixture
 def stale(workspace_copy: Workspace) -> Workspace:
     """A workspace whose adaptation has to run again, and has no note of an earlier run."""
-    text = workspace_copy.params.read_text()
-    workspace_copy.params.write_text(text.replace("weight_decay: 0.001", "weight_decay: 0.002"))
+    own_settings = settings_path(workspace_copy.params, "new-camera")
+    own_settings.write_text("adapt: {weight_decay: 0.002}\ngate: {}\n")
     note_path(workspace_copy, "adapt@new-camera").unlink()
     return workspace_copy
 

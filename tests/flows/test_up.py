@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,24 +22,26 @@ from flows.workspaces.landing import batch_digest
 from tasks.config.params import load_params
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
-from tests.support.tiny import CHECKOUT, acclimate, write_pictures
+from tests.support.tiny import CHECKOUT, Finished, acclimate, write_pictures
 
 PATIENCE_S = 200
 
 
-@pytest.fixture
-def served(workspace_copy: Workspace) -> Iterator[tuple[Workspace, str]]:
+@pytest.fixture(scope="module")
+def served(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, str]]:
     """`acclimate up` on a free port; ends by the signal a person's Ctrl-C sends."""
-    content = yaml.safe_load(workspace_copy.params.read_text())
+    root = tmp_path_factory.mktemp("served") / "work space"
+    workspace = Workspace(shutil.copytree(finished.workspace.root, root, symlinks=True))
+    content = yaml.safe_load(workspace.params.read_text())
     content["arrival"] = {"debounce_s": 1, "min_images": 20}
     content["release"]["auto_promote"] = ["promote", "provisional"]
-    write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
+    write_text(workspace.params, yaml.safe_dump(content, sort_keys=False))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     api = f"http://127.0.0.1:{port}/api"
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "up", "--port", str(port), "-w", str(workspace_copy.root)],
+        [sys.executable, "-m", "flows.cli", "up", "--port", str(port), "-w", str(workspace.root)],
         cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env=os.environ | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"},
         # What is started in the background of a shell ignores SIGINT, and its children inherit that.
@@ -46,7 +49,7 @@ def served(workspace_copy: Workspace) -> Iterator[tuple[Workspace, str]]:
     )  # fmt: skip
     try:
         until(lambda: len(rows(api, "deployments")) == 2, "both deployments are served", process)
-        yield workspace_copy, api
+        yield workspace, api
     finally:
         process.send_signal(signal.SIGINT)
         try:
