@@ -1,10 +1,8 @@
 """The command line. Imports little: each command imports what it needs when it is called."""
 
-import ctypes
 import logging
-import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -142,8 +140,9 @@ def stage(
 ) -> None:
     """Run one stage in this folder, as dvc.yaml does; use `acclimate run` instead."""
     from flows.runs.process import run_here
+    from flows.workspaces.programs import end_with_parent
 
-    _die_with_parent()
+    end_with_parent()  # a stage whose DVC process was killed must not go on writing while a rerun starts
     raise SystemExit(run_here(name, domain))
 
 
@@ -339,14 +338,6 @@ def _log_to_stderr() -> None:
     )
     for noisy in ("httpx", "prefect", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-def _die_with_parent() -> None:
-    # A stage whose DVC process was killed must not go on writing while a rerun starts.
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        set_process_option: Callable[..., int] = ctypes.CDLL(None).prctl
-        set_process_option(pr_set_pdeathsig, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,19 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from flows.workspaces.programs import SILENCE, child_environment
+from flows.workspaces.programs import SILENCE, child_environment, end_with_parent
 from tasks.errors import Fault
 from tasks.files import write_json
 from tasks.records.result import Result
@@ -22,26 +25,38 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 180
+BARE = ("--no-services", "--no-ui")
+"""For a server that nobody looks at."""
 
 
 def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = True) -> Result:
     """Run the Prefect flow `pipeline` in this process.
 
     With ``PREFECT_API_URL`` set, that server keeps the run; else the one of `acclimate up` if it
-    answers; else Prefect starts one for the length of the run.
+    answers; else one is started for the length of the run.
+
+    Raises:
+        Fault: The server did not come up; its log is named.
+        AcclimateError: As :func:`flows.runs.walk.run_pipeline`.
     """
     workspace = Workspace(root.resolve())
     api = known_api(workspace)
     configure_environment(workspace, api=api)
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    with nullcontext() if api else _own_server(workspace, port=_free_port(), options=BARE) as own:
+        # These take a second, in which the server comes up.
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.pipeline import pipeline
+        from flows.pipeline import pipeline
 
-    # Nobody watches a server that ends with the run, and the thread of the heartbeats ends a second late.
-    with temporary_settings({} if api else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        return pipeline(
-            str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait
-        )
+        settings: dict[Any, Any] = {}
+        if own:
+            own.wait_until_healthy()
+            # Nobody watches a server that ends with the run, and the thread of the heartbeats ends a second late.
+            settings = {PREFECT_API_URL: own.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        with temporary_settings(settings):
+            return pipeline(
+                str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait
+            )
 
 
 def configure_environment(workspace: Workspace, *, api: str | None) -> None:
@@ -51,7 +66,6 @@ def configure_environment(workspace: Workspace, *, api: str | None) -> None:
         os.environ["PREFECT_API_URL"] = api
     home = Path(os.environ.setdefault("PREFECT_HOME", str(workspace.private / "prefect")))
     home.mkdir(parents=True, exist_ok=True)  # the server would not make it, and die of a missing database
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_TIMEOUT_S))
     os.environ.setdefault(
         "PREFECT_LOGGING_LEVEL", "WARNING"
     )  # the console; the stages' own lines are printed already
@@ -91,23 +105,59 @@ def server(workspace: Workspace, *, port: int) -> Iterator[str]:
         write_json(_note(workspace), {"api": api})
         yield api
         return
+    with _own_server(workspace, port=port) as own:
+        own.wait_until_healthy()
+        log.info("started a Prefect server: %s (log: %s)", api.removesuffix("/api"), own.log_path)
+        write_json(_note(workspace), {"api": api})
+        try:
+            yield api
+        finally:
+            _note(workspace).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class OwnServer:
+    """A Prefect server that this process has started."""
+
+    api: str
+    process: "subprocess.Popen[bytes]"
+    log_path: Path
+
+    def wait_until_healthy(self) -> None:
+        """Return as soon as the server answers.
+
+        Raises:
+            Fault: It ended, or does not answer in time; its log is named.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not answers(self.api):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise Fault(
+                    f"the Prefect server did not come up at {self.api}; its log is {self.log_path}."
+                    " Is the port taken? Try --port, or --no-prefect for a run without a server."
+                )
+            time.sleep(0.1)
+
+
+@contextmanager
+def _own_server(workspace: Workspace, *, port: int, options: Sequence[str] = ()) -> Iterator[OwnServer]:
+    """A Prefect server that starts now and ends with the block, or with this process."""
     log_path = workspace.private / "prefect-server.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log_path.open("ab") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            [*command, *options],
             env=child_environment() | {"PREFECT_HOME": os.environ["PREFECT_HOME"]},
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the run, which tells the server how it ended
+            preexec_fn=end_with_parent,
         )
     try:
-        _wait_until_healthy(api, process, log_path)
-        log.info("started a Prefect server: %s (log: %s)", api.removesuffix("/api"), log_path)
-        write_json(_note(workspace), {"api": api})
-        yield api
+        yield OwnServer(f"http://127.0.0.1:{port}/api", process, log_path)
     finally:
-        _note(workspace).unlink(missing_ok=True)
         process.send_signal(signal.SIGINT)
         try:
             process.wait(timeout=20)
@@ -116,14 +166,10 @@ def server(workspace: Workspace, *, port: int) -> Iterator[str]:
             process.wait()
 
 
-def _wait_until_healthy(api: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not answers(api):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise Fault(
-                f"the Prefect server did not come up at {api}; its log is {log_path}. Is the port taken? Try --port."
-            )
-        time.sleep(0.5)
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _note(workspace: Workspace) -> Path:

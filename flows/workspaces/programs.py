@@ -1,9 +1,11 @@
 """git and DVC as programs, started in a workspace with this interpreter's commands first and telemetry off."""
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks.errors import Fault
@@ -31,6 +33,14 @@ def child_environment() -> dict[str, str]:
     """The environment of stage, DVC and server processes."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, **ALLOCATOR, **SILENCE, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends, however that ends."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        set_process_option: Callable[..., int] = ctypes.CDLL(None).prctl
+        set_process_option(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def dvc(workspace: Workspace, *arguments: str) -> str:
