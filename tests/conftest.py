@@ -30,23 +30,25 @@ from tests.support.tiny import (
     write_pictures,
 )
 
-# The two processes take a module each, in this order, and then the others: none ends long after the other, and
-# the second has work of its own while the first makes the finished workspace.
-LONGEST_FIRST = (
+# Each process takes a module, in this order, and then the others: none ends long after the others. The second and
+# the third module need no finished workspace, which the first one makes meanwhile.
+FIRST = (
     "flows/test_run.py",
+    "test_architecture.py",
+    "report/test_report.py",
+    "flows/test_up.py",
     "stages/test_export.py",
     "stages/test_adapt.py",
-    "flows/test_up.py",
-    "flows/test_stage.py",
     "flows/test_label.py",
-    "flows/test_gate_audit.py",
+    "flows/test_stage.py",
     "flows/test_try.py",
+    "flows/test_gate_audit.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest modules first."""
-    places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONGEST_FIRST)}
+    """Put the modules in :data:`FIRST` before the others."""
+    places = {str(Path(__file__).parent / name): place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(str(item.path), len(places)))
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.note import note_path
 from flows.runs.process import run_here
-from tasks.config.per_target import settings_path
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
@@ -127,18 +127,21 @@ def until_stage_starts(workspace: Workspace, name: str, run: subprocess.Popen[st
     return process
 
 
+STALE = "validate@new-camera"
+
+
 @pytest.fixture
 def stale(workspace_copy: Workspace) -> Workspace:
-    """A workspace whose adaptation has to run again, and has no note of an earlier run."""
-    own_settings = settings_path(workspace_copy.params, "new-camera")
-    own_settings.write_text("adapt: {weight_decay: 0.002}\ngate: {}\n")
-    note_path(workspace_copy, "adapt@new-camera").unlink()
+    """A workspace whose data has to be checked again, which takes seconds, and has no note of an earlier check."""
+    text = workspace_copy.params.read_text()
+    workspace_copy.params.write_text(re.sub(r"max_class_ratio: [\d.]+", "max_class_ratio: 9.5", text))
+    note_path(workspace_copy, STALE).unlink()
     return workspace_copy
 
 
 def test_when_dvc_is_killed_its_stage_dies_and_the_run_starts_both_anew(stale: Workspace):
     with start_run(stale) as run:
-        stage = until_stage_starts(stale, "adapt@new-camera", run)
+        stage = until_stage_starts(stale, STALE, run)
         (worker,) = psutil.Process(run.pid).children()
         worker.kill()
         psutil.wait_procs([stage], timeout=60)
@@ -147,21 +150,21 @@ def test_when_dvc_is_killed_its_stage_dies_and_the_run_starts_both_anew(stale: W
         assert not stage.is_running()
     assert run.returncode == 0, said
     assert "Trying once more" in said
-    assert json.loads(note_path(stale, "adapt@new-camera").read_text())["ended"]
+    assert json.loads(note_path(stale, STALE).read_text())["ended"]
 
 
 def test_when_the_run_is_killed_dvc_and_the_stage_end_too_and_dvc_forgets_what_it_reserved(stale: Workspace):
     before = stale.dvc_lock.read_bytes()
     with start_run(stale) as run:
-        stage = until_stage_starts(stale, "adapt@new-camera", run)
+        stage = until_stage_starts(stale, STALE, run)
         (worker,) = psutil.Process(run.pid).children()
         run.kill()
         _, alive = psutil.wait_procs([stage, worker], timeout=60)
 
     assert not alive
     assert not any(json.loads((stale.root / ".dvc" / "tmp" / "rwlock").read_text()).values())
-    done_before = yaml.safe_load(before)["stages"]["adapt@new-camera"]
-    assert yaml.safe_load(stale.dvc_lock.read_text())["stages"]["adapt@new-camera"] == done_before
+    done_before = yaml.safe_load(before)["stages"][STALE]
+    assert yaml.safe_load(stale.dvc_lock.read_text())["stages"][STALE] == done_before
     with lock_workspace(stale, purpose="run", wait=False):
         pass
 

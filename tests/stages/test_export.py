@@ -40,7 +40,7 @@ METADATA = {
 
 @pytest.fixture(scope="module")
 def network() -> Classifier:
-    return classifier("timm/mobilenetv3_small_050")
+    return classifier("timm/resnet10t")
 
 
 @pytest.fixture(scope="module")
