@@ -63,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one pair."""
+    """The outcome of one pair."""
 
     pair: str
     source_only: tuple[float, ...]

@@ -206,7 +206,7 @@ def calibrated(tasks: Sequence[Task]) -> list[Task]:
 
 
 def rules() -> dict[str, tuple[str, ...]]:
-    """What each rule takes the rank sum over."""
+    """The scores over which each rule takes the rank sum."""
     single = {f"{score} alone": (score,) for score in (*SCORES, *ADDED, *DIAGNOSTICS)}
     without = {f"without {score}": tuple(other for other in SCORES if other != score) for score in SCORES}
     joined = {f"and {score}": (*SCORES, score) for score in (*ADDED, *DIAGNOSTICS)}

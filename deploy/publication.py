@@ -1,4 +1,4 @@
-"""What must agree before a model is published: three verdicts, the record of its export and the model itself.
+"""The agreement that publishing a model requires: three verdicts, the record of its export and the model itself.
 
 In:  results/{validate,gate,probe}/<target>/verdict.json, results/export/<target>/{model.onnx,export.json}.
 Out: the bytes and the description of a version, or a refusal that names every disagreement.

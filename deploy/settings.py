@@ -18,7 +18,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 class ServedKind(KindParams):
-    """What params.yaml says of the examples, whatever else is in it."""
+    """The description of the examples in params.yaml, whatever else is in it."""
 
     model_config = ConfigDict(extra="ignore")
 

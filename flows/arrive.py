@@ -1,6 +1,6 @@
 """New target images: take them in once, adapt, and let the policy decide about service.
 
-The event only says that something may have come. What is there is listed anew, so late, doubled
+The event only says that something may have come. The landing zone is listed anew, so late, doubled
 and lost events all end in the same state.
 """
 

@@ -1,4 +1,4 @@
-"""What the benchmarks write about outcomes and rules, and the tasks that are found in a folder."""
+"""The pages that the benchmarks write, and the tasks that they find in a folder."""
 
 from dataclasses import replace
 from pathlib import Path

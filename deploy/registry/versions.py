@@ -27,7 +27,7 @@ class Kept(BaseModel):
 
 
 class DataSaid(Kept):
-    """What the data checks said."""
+    """The verdict of the data checks."""
 
     passed: bool
     sha256: str
@@ -35,7 +35,7 @@ class DataSaid(Kept):
 
 
 class GateSaid(Kept):
-    """What the gate said."""
+    """The verdict of the gate."""
 
     candidate: str
     reasons: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class GateSaid(Kept):
 
 
 class ProbeSaid(Kept):
-    """What the probe said."""
+    """The verdict of the probe."""
 
     passed: bool
     provider: str | None = None
@@ -58,7 +58,7 @@ class ProbeSaid(Kept):
 
 
 class Verdicts(Kept):
-    """What was said about the bytes of a version."""
+    """The verdicts about the bytes of a version."""
 
     data: DataSaid | None = None
     gate: GateSaid
@@ -66,7 +66,7 @@ class Verdicts(Kept):
 
 
 class Described(Kept):
-    """What the bytes of a version are, and what was said about them when they were published."""
+    """The bytes of a version, and the verdicts about them when they were published."""
 
     schema_version: int = 1
     target: str

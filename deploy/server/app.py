@@ -123,7 +123,7 @@ async def _watch(champions: Champions) -> None:
         try:
             await to_thread.run_sync(champions.refresh)
         except Exception:
-            # What is loaded goes on serving; the next look may succeed.
+            # The loaded models go on serving; the next look may succeed.
             log.exception("cannot read the registry")
         await asyncio.sleep(_REFRESH_INTERVAL_S)
 

@@ -38,12 +38,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class TargetState:
-    """What is known about a target, replaced as a whole."""
+    """The state of a target, replaced as a whole."""
 
     pointed_at: int | None = None
     """The version that champion.json names."""
     loaded: Loaded | None = None
-    """What answers; another version than ``pointed_at`` while that one loads or cannot be loaded."""
+    """The model that answers; another version than ``pointed_at`` while that one loads or cannot be loaded."""
     problem: str | None = None
     """Why ``pointed_at`` is not what answers."""
     seen: bytes | None = None
@@ -58,7 +58,7 @@ class Champions:
     Args:
         workspace: Whose registry is read.
         device: Where the models run.
-        limits: What one example may need at most, as the reader of the workspace has them.
+        limits: Limits of one example, as the reader of the workspace has them.
     """
 
     def __init__(self, workspace: Workspace, device: Device, limits: Limits) -> None:
@@ -69,11 +69,11 @@ class Champions:
         self._refreshed = False
 
     def state(self, target: str) -> TargetState | None:
-        """What is known about ``target``; None when it is not registered."""
+        """The state of ``target``; None when it is not registered."""
         return self._states.get(target)
 
     def states(self) -> dict[str, TargetState]:
-        """What is known about every target, sorted by name."""
+        """The state of every target, sorted by name."""
         return dict(sorted(self._states.items()))
 
     @property

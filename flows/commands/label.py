@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Taken:
-    """What taking in one file changed."""
+    """The changes that taking in one file made."""
 
     new: int
     corrected: int

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageRun:
-    """What became of one stage."""
+    """The outcome of one stage."""
 
     stage: str
     target: str | None

@@ -1,4 +1,4 @@
-"""What a kill can leave broken in DVC's own files, mended before the next run.
+"""Mends DVC's own files, which a kill can leave broken, before the next run.
 
 DVC writes neither dvc.lock nor its record of who uses which path (`.dvc/tmp/rwlock`) atomically, and
 takes any process with the number of a dead one for its owner. In a container, where numbers are small

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass
 class Walked:
-    """What a walk has done up to now."""
+    """The work that a walk has done up to now."""
 
     runs: list[StageRun] = field(default_factory=list)
     done: list[str] = field(default_factory=list)

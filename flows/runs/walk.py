@@ -95,7 +95,7 @@ def run_pipeline(
     Args:
         root: The workspace.
         targets: Names from params.yaml.
-        through: What every call of a stage goes through; Prefect makes a task run of it.
+        through: Wraps every call of a stage; Prefect makes a task run of it.
         purpose: Told to whoever finds the workspace taken.
         wait: Wait for a run that holds the workspace.
 

@@ -14,11 +14,11 @@ from tasks.files import write_text
 def import_images(origin: Path, destination: Path) -> list[FoundFile]:
     """Copy the tree ``origin`` to ``destination``; the copy appears whole or not at all.
 
-    What cannot be copied safely (links that leave ``origin``, pipes, names that are not UTF-8,
-    unreadable files) is not followed.
+    Files that cannot be copied safely are left out: links that leave ``origin``, pipes, names that are not
+    UTF-8, unreadable files.
 
     Returns:
-        What was not copied, with the reason; paths relative to ``origin``.
+        The files that were not copied, with the reason; paths relative to ``origin``.
 
     Raises:
         BadInput: ``origin`` is not a folder, holds nothing, or the copy would lie inside it.

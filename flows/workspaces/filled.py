@@ -83,7 +83,7 @@ def _has_unsent(workspace: Workspace, target: str, path: Path) -> bool:
 def read_filled(file: Path) -> list[Filled]:
     """The rows of a filled-in to_label.csv that have a label, in the order of the file.
 
-    What spreadsheets make of a CSV is read as well: semicolons or tabs, a byte-order mark, UTF-16, more
+    Files that a spreadsheet has saved are read as well: semicolons or tabs, a byte-order mark, UTF-16, more
     columns, another order of rows and columns.
 
     Raises:
@@ -107,7 +107,7 @@ def read_filled(file: Path) -> list[Filled]:
         lines.setdefault(image, line)
         if row["label"].strip():
             filled.append(Filled(line, row["path"], image, row["source_only"], row["selected"], row["label"]))
-    refuse(file, faults, "Keep one row an image, as to_label.csv has them.")
+    refuse(file, faults, "Keep one row per image, as to_label.csv has them.")
     return filled
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Intake:
-    """What a look into the landing zone of one target found."""
+    """The findings of a look into the landing zone of one target."""
 
     taken: tuple[str, ...]
     """Digests of the batches taken in now."""

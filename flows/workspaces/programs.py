@@ -44,7 +44,7 @@ def end_with_parent() -> None:
 
 
 def dvc(workspace: Workspace, *arguments: str) -> str:
-    """What a DVC command in the workspace printed.
+    """The output of a DVC command in the workspace.
 
     Raises:
         Fault: It failed.
@@ -53,7 +53,7 @@ def dvc(workspace: Workspace, *arguments: str) -> str:
 
 
 def git(workspace: Workspace, *arguments: str) -> str:
-    """What a git command in the workspace printed; a user without an identity gets a neutral one.
+    """The output of a git command in the workspace; a user without an identity gets a neutral one.
 
     Raises:
         Fault: It failed.

@@ -10,7 +10,7 @@
 Each is made for every seed of source-only, at the depth of the frozen features where there are several,
 by the trainer that makes all candidates, and on the few labelled target images if there are any. The post-step
 ``adapt.adabn`` is left out: it undoes a collapse, and what is meant to be bad must stay so. They live in the
-workspace's scratch folder: nothing of ``results`` is written. What is trained is kept there under a digest of
+workspace's scratch folder: nothing of ``results`` is written. A trained candidate is kept there under a digest of
 all that decides it.
 
 Shape suffixes: N = source rows, B = target rows of a batch, C = classes.
@@ -224,7 +224,7 @@ def shuffle_labels(source: LabelledRows, *, share: float, seed: int) -> Labelled
 
 
 def _move_classes(plan: Plan, recorded: Pool, folder: Path) -> None:
-    """What a recorded candidate would say with its head's rows moved on by one: that of the next class."""
+    """The outputs of a recorded candidate with its head's rows moved on by one: those of the next class."""
     origin = _best_bet(recorded, plan.seed)
     moved = read_all_splits(recorded.folder / origin.name)
     for split, said in moved.items():

@@ -121,7 +121,7 @@ def replay(
     """Every candidate of one target before the gate, both ways, without labels and with every drawn hold-out.
 
     Args:
-        selections: What selection said of each of :func:`pools`, by name.
+        selections: The outcome of selection for each of :func:`pools`, by name.
         holdout: The test split, its labels and what all candidates say.
         params: The gate's own settings.
         draws: The hold-outs to draw from it.
@@ -181,7 +181,7 @@ def _one_by_one(selection: Selection) -> Iterator[_Case]:
         pair = (rows[baseline], row)
         choice = choose([assessed.scored for assessed in pair])
         chosen = candidate if choice.name == candidate.name else baseline
-        # What else selection said is of another candidate, and no verdict depends on it.
+        # The rest of the selection is about another candidate, and no verdict depends on it.
         as_ruled = Selection(chosen, baseline, choice, pair, target_prior=None, warnings=())
         not_vetoed = replace(row, scored=replace(row.scored, vetoes=()))
         as_if_chosen = replace(

@@ -30,7 +30,7 @@ class Offender:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What Great Expectations says about one check."""
+    """The answer of Great Expectations to one check."""
 
     passed: bool
     observed: Any

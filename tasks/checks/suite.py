@@ -32,21 +32,21 @@ class Check(Section):
     kwargs: dict[str, Any]
     """Arguments of the expectation; ``${name}`` stands for a value of ``validate``."""
     message: str
-    """What is wrong, for a person."""
+    """The fault, in words for a person."""
     advice: str = ""
-    """What to do about it."""
+    """The remedy."""
     by_value: bool = False
     """Whether the offending values stand beside the paths."""
 
 
 def suites_of(reader: Reader) -> list[Path]:
-    """What the kind of ``reader`` asks of its own examples, besides what is asked of all."""
+    """The suites for examples of the kind of ``reader``, besides those for all kinds."""
     path = SUITES / reader.spec.kind / "examples.yaml"
     return [path] if path.exists() else []
 
 
 def names_for(params: ValidateParams, reader: Reader, *, domain: str) -> dict[str, Any]:
-    """What ``${name}`` stands for in a suite: bounds, the domain, and one example or more in words."""
+    """The values of ``${name}`` in a suite: bounds, the domain, and one example or more in words."""
     bounds = {**params.model_dump(), "min_usable_fraction": params.min_usable_fraction}
     return bounds | {"domain": domain, "noun": reader.noun, "plural": reader.plural}
 

@@ -67,7 +67,7 @@ def _mapping(content: dict[str, Any], key: list[str]) -> dict[str, Any]:
 
 
 def _find(content: Any, key: list[str]) -> Any:
-    """What stands under ``key``; ``None`` where nothing does."""
+    """The value under ``key``; ``None`` where there is none."""
     for part in key:
         content = content.get(part) if isinstance(content, dict) else None
     return content

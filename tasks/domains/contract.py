@@ -1,4 +1,4 @@
-"""What every kind of example provides, and the only words in which the rest of the house refers to one.
+"""The contract of every kind of example: the only words in which the rest of the house refers to one.
 
 A kind is an `InputSpec` (the array that a model takes), a `Reader` (from files to that array) and a half that
 needs torch, in tasks/models/backbones/. Nothing here needs torch, nor a library that decodes anything.
@@ -31,10 +31,10 @@ Restyle = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From arrays ``(N, X)`` and as many styles to as many of the same shape."""
 
 Limits = Mapping[str, int]
-"""What one example may need at most, by names that its kind chooses; goes across process boundaries as JSON."""
+"""Limits of one example, by names that its kind chooses; they cross process boundaries as JSON."""
 
 Measures = Mapping[str, int | float | str | None]
-"""What the manifest records of one example, by name."""
+"""The measures of one example in the manifest, by name."""
 
 
 class UnreadableExample(BadInput):
@@ -106,11 +106,11 @@ def spec_from_json(text: str, *, origin: str) -> InputSpec:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the manifest records of an example that can be decoded."""
+    """The record of an example that can be decoded, for the manifest."""
 
     measures: Measures
     note: str | None
-    """What was converted or decided, joined by ``"; "``."""
+    """Conversions and decisions, joined by ``"; "``."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Views:
     """
 
     mirror: Redraw | None = None
-    """What ``features.mirror`` keeps besides each example as it is."""
+    """The mirrored example, which ``features.mirror`` keeps besides each example as it is."""
     source: Mapping[str, Redraw] = field(default_factory=dict)
     """A view of an example alone."""
     target: Mapping[str, Restyle] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Reader(Protocol):
     """One example, in messages and in the keys of answers: ``image``."""
     plural: ClassVar[str]
     pattern: ClassVar[str]
-    """What a file of an example is called, in advice: ``*.jpg``."""
+    """A pattern for file names, in advice: ``*.jpg``."""
     media_type: ClassVar[str]
     """How the content type of an upload starts: ``image/``."""
     measures: ClassVar[Mapping[str, type]]
@@ -177,7 +177,7 @@ class Reader(Protocol):
         ...
 
     def measure(self, content: bytes) -> Measured:
-        """What the manifest records of the example in ``content``; called by several threads at once.
+        """The record of the example in ``content``, for the manifest; called by several threads at once.
 
         Raises:
             UnreadableExample: With the reason.
@@ -185,11 +185,11 @@ class Reader(Protocol):
         ...
 
     def checked(self, measures: Measures) -> Measures:
-        """What the suites of the kind judge of one example, by the names of their columns; the same for each."""
+        """The values of one example that the suites of the kind judge, by the names of their columns; the same for each."""
         ...
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
-        """What many examples are like, for a report: titles and texts, the same titles whatever is in ``measured``."""
+        """A description of many examples for a report: titles and texts, the same titles whatever is in ``measured``."""
         ...
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tasks.errors import BadInput
 
 REFUSED = "refused.jsonl"
-"""What an importer could not copy into a domain folder: one {"path", "reason"} per line."""
+"""The files that an importer could not copy into a domain folder: one {"path", "reason"} per line."""
 
 HIDDEN = "hidden"
 """How the reason of a hidden file or folder starts: left out by convention, not for a fault."""
@@ -61,7 +61,7 @@ def list_folders(folder: Path) -> list[str]:
 
 
 def read_refusals(folder: Path) -> list[FoundFile]:
-    """What the importer could not copy into ``folder``, from its ``refused.jsonl``, if there is one.
+    """The files that the importer could not copy into ``folder``, from its ``refused.jsonl``, if there is one.
 
     Raises:
         BadInput: A line is not a JSON object with ``path`` and ``reason``.
@@ -85,7 +85,7 @@ def _refusal(line: str, origin: str) -> FoundFile:
 
 
 def _entries(current: Path, folder: Path, found: list[FoundFile]) -> list[os.DirEntry[str]]:
-    """What is directly in ``current``; a folder that cannot be listed goes to ``found``."""
+    """The entries directly in ``current``; a folder that cannot be listed goes to ``found``."""
     try:
         with os.scandir(current) as entries:
             return list(entries)

@@ -32,7 +32,7 @@ def kind_named(name: str) -> Kind:
 
 
 def reader_of(params: KindParams) -> Reader:
-    """What reads the examples of a workspace.
+    """The reader of the examples of a workspace.
 
     Raises:
         BadInput: ``params.kind`` is no kind.
@@ -41,7 +41,7 @@ def reader_of(params: KindParams) -> Reader:
 
 
 def reader_for(spec: InputSpec, limits: Limits) -> Reader:
-    """What reads examples for an exported model.
+    """The reader of examples for an exported model.
 
     Args:
         spec: The input of the model.

@@ -32,7 +32,7 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Proposal:
-    """What became of the target's statistics, and the scores that said so."""
+    """Whether the target's statistics were kept, and the scores that decided it."""
 
     outcome: Literal["kept", "not kept", "off"]
     before: Scores | None = None
@@ -51,7 +51,7 @@ def propose_target_statistics(
 
     Args:
         model: Trained; changed in place.
-        recipe: What it was trained by: which layers were live.
+        recipe: Its recipe of training: which layers were live.
         adapt: Rows of the target that statistics are estimated from, at least two.
         select: Rows of the target that the two versions are scored on.
         seed: Seed of k-means.

@@ -196,7 +196,7 @@ def _alignment_warnings(preset: Preset) -> list[str]:
 def judged_outputs(
     shipped: Classifier, target: DomainRows, trained: Classifier, source: DomainRows | None, *, kind: Kind
 ) -> dict[Split, Outputs]:
-    """What a candidate says about the splits that judge it; splits without examples are left out.
+    """The outputs of a candidate for the splits that judge it; splits without examples are left out.
 
     Args:
         shipped: The network that is put in service, which answers for the target.

@@ -20,7 +20,7 @@ from tasks.workspace import Workspace
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every candidate of a target is trained from."""
+    """The inputs from which every candidate of a target is trained."""
 
     params: Params
     source: DomainRows | None

@@ -28,7 +28,7 @@ class DomainRows:
 
     @property
     def info(self) -> FeaturesInfo:
-        """What the rows were computed with."""
+        """The network and settings that the rows were computed with."""
         return self.features.info
 
     @property

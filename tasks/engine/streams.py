@@ -43,7 +43,7 @@ class BalancedStream:
     """Batches that draw every class equally often, whatever its size.
 
     The stream is a sequence of rounds, each of which holds one row of every class, in shuffled order.
-    What a class gives follows its own shuffled epochs, so that none of its rows comes a second time
+    The rows of a class follow its own shuffled epochs, so that none of its rows comes a second time
     before all of them came once: a small class repeats itself, a large one takes longer to come round.
 
     Args:
@@ -78,7 +78,7 @@ class BalancedStream:
         return np.random.default_rng([self.seed, number]).permutation(len(self._rows)).tolist()
 
     def _row(self, place: int, number: int) -> int:
-        """What the class at ``place`` of the sorted class numbers gives to round ``number``."""
+        """The rows that the class at ``place`` of the sorted class numbers gives to round ``number``."""
         epoch, offset = divmod(number, len(self._rows[place]))
         return int(self._epoch(place, epoch)[offset])
 

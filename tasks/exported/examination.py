@@ -63,7 +63,7 @@ class Request:
     examples: list[tuple[str, str]]
     """(path, sha256) of real examples."""
     limits: dict[str, int]
-    """What one of them may need at most, as the reader of the workspace has them."""
+    """Limits of one of them, as the reader of the workspace has them."""
     device: str
     max_batch_size: int
     latency_budget_ms: float

@@ -95,7 +95,7 @@ class OnnxModel:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about N examples; row i belongs to example i."""
+    """The outputs of a model for N examples; row i belongs to example i."""
 
     logits: np.ndarray
     """float32 (N, C)."""
@@ -335,7 +335,7 @@ def _check_graph(model: OnnxModel, name: str) -> None:
 
 
 def _fault(values: Any, key: str, kind: str, shape: tuple[int | None, ...]) -> str | None:
-    """What is wrong with the named input or output; the first dimension must be free, None stands for any size."""
+    """Faults of the named input or output; the first dimension must be free, None stands for any size."""
     found = next((value for value in values if value.name == key), None)
     if found is None:
         return f"no `{key}`"

@@ -20,7 +20,7 @@ from tasks.judgement.paired import PairedCounts, detection_power, smallest_detec
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the labelled disagreements were drawn from."""
+    """The images that the labelled disagreements were drawn from."""
 
     disagreements: int
     """Images on which the two models disagree, labelled or not."""
@@ -71,7 +71,7 @@ def interval_from_disagreements(
 
     Args:
         counts: Pairs of answers on the labelled disagreements.
-        drawn: What they were drawn from.
+        drawn: The images they were drawn from.
         confidence: Share of resamples inside, in ``(0, 1)``.
         resamples: How many.
         seed: Decides them.

@@ -47,11 +47,11 @@ class Holdout:
         return sha256_of_lines([f"{image} {label}" for image, label in self.labels.items()])
 
     def class_numbers(self) -> np.ndarray:
-        """What the labelled images show, as positions among the classes, shape ``(N,)``."""
+        """The classes of the labelled images, as positions among the classes, shape ``(N,)``."""
         return class_numbers(self.pool, self.labelled, self.labels, whose="the hold-out")
 
     def predictions(self, name: str) -> np.ndarray:
-        """What a candidate says the labelled images show, shape ``(N,)``."""
+        """The predictions of a candidate for the labelled images, shape ``(N,)``."""
         is_labelled = [image in self.labels for image in self.images]
         return self.outputs[name].predictions()[is_labelled]
 

@@ -44,7 +44,7 @@ def ask_champion(workspace: Workspace, target: str, holdout: Holdout, limits: Li
         workspace: Whose registry names the champion.
         target: Its name.
         holdout: The hold-out of the target, with its labels.
-        limits: What one example may need at most, as the reader of the workspace has them.
+        limits: Limits of one example, as the reader of the workspace has them.
 
     Raises:
         BadInput: Its file is missing or is not the one on record, its examples cannot be prepared here, or one of

@@ -84,7 +84,7 @@ class Evidence:
     interval: tuple[float, float]
     """Bootstrap interval of its gain over the other model, at :func:`interval_confidence`."""
     drawn: Drawn | None = None
-    """What the labelled disagreements were drawn from; ``None`` for a hold-out."""
+    """The images that the labelled disagreements were drawn from; ``None`` for a hold-out."""
 
     @property
     def gain(self) -> float:
@@ -113,7 +113,7 @@ class Evidence:
 
     @property
     def where(self) -> str:
-        """What was labelled, in words."""
+        """The labelled images, in words."""
         return "the hold-out" if self.drawn is None else "the labelled disagreements"
 
 
@@ -152,7 +152,7 @@ def judge(
     """The verdict on the selected candidate.
 
     Args:
-        chosen: What selection decided, label-free.
+        chosen: The label-free decision of selection.
         evidence: Against source-only; ``None`` without labels, or where source-only was selected.
         recalls: By class; empty without labels.
         champion: The model in service, if any.
@@ -218,7 +218,7 @@ def detectable_gain(evidence: Evidence, params: GateParams, *, n: int | None = N
 
 
 def power_note(evidence: Evidence, params: GateParams) -> str:
-    """What gain these labels can find, and what four times as many could, if there are so many to label."""
+    """The smallest gain that these labels find, and that four times as many would, if there are so many to label."""
     n, drawn = evidence.counts.n, evidence.drawn
     larger = max(4 * n, params.min_holdout)
     larger = larger if drawn is None else min(larger, drawn.disagreements)

@@ -27,7 +27,7 @@ def rotation_loss(logits_B4: Tensor, turns_B: Tensor) -> Tensor:
     """Mean cross-entropy of the four turns, a scalar of at least 0; ``ln 4`` where nothing is known.
 
     Args:
-        logits_B4: One row a target image, before softmax.
+        logits_B4: One row per target image, before softmax.
         turns_B: By how many quarter turns each was turned, 0 to 3.
     """
     return functional.cross_entropy(logits_B4, turns_B)

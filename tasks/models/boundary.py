@@ -113,7 +113,7 @@ def _check_chain(front: Front, tail: Tail, *, name: str) -> None:
             actual = tail.eval()(activations)
         if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-4):
             fault = "its parts do not follow each other in a chain there"
-    # What a forward pass raises that finds an identity where it reads attributes of a part, or unpacks its answer.
+    # Raised by a forward pass that finds an identity where it reads attributes of a part, or unpacks its answer.
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         fault = (str(error) or type(error).__name__).splitlines()[0]
     if fault:

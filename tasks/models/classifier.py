@@ -21,7 +21,7 @@ from tasks.models.boundary import Tail
 
 
 class Outputs(NamedTuple):
-    """What a classifier returns, in training and evaluation alike."""
+    """The outputs of a classifier, in training and evaluation alike."""
 
     features_ND: Tensor
     logits_NC: Tensor

@@ -26,7 +26,7 @@ Leaving such images out instead would make a sample of easy ones. A class of tha
 
 @dataclass(frozen=True)
 class Answer:
-    """What one image shows, as a person says."""
+    """The class that a person sees in one image."""
 
     round: int
     """From 1."""

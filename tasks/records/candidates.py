@@ -51,9 +51,9 @@ class CandidateRecord(Part):
     checkpoint_sha256: str
     status: Status
     warnings: tuple[str, ...]
-    """What its training noticed."""
+    """The warnings of its training."""
     adabn: Literal["kept", "not kept", "off"] = "off"
-    """What became of the target's statistics."""
+    """Whether the target's statistics were kept."""
     adabn_scores: StatisticsScores = StatisticsScores()
 
 
@@ -71,7 +71,7 @@ class Candidates(Record):
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What one candidate says about the examples of one split; row i refers to example ``sha256_N[i]``."""
+    """The outputs of one candidate for the examples of one split; row i refers to example ``sha256_N[i]``."""
 
     probabilities_NC: np.ndarray
     features_ND: np.ndarray
@@ -161,7 +161,7 @@ def write_outputs(folder: Path, outputs: Mapping[Split, Outputs]) -> Path:
 
 
 def read_split(folder: Path, split: Split, *, num_classes: int | None = None) -> Outputs | None:
-    """What the candidate in ``folder`` says about ``split``; None where that has no examples.
+    """The outputs of the candidate in ``folder`` for ``split``; None where that has no examples.
 
     Args:
         folder: The candidate's.

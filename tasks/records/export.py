@@ -1,4 +1,4 @@
-"""What stage export wrote (export.json), beside the exported file itself."""
+"""The record of stage export (export.json), beside the exported file itself."""
 
 from pathlib import Path
 from typing import Literal

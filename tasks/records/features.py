@@ -1,4 +1,4 @@
-"""What training reads of a domain: results/features/<domain>, and results/views/<target> beside it.
+"""The inputs of training from one domain: results/features/<domain>, and results/views/<target> beside it.
 
 index.parquet has hash, split and label of every row, info.json what the rows were computed with. Arrays have one
 row per example, in the order of the index:
@@ -65,7 +65,7 @@ class ViewsInfo(Record):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What the rows are, in their order."""
+    """The meaning of the rows, in their order."""
 
     sha256_N: np.ndarray
     split_N: np.ndarray

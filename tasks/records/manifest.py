@@ -58,7 +58,7 @@ class Row:
     reason: str | None = None
     """Why it is quarantined."""
     note: str | None = None
-    """What was converted or decided, joined by ``"; "``."""
+    """Conversions and decisions, joined by ``"; "``."""
     label: str | None = None
     """Class name in the source and in a target's splits ``test`` and ``labelled``; elsewhere None, whatever folder the file is in."""
     split: str | None = None
@@ -66,7 +66,7 @@ class Row:
     """None where the file was not read."""
     bytes: int | None = None
     measures: Mapping[str, Measure] = field(default_factory=dict)
-    """What the kind measures of an example, by the names that its reader declares; empty where it was not decoded."""
+    """The measures of the example, by the names that its reader declares; empty where it was not decoded."""
 
 
 @dataclass(frozen=True)

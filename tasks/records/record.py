@@ -1,4 +1,4 @@
-"""What all JSON records have in common: a closed, frozen type and a version that is checked on reading.
+"""The common part of all JSON records: a closed, frozen type and a version that is checked on reading.
 
 A record declares ``schema_version`` as its first field, as a literal with a default::
 

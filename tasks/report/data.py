@@ -35,7 +35,7 @@ class DomainView:
     splits: Mapping[str, int]
     num_labels: int
     described: Sequence[tuple[str, str]]
-    """What its examples are like: titles and texts."""
+    """A description of its examples: titles and texts."""
     conversions: list[Conversion]
     quarantined: Sequence[Quarantined]
     """At most `MAX_LISTED`."""
@@ -57,7 +57,7 @@ class CheckView:
 
 
 def domain_view(domain: Domain, reader: Reader) -> DomainView:
-    """What a domain's manifest says: counts, what its examples are like, conversions, quarantined files."""
+    """The content of a domain's manifest: counts, a description of its examples, conversions, quarantined files."""
     summary = domain.summary
     return DomainView(
         name=domain.name,

@@ -274,7 +274,7 @@ def feature_map(
 
     Args:
         source_ND: Bottleneck features of source images, shape ``(n, D)``.
-        target_ND: Of target images, shape ``(m, D)``.
+        target_ND: Those of target images, shape ``(m, D)``.
         source_classes: Predicted class of each source row, index into ``names``.
         target_classes: The class of each target row.
         names: Class names.

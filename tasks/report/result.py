@@ -82,7 +82,7 @@ def _proof_rows(proof: Proof) -> list[ResultRow]:
 
 
 def _disagreement_rows(proof: Proof, sample: Sample) -> list[ResultRow]:
-    """What labels of disagreements tell: the gain, and the accuracy of neither model."""
+    """The evidence of labelled disagreements: the gain, and the accuracy of neither model."""
     told = [
         ("Disagreements", "of the test split's images", f"{sample.total:,} of {sample.images:,}"),
         ("Labelled disagreements, n", "drawn by content hash", f"{sample.labelled:,}"),

@@ -59,7 +59,7 @@ def choose(pool: Sequence[Scored], *, ranked_by: Sequence[str] = SCORES) -> Choi
 
     Args:
         pool: The candidates.
-        ranked_by: Keys of their scores. What beats source-only is told by ``SCORES`` alone.
+        ranked_by: Keys of their scores. Beating source-only is decided by ``SCORES`` alone.
 
     Raises:
         ValueError: No source-only with scores is in the pool.

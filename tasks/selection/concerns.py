@@ -1,4 +1,4 @@
-"""What the selected candidate's predictions give cause to ask about. Warnings; nothing is decided by them.
+"""Questions that the selected candidate's predictions raise. They are warnings and decide nothing.
 
 All are label-free: predictions on the target's select split, beside those on the source's validation
 split and those of source-only.

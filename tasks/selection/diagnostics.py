@@ -225,7 +225,7 @@ def _shuffled(num_rows: int, seed: int) -> np.ndarray:
 
 
 def _ridge(fitted_ND: np.ndarray, sides_N: np.ndarray, asked_ND: np.ndarray) -> np.ndarray:
-    """What ridge regression fitted to the sides -1 and 1 says of the rows asked about; its sign is the side."""
+    """The predictions of ridge regression, fitted to the sides -1 and 1, for the rows asked about; the sign is the side."""
     mean_D, spread_D = fitted_ND.mean(axis=0), fitted_ND.std(axis=0)
     scale_D = np.divide(1.0, spread_D, out=np.zeros_like(spread_D), where=spread_D > 0)
     fitted_ND, asked_ND = (fitted_ND - mean_D) * scale_D, (asked_ND - mean_D) * scale_D

@@ -28,8 +28,8 @@ TOLERANCE = 1e-6
 and the last digits are noise."""
 
 MAX_CLASS_WEIGHT = 10.0
-"""Of :func:`model_prior`. Predictions that are all but certain cannot be moved by any weight, and must not drive
-it to infinity."""
+"""The largest weight in :func:`model_prior`. No weight moves predictions that are all but certain, and they must
+not drive it to infinity."""
 
 MAX_TOTAL_VARIATION = 0.2
 """Estimated prior against the expected one, beyond what sampling explains: one image in five would have to
@@ -49,7 +49,7 @@ class TargetPrior:
     source_C: np.ndarray
     """Shares of the labels of the source's validation split."""
     given_C: np.ndarray | None
-    """What ``gate.target_prior`` says."""
+    """The shares in ``gate.target_prior``."""
     bbse_C: np.ndarray | None
     """``None`` where the confusion matrix is too close to singular."""
     em_C: np.ndarray
@@ -129,7 +129,7 @@ def estimate(
         source: On the source's validation split.
         labels_N: Positions of the labels of that split among the classes.
         classes: Their names.
-        given_C: Of :func:`given_prior`.
+        given_C: As :func:`given_prior` returns it.
     """
     num_classes = len(classes)
     source_C = np.bincount(labels_N, minlength=num_classes) / len(labels_N)
@@ -164,7 +164,7 @@ def bbse(confusion_CC: np.ndarray, predicted_C: np.ndarray) -> np.ndarray | None
     do not give.
 
     Args:
-        confusion_CC: Of :func:`confusion`, on the source.
+        confusion_CC: As :func:`confusion` returns it, on the source.
         predicted_C: Share of the target's images that each class is predicted for.
 
     Returns:

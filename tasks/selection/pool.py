@@ -38,7 +38,7 @@ class Candidate:
     route: RouteName = "cached"
     """How deep it was trained."""
     warnings: tuple[str, ...] = ()
-    """What its training noticed."""
+    """The warnings of its training."""
 
     @property
     def method(self) -> tuple[str, str]:

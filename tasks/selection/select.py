@@ -42,7 +42,7 @@ class Selection:
 
     chosen: Candidate
     source_only: Candidate
-    """What the chosen one is compared with; the same where source-only was chosen."""
+    """The source-only that the chosen one is compared with; the same where source-only was chosen."""
     choice: Choice
     assessed: tuple[Assessed, ...]
     """In the order of the pool."""

@@ -1,4 +1,4 @@
-"""What takes a candidate out of the pool before anything is ranked: outputs that are broken or collapsed.
+"""Reasons to take a candidate out of the pool before anything is ranked: broken or collapsed outputs.
 
 Label-free and hard. It sees collapse and nothing else: a candidate that passes may still be worse
 than source-only. Losing accuracy on the source is a warning, not a veto: a model that serves only

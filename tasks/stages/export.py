@@ -4,8 +4,8 @@ In:  results/gate/<target>/selection.json, results/adapt/<target>/<candidate>, t
      examples of the target's test (else select) split.
 Out: model.onnx, export.json.
 
-What is exported is what was judged: what precedes the network is inside the graph, probabilities agree with
-torch at several batch sizes, and the task metric is the same on the exported file. The same inputs
+The exported model is the one that was judged: its preprocessing is inside the graph, probabilities agree
+with torch at several batch sizes, and the task metric is the same on the exported file. The same inputs
 give the same bytes in any folder: no time, path or commit is written.
 """
 
@@ -120,7 +120,7 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
 
 
 class _Served(nn.Module):
-    """What is put in service: examples in; logits, probabilities and features out."""
+    """The model as it is put in service: examples in; logits, probabilities and features out."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()

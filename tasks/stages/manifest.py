@@ -212,7 +212,7 @@ def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
     """Usable rows with their split; a label only in ``test`` and ``labelled``.
 
     A target with a ``holdout/`` of its own spends all other examples on adaptation and selection, in
-    the proportion that ``split`` gives the two. What is in ``labelled/`` is in no other split.
+    the proportion that ``split`` gives the two. The examples in ``labelled/`` are in no other split.
 
     Raises:
         BadInput: ``split`` gives nothing to either.

@@ -1,4 +1,4 @@
-"""What makes the deliberately bad candidates bad."""
+"""The faults of the deliberately bad candidates."""
 
 import numpy as np
 import pytest

@@ -39,7 +39,7 @@ def wrong_on(first: int, last: int) -> np.ndarray:
 
 
 def says(predicted_N: np.ndarray, split: str, *, certainty: float, apart_N: np.ndarray) -> Outputs:
-    """What is said of the images of a split; features lie in a cluster for each value of ``apart_N``."""
+    """Outputs for the images of a split; features lie in a cluster for each value of ``apart_N``."""
     p_NC = np.full((len(predicted_N), 3), (1 - certainty) / 2, dtype=np.float32)
     p_NC[np.arange(len(predicted_N)), predicted_N] = certainty
     noise = 0.05 * np.random.default_rng(0).standard_normal((len(predicted_N), 4))

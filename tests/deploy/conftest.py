@@ -110,7 +110,7 @@ def write_run(
 
 
 def judged(target: str, candidate: str, checkpoint_sha256: str, verdict: str) -> Judged:
-    """What the gate says about a target without labels."""
+    """The verdict on a target without labels."""
     unlabelled = Measured(accuracy=None, n=0, candidate=candidate)
     return Judged(
         target=target, candidate=candidate, checkpoint_sha256=checkpoint_sha256, verdict=verdict,

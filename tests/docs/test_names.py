@@ -42,7 +42,7 @@ def words_of_the_product() -> dict[str, set[str]]:
 
 
 def command_faults(quotation: str) -> list[str]:
-    """What is wrong with the commands in a quotation: an unknown name or an unknown option."""
+    """Faults of the commands in a quotation: an unknown name or an unknown option."""
     faults = []
     for command in re.split(r"&&|\||#", quotation):
         program, name, *arguments = [*command.split(), "", ""][: len(command.split()) + 2]

@@ -1,6 +1,10 @@
 """How the pages are written, and that what they link to exists."""
 
+import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,7 +20,7 @@ PHRASES = {
     r"(?:^|[.!?:|] +)Of ": "begin with the subject",
     r"\b(?:per cent|%|one|two|three|once|times|line|row|file|page|letter|word) an? "
     r"(?:image|file|domain|target|candidate|class|method|row|record|stage|step)\b": "per",
-    r"(?:^|[.!?] +)What [^.?!\n]*\b(?:is|are|was|were)\b[^.?!\n]*[.!:]": "name the subject",
+    r"(?:^|[.!?:] +)What [a-z][^.?!\n]*(?:[.!:\n]|$)": "name the subject",
 }
 
 
@@ -59,6 +63,34 @@ def test_comments_of_settings_read_as_plain_english(path: Path):
     comments = re.findall(r"(?:^|\s)# +(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert [fault for comment in comments for fault in faults(comment)] == []
+
+
+def texts_of(module: Path) -> Iterator[str]:
+    """Every string of a module in one line, X for what is filled in, and every comment."""
+    source = module.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.sub(r"\s*\n\s*", " ", node.value)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string.lstrip("# ")
+
+
+def code_files() -> list[Path]:
+    rooms = ("flows", "tasks", "deploy", "benchmarks", "tests")
+    found = [path for room in rooms for path in (CHECKOUT / room).rglob("*.py") if path != Path(__file__)]
+    assert len(found) > 200
+    return sorted(found)
+
+
+def test_messages_docstrings_and_comments_read_as_plain_english():
+    found = {
+        name_of(path): [fault for text in texts_of(path) for fault in faults(text)] for path in code_files()
+    }
+
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
 def test_the_readme_is_short():

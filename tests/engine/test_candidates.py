@@ -1,4 +1,4 @@
-"""What a candidate's training is said to have noticed."""
+"""The warnings that a candidate's training leaves."""
 
 import pytest
 

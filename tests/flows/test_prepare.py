@@ -1,4 +1,4 @@
-"""What a run checks before its first stage."""
+"""The checks of a run before its first stage."""
 
 from pathlib import Path
 

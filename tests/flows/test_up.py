@@ -44,7 +44,7 @@ def served(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iter
         [sys.executable, "-m", "flows.cli", "up", "--port", str(port), "-w", str(workspace.root)],
         cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env=os.environ | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"},
-        # What is started in the background of a shell ignores SIGINT, and its children inherit that.
+        # A process in the background of a shell ignores SIGINT, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:

@@ -20,7 +20,7 @@ SETTINGS = {"confidence": 0.95, "resamples": 1000, "seed": 0}
 def draw_split(
     rng: np.random.Generator, *, images: int, rate: float, better: float, worse: float
 ) -> np.ndarray:
-    """What each of ``images`` says about the two models: 1 better, -1 worse, 0 both wrong, 9 they agree."""
+    """The outcome of the two models on each of ``images``: 1 better, -1 worse, 0 both wrong, 9 they agree."""
     kinds = rng.choice([1, -1, 0], size=images, p=[better, worse, 1 - better - worse])
     return np.where(rng.random(images) < rate, kinds, 9)
 

@@ -299,7 +299,7 @@ def test_nothing_is_promoted_without_a_gain_and_nothing_rejected_without_a_loss(
 
 
 def answers(better: int, worse: int, *, tied: int = 0, total: int = 120, looks: int = 1) -> Evidence:
-    """Of 400 test images, with the interval of the normal approximation."""
+    """Evidence from 400 test images, with the interval of the normal approximation."""
     counts, drawn = PairedCounts(better, worse, tied), Drawn(total, 400, looks)
     half = 1.96 * drawn.rate * math.sqrt((better + worse) / counts.n**2)
     gain = drawn.rate * counts.gain

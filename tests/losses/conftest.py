@@ -16,7 +16,7 @@ Toy = Callable[..., "Outcome"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trained toy does."""
+    """The behaviour of a trained toy."""
 
     source_accuracy: float
     target_accuracy: float
@@ -40,7 +40,7 @@ def toy_domain(shift: float, spread: float, generator: torch.Generator) -> tuple
 
 @pytest.fixture
 def train_toy() -> Toy:
-    """Trains a linear encoder and head on source labels plus ``multiplier`` times a target loss.
+    """Trains a linear encoder and head on source labels plus a target loss, weighted by ``multiplier``.
 
     A batch is a whole domain, so that labels of the target's own are refreshed in every step.
     """

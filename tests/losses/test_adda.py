@@ -135,7 +135,7 @@ def test_descending_it_makes_the_target_look_like_the_source(make_batch):
 
 
 def test_the_slope_does_not_vanish_where_the_discriminator_is_sure(make_batch):
-    # Of a reversed gradient nothing is left here: its slope is the sigmoid of -30.
+    # Nothing is left of a reversed gradient here: its slope is the sigmoid of -30.
     term, batch = make(), make_batch(target=6)
     with torch.no_grad():
         term.discriminator.layers[-1].bias.fill_(-30.0)

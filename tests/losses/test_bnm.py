@@ -46,7 +46,7 @@ def test_loss_and_its_gradient_equal_the_published_definition(rows, classes, see
 
 
 def test_two_classes_by_hand():
-    # Of [[a, b], [c, d]] the singular values sum to sqrt(|.|_F^2 + 2 |ad - bc|).
+    # The singular values of [[a, b], [c, d]] sum to sqrt(|.|_F^2 + 2 |ad - bc|).
     a, c = 0.9, 0.3
     p = torch.tensor([[a, 1 - a], [c, 1 - c]], dtype=torch.float64)
     total = math.sqrt(a**2 + (1 - a) ** 2 + c**2 + (1 - c) ** 2 + 2 * abs(a * (1 - c) - (1 - a) * c))

@@ -125,7 +125,7 @@ def test_evaluating_it_many_times_does_not_move_the_schedule(make_batch):
 
 
 def test_batches_of_unequal_size_are_not_mixed(make_batch):
-    # A chunk(2) of the joint batch would call the fifth source row a target.
+    # A chunk(2) of the joint batch would take the fifth source row for the target.
     term, batch = make(), make_batch(source=5, target=3)
 
     expected = domain_adversarial_loss(

@@ -32,7 +32,7 @@ def rotation(width: int = 6) -> Tensor:
 
 
 def inner_products(maps: Maps, source: Tensor, target: Tensor) -> Tensor:
-    """Of all mapped rows with all: what a linear model can learn of them, whatever the signs of the axes."""
+    """Inner products of all mapped rows: all that a linear model can learn of them, whatever the signs of the axes."""
     mapped = torch.cat([maps.source.apply(source), maps.target.apply(target)])
     return mapped @ mapped.T
 
@@ -193,7 +193,7 @@ def ring(seed: int, count: int = 150) -> tuple[Tensor, Tensor]:
 
 
 def accuracy_of_a_head(source: Tensor, labels: Tensor, target: Tensor, target_labels: Tensor) -> float:
-    """Of a linear head that is trained on ``source``, on ``target``."""
+    """The accuracy on ``target`` of a linear head that is trained on ``source``."""
     torch.manual_seed(0)
     head = nn.Linear(source.shape[1], 3)
     optimiser = torch.optim.SGD(head.parameters(), lr=0.5)

@@ -42,7 +42,7 @@ def home_made(trunk: nn.Module) -> Backbone:
 
 
 class Skipping(nn.Module):
-    """What leaves its first part goes to the end past the two others."""
+    """The output of its first part goes to the end past the two others."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every JSON record promises: it comes back as it was written, and nothing else is taken for it."""
+"""The promise of every JSON record: it comes back as it was written, and nothing else is taken for it."""
 
 from pathlib import Path
 from typing import Literal

@@ -174,7 +174,7 @@ ANSWERED = {
 
 
 def answered(workspace: Workspace, word: str, **changes: Any) -> None:
-    """What the gate writes when labels of disagreements are the evidence."""
+    """The gate's record when labels of disagreements are the evidence."""
     edit(
         workspace.stage("gate", PROVISIONAL.target) / "verdict.json",
         verdict=word,

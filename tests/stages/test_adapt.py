@@ -355,7 +355,7 @@ def test_source_free_candidates_and_their_baseline_use_labelled_images_under_a_f
 
 @pytest.fixture
 def deeper_copy(deeper: Workspace, tmp_path: Path) -> Workspace:
-    """What stage adapt reads on route deeper, without its answer."""
+    """The inputs of stage adapt on route deeper, without its answer."""
     workspace = Workspace(tmp_path / "deeper")
     for stage in ("features", "views", "finetune"):
         shutil.copytree(deeper.stage(stage), workspace.stage(stage))
@@ -440,7 +440,7 @@ def test_source_free_candidates_are_trained_where_nothing_is_left_of_the_source(
     with opened_under(deeper_copy.root) as opened:
         adapt.run(deeper_copy, params, TARGET)
 
-    # What is opened of a folder that is gone would have been an error; what might be asked for is seen here.
+    # Opening a file of a folder that is gone would be an error; asking for one is seen here.
     kept_from = ("data/", "results/features/source", "results/views", "results/manifest")
     assert [path for path in opened if path.startswith(kept_from)] == []
     assert f"results/features/{TARGET}/inputs.npy" in opened

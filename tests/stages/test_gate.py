@@ -39,7 +39,7 @@ CLASSES = ("blue", "green", "red")  # another order than the champion's, which i
 OUTPUTS = ("selection.json", "verdict.json", "to_label.csv")
 
 TRUTH = tuple([0, 1, 2] * 40)
-"""What the 120 images of the select and of the test split show."""
+"""The classes of the 120 images of the select and of the test split."""
 CONFUSED = tuple([0, 0, 2] * 40)
 """Every green is called blue."""
 
@@ -66,7 +66,7 @@ class World:
     labels: Sequence[str | None] = tuple(CLASSES[number] for number in TRUTH)
     champion: dict[str, Any] | None = None
     champion_says: Sequence[int] = TRUTH
-    """What the test images look like to the champion: the colour they are painted in."""
+    """The class that the champion sees in the test images: the colour they are painted in."""
     planted: str | None = None
     """A label written where none may be: on the adapt and select rows."""
     names: Sequence[str] = tuple(f"images/frame {i:03}.png" for i in range(120))

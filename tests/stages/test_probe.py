@@ -88,7 +88,7 @@ def write_export(workspace: Workspace, content: bytes) -> None:
 
 
 def write_outputs(workspace: Workspace, rows: list[dict], *, shift: float = 0.0) -> None:
-    """What torch would have recorded: here the same network, computed by numpy."""
+    """The record that torch would have left: here the same network, computed by numpy."""
     outputs: dict[Split, Outputs] = {}
     for split in ("select", "test"):
         chosen = sorted((row for row in rows if row["split"] == split), key=lambda row: row["sha256"])

@@ -113,7 +113,7 @@ def test_every_image_of_the_source_is_kept_in_the_style_of_the_target_in_the_ord
     assert redrawn.keys() == {"inputs.histogram.npy", "inputs.fourier.npy"}
     for name in ("histogram", "fourier"):
         assert np.array_equal(redrawn[f"inputs.{name}.npy"], TARGET_VIEWS[name](source, drawn))
-    # What it is for: the colours of the target. The two cameras differ by a third in brightness.
+    # Its purpose: the colours of the target. The two cameras differ by a third in brightness.
     means = [images.mean() for images in (source, styles, *redrawn.values())]
     assert means[0] > 1.3 * means[1]
     assert means[2:] == pytest.approx([means[1]] * 2, rel=0.1)

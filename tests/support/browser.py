@@ -85,7 +85,7 @@ class Browser:
         return [event["params"]["request"]["url"] for event in sent]
 
     def complaints(self) -> list[str]:
-        """What the console shows as a warning or an error, and uncaught exceptions."""
+        """Warnings and errors in the console, and uncaught exceptions."""
         told = []
         for event in self.events:
             if event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] in (

@@ -56,7 +56,7 @@ def heading_ids(page: Path) -> set[str]:
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in single backticks, and each line of the blocks."""
+    """The quotations in single backticks, and each line of the blocks."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     rest = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)

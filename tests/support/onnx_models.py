@@ -23,7 +23,7 @@ BEFORE_KINDS = {
     "alpha": "on white",
     "orientation": "exif",
 }
-"""What versions that knew images alone wrote into the metadata `preprocessing`."""
+"""The metadata `preprocessing` of versions that knew images alone."""
 
 
 def input_of(**changes: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def make_onnx(
         softmax: False leaves the logits as "probabilities".
         centred: Subtracts the mean over the batch, so that an answer depends on its neighbours.
         batch: The first dimension of all inputs and outputs.
-        changes: Of the metadata, see ``metadata``.
+        changes: Changes of the metadata, see ``metadata``.
     """
     constants = {
         "scale": np.float32(1 / 255),
@@ -101,7 +101,7 @@ def make_onnx(
 
 
 def expected_probabilities(images_NSSC: np.ndarray, weights: np.ndarray = SHARP) -> np.ndarray:
-    """What the network must answer, in float64."""
+    """The answers that the network must give, in float64."""
     logits = images_NSSC.astype(np.float64).mean(axis=(1, 2)) / 255 @ weights
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)

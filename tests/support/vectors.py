@@ -90,7 +90,7 @@ class Vectors:
 
 
 def kind_named(name: str) -> Kind:
-    """What stands in for the product's choice."""
+    """Stands in for the product's choice."""
     return Vectors if name == "vectors" else known_kind(name)
 
 

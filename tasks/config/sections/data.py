@@ -8,7 +8,7 @@ from tasks.config.sections.section import Count, Fraction, Positive, Section
 
 
 class ImagesParams(Section):
-    """What every reader of image files must agree on, in training and in service."""
+    """Settings that every reader of image files must agree on, in training and in service."""
 
     size_px: Annotated[int, Field(ge=8, le=1024)]
     """Side of the square every image is resized to, in pixels (bilinear with antialiasing, aspect not kept)."""
@@ -55,5 +55,5 @@ class ValidateParams(Section):
 
     @property
     def min_usable_fraction(self) -> float:
-        """What ``max_quarantine_fraction`` leaves; rounded, so that 1 - 0.1 is 0.9."""
+        """The share that ``max_quarantine_fraction`` leaves; rounded, so that 1 - 0.1 is 0.9."""
         return round(1 - self.max_quarantine_fraction, 12)

@@ -11,7 +11,7 @@ PRIOR_ROUNDING = 0.0101
 
 
 class GateRules(Section):
-    """What a candidate must satisfy; a rule is switched off by leaving it out, never all of them."""
+    """The rules that a candidate must satisfy; one that is left out is off, and they cannot all be left out."""
 
     max_p_value: Annotated[float, Field(gt=0, le=0.5)] | None = None
     """One-sided exact McNemar against source-only must not exceed this; also the level at which one is called worse."""
@@ -35,7 +35,7 @@ class GateParams(Section):
     """How one candidate is chosen without labels, and how labels, if any, judge it."""
 
     rules: GateRules
-    """What promotion on labels requires, besides a gain over source-only."""
+    """The requirements of a promotion on labels, besides a gain over source-only."""
     confidence: Annotated[float, Field(gt=0, lt=1)]
     """Level of the bootstrap intervals."""
     bootstrap_resamples: Annotated[int, Field(ge=100)]

@@ -9,8 +9,8 @@ from tasks.config.sections.section import Section
 
 
 class KindParams(Section):
-    """What params.yaml says of the examples of a workspace."""
+    """The keys of params.yaml that describe the examples of a workspace."""
 
     kind: Annotated[str, Field(min_length=1)]
-    """What an example is: ``image``. The section of that kind says how examples are read."""
+    """The form of an example: ``image``. The section of that kind says how examples are read."""
     images: ImagesParams

@@ -19,10 +19,10 @@ class ModelParams(Section):
 
 
 class FeaturesParams(Section):
-    """What training reads: pixels once decoded and resized, or frozen-backbone features."""
+    """The inputs of training: pixels once decoded and resized, or frozen-backbone features."""
 
     route: Literal["auto", "cached", "deeper", "end_to_end"]
-    """``cached``: the backbone is frozen and run once an image. ``deeper``: also trains its last blocks, from what
+    """``cached``: the backbone is frozen and run once per image. ``deeper``: also trains its last blocks, from what
     enters them, kept on disk. ``end_to_end``: nothing is kept but pixels. ``auto``: by backbone, device and size; the
     report says which and why."""
     trained_blocks: Count
@@ -30,7 +30,7 @@ class FeaturesParams(Section):
     mirror: bool
     """Routes cached and deeper: also keep every image mirrored, and train on either at random."""
     views: tuple[str, ...]
-    """Ways to redraw the source that presets may ask for; ``histogram`` and ``fourier`` once a target, in its style."""
+    """Ways to redraw the source that presets may ask for; ``histogram`` and ``fourier`` once per target, in its style."""
     rotations: bool
     """Routes cached and deeper: also keep the images that a target adapts to turned by 90, 180 and 270 degrees, for
     presets with the loss ``rotation``."""

@@ -42,7 +42,7 @@ class LossTerm(Section):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the loss is built with: all keys but its name."""
+        """All keys but the name of the loss, which is built with them."""
         return {"weight": self.weight, **(self.model_extra or {})}
 
     @field_validator("loss")

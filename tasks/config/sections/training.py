@@ -10,14 +10,14 @@ from tasks.config.sections.section import Count, Fraction, NonNegative, Positive
 AUTO_CANDIDATES = (
     "source_only", "mcc", "mcc_centroid", "mcc_centroid_edge", "cdan_mcc", "shot", "dann", "mmd",
 )  # fmt: skip
-"""What ``adapt.candidates: auto`` trains of what is defined: published defaults. Small strong pools beat large ones."""
+"""The presets that ``adapt.candidates: auto`` trains: published defaults. Small strong pools beat large ones."""
 
 
 class FinetuneParams(Section):
     """Training on the labelled source alone."""
 
     scope: Literal["head", "last_k", "full"]
-    """What is trained: bottleneck and head only; also the last ``last_k`` blocks of the backbone; all of it."""
+    """The trained part: bottleneck and head only; also the last ``last_k`` blocks of the backbone; all of it."""
     last_k: Count
     """Number of backbone blocks trained under ``scope: last_k``, counted from the output."""
     batch_norm: Literal["live", "frozen"]
@@ -68,7 +68,7 @@ class AdaptParams(Section):
     candidates: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)]
     """Presets to train, ``source_only`` among them; ``auto``: a small pool of published defaults."""
     deeper: DeeperParams
-    """What route deeper adds."""
+    """The candidates that route deeper adds."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     """Each candidate is trained once a seed."""
     start: Literal["backbone", "finetuned"]

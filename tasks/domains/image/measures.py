@@ -1,4 +1,4 @@
-"""What the manifest records of an image."""
+"""The measures of an image, for the manifest."""
 
 import numpy as np
 

@@ -32,7 +32,7 @@ MEASURES: Mapping[str, type] = {
     "luminance_mean": float,
     "luminance_std": float,
 }
-"""What the manifest says of an image: its size in px as displayed, Pillow's names of pixel layout and file format, 64 bits
+"""The measures of an image in the manifest: its size in px as displayed, Pillow's names of pixel layout and file format, 64 bits
 of the DCT perceptual hash in hexadecimal, mean and deviation of the luminance from 0 (black) to 255."""
 
 

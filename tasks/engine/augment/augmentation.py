@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may be done to rows as they are read; each function draws from torch's global generator."""
+    """Random changes of rows as they are read; each function draws from torch's global generator."""
 
     draw: Callable[[Tensor], Tensor]
     """A view of each row ``(N, X)``, of the same shape and dtype."""

@@ -1,4 +1,4 @@
-"""What every target loss is given: one step's view of both domains.
+"""The input of every target loss: one step's view of both domains.
 
 Shape suffixes: B = rows of a domain's batch (the two may differ), D = bottleneck width, C = classes.
 """

@@ -1,4 +1,4 @@
-"""What a target loss is to the trainer, and what one may need beside the batch.
+"""The contract between a target loss and the trainer, and the needs of a loss beside the batch.
 
 A need is a small Protocol. A loss states it by having the members; the trainer asks with ``isinstance`` and
 knows no loss by name.
@@ -29,7 +29,7 @@ class TargetLoss(Protocol):
         ...
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """What is trained beside the network."""
+        """The module that is trained beside the network."""
         ...
 
 
@@ -42,7 +42,7 @@ class WeightedTerm(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """What a loss may have to know of the network and the target before the first batch."""
+    """Shapes of the network and the target that a loss may need before the first batch."""
 
     feature_width: int
     """Width of the bottleneck features."""

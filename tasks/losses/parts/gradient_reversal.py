@@ -13,8 +13,7 @@ from torch import Tensor
 def reverse_gradient(features: Tensor, weight: float) -> Tensor:
     """``features`` unchanged, whose gradient comes back multiplied by ``-weight``.
 
-    What lies behind it (the discriminator) descends its loss at full rate; what lies before it (the
-    backbone) climbs that loss at ``weight``. Multiplying the loss by ``weight`` instead would starve
+    The discriminator behind it descends its loss at full rate. The backbone before it climbs that loss at ``weight``. Multiplying the loss by ``weight`` instead would starve
     the discriminator while the ramp is young.
 
     Args:

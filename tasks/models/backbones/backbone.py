@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Sample:
-    """What a builder of backbones knows of the inputs before there is data."""
+    """The inputs of a backbone, as its builder knows them before there is data."""
 
     inputs_NX: Tensor
     """A few valid inputs, to try a network with."""

@@ -15,7 +15,7 @@ class Builder(Protocol):
 
 
 def builder_of(kind: str) -> Builder:
-    """What builds backbones for examples of ``kind``; its libraries load here.
+    """The builder of backbones for examples of ``kind``; its libraries load here.
 
     Raises:
         BadInput: There is no such kind.
