@@ -16,9 +16,9 @@ from PIL import Image
 from tasks.config.params import Params, load_params
 from tasks.config.sections.data import ImagesParams, SplitParams
 from tasks.domains.kinds import reader_of
+from tasks.domains.splits import position
 from tasks.errors import BadInput
 from tasks.stages import manifest
-from tasks.stages.manifest import position
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
 

@@ -1,0 +1,145 @@
+"""Where a file lies in its domain: which area of the folder, under which class.
+
+A source has class folders. A target has a folder of its kind (``images/``), and ``holdout/``, ``labelled/`` and
+``arrived/`` where somebody made them.
+"""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from tasks.domains.contract import Reader
+from tasks.domains.folder import REFUSED, FoundFile, list_files, list_folders
+from tasks.errors import BadInput
+from tasks.records.manifest import Row
+
+Area = Literal["source", "unlabelled", "holdout", "labelled", "arrived"]
+AREAS: dict[str, Area] = {"holdout": "holdout", "labelled": "labelled", "arrived": "arrived"}
+"""Folders of a target, besides the one that has the name of its kind, in the plural."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a file lies in its domain, read from its path alone."""
+
+    path: str
+    reason: str | None
+    """Why it is quarantined unopened."""
+    area: Area | None
+    class_folder: str | None
+    """Normalised (NFC), since file systems spell an accented letter in two ways."""
+
+
+def check_layout(folder: Path, domain: str, reader: Reader, *, known: Sequence[str]) -> None:
+    """Refuse a domain folder that is missing or has no examples where they belong.
+
+    Raises:
+        BadInput: Saying what the folder should look like.
+    """
+    shape = f"<class>/{reader.pattern}" if domain == "source" else f"{reader.plural}/{reader.pattern}"
+    if not folder.is_dir():
+        raise BadInput(
+            f"{folder} is not a folder. Put the {reader.plural} of {domain} into {folder}/{shape};"
+            f" the domains of params.yaml are {', '.join(known)}."
+        )
+    folders = list_folders(folder)
+    if domain == "source" and not folders and not (folder / REFUSED).exists():
+        raise BadInput(
+            f"{folder} has no class folders: expected {folder}/{shape}, one folder per class,"
+            f" found {_some([file.path for file in list_files(folder)])}."
+        )
+    if domain != "source" and not {reader.plural, "arrived"} & set(folders):
+        raise BadInput(
+            f"{folder} has neither {reader.plural}/ nor arrived/: put the target's {reader.plural} into {folder}/{shape}"
+            f" (or {folder}/{reader.plural}/<class>/ if they are labelled), found {_some(sorted(os.listdir(folder)))}."
+        )
+
+
+def place_in_source(file: FoundFile) -> Place:
+    """The first folder is the class, whatever folders follow."""
+    class_folder = _class_folder(PurePosixPath(file.path).parts)
+    reason = file.reason or (None if class_folder else "outside any class folder")
+    return Place(file.path, reason, "source", class_folder)
+
+
+def place_in_target(file: FoundFile, unlabelled: str) -> Place:
+    """``images/[<class>/]``, ``holdout/<class>/``, ``labelled/<class>/`` or ``arrived/``, whatever folders follow.
+
+    Args:
+        file: As found.
+        unlabelled: Name of the first of these folders, which is that of the kind: ``images``.
+    """
+    first, *rest = PurePosixPath(file.path).parts
+    areas: dict[str, Area] = {unlabelled: "unlabelled", **AREAS}
+    area = areas.get(first) if rest else None
+    class_folder = None if area == "arrived" else _class_folder(rest)
+    reason = file.reason
+    if area is None:
+        reason = reason or f"outside {unlabelled}/, holdout/, labelled/ and arrived/"
+    elif area in ("holdout", "labelled") and class_folder is None:
+        reason = reason or "outside any class folder"
+    return Place(file.path, reason, area, class_folder)
+
+
+def _class_folder(parts: Sequence[str]) -> str | None:
+    if len(parts) < 2 or parts[0].startswith("."):
+        return None
+    return unicodedata.normalize("NFC", parts[0])
+
+
+def has_holdout(places: Iterable[Place]) -> bool:
+    """Whether a target brings a labelled hold-out of its own, readable or not."""
+    return any(place.area == "holdout" and place.reason is None for place in places)
+
+
+def classes_seen(places: Sequence[Place]) -> list[str] | None:
+    """The class folders that hold files, sorted, or None for a target that is flat.
+
+    With a ``holdout/`` the folders in ``images/`` are no classes: nothing reads a label there. Those in
+    ``labelled/`` need not be all classes, and are compared with the source's by the stage ``validate``.
+    """
+    areas = {"source", "holdout"} if has_holdout(places) else {"source", "unlabelled"}
+    return (
+        sorted({p.class_folder for p in places if p.area in areas and p.class_folder and not p.reason})
+        or None
+    )
+
+
+def check_classes(rows: Sequence[Row], places: Sequence[Place], folder: Path, reader: Reader) -> None:
+    """Refuse a source whose classes cannot be learned.
+
+    Raises:
+        BadInput: A class folder has no usable example, or there are fewer than two classes.
+    """
+    folders = {unicodedata.normalize("NFC", name) for name in list_folders(folder)}
+    folders |= {
+        place.class_folder for place in places if place.class_folder
+    }  # also what the importer refused
+    usable = {row.label for row in rows if row.status == "ok"}
+    empty = sorted(folders - usable)
+    if empty:
+        lines = [f"  {name}: {_why_empty(name, rows)}" for name in empty]
+        raise BadInput(
+            f"{len(empty)} of {len(folders)} class folders in {folder} have no usable {reader.noun}."
+            f" Add {reader.plural}, or remove the folder:\n" + "\n".join(lines)
+        )
+    if len(folders) < 2:
+        raise BadInput(
+            f"{folder} has {len(folders)} class folder(s) with {reader.plural} ({_some(sorted(folders))}):"
+            " a classifier needs at least two classes."
+        )
+
+
+def _why_empty(class_folder: str, rows: Sequence[Row]) -> str:
+    inside = [row for row in rows if _class_folder(PurePosixPath(row.path).parts) == class_folder]
+    return _some([f"{row.path} ({row.reason})" for row in inside])
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
