@@ -28,6 +28,11 @@ def result_table(result: Result) -> str:
 
 def stage_table(result: Result) -> str:
     """Status, wall time and peak memory of every stage, as aligned text."""
+    return "\n".join(aligned(stage_rows(result)))
+
+
+def stage_rows(result: Result) -> list[dict[str, str]]:
+    """One row per stage, and their sum."""
     rows = [
         {
             "stage": f"{stage.name}@{stage.target}" if stage.target else stage.name,
@@ -39,7 +44,7 @@ def stage_table(result: Result) -> str:
     ]
     total = sum(stage.seconds for stage in result.stages)
     rows.append({"stage": "total", "status": "", "seconds": f"{total:.1f}", "peak MiB": ""})
-    return "\n".join(aligned(rows))
+    return rows
 
 
 def _row(name: str, target: TargetResult) -> dict[str, str]:

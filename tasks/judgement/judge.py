@@ -301,16 +301,16 @@ def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:
 def _significantly_worse(evidence: Evidence, params: GateParams) -> str | None:
     """How it is known to be worse than source-only, ``None`` if it is not."""
     if evidence.p_worse <= level(params):
-        return _exact(evidence, evidence.p_worse)
+        return _exact(evidence, evidence.p_worse, level=level(params))
     # On a handful of images the bootstrap interval is too narrow to convict; the exact test is not.
     if is_enough(evidence.counts.n, evidence.drawn, params) and evidence.interval[1] < 0:
         return f"the interval of its gain ends at {points(evidence.interval[1])} points"
     return None
 
 
-def _exact(evidence: Evidence, p: float) -> str:
+def _exact(evidence: Evidence, p: float, *, level: float) -> str:
     looks = f", counted for {evidence.looks} looks" if evidence.looks > 1 else ""
-    return f"exact McNemar {p_value(p)}{looks}"
+    return f"exact McNemar {p_value(p, beside=level)}{looks}"
 
 
 def _too_few(evidence: Evidence, params: GateParams) -> str:
@@ -332,7 +332,7 @@ def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: 
         findings.append(
             _Finding(
                 passed,
-                f"{'' if passed else 'not '}significantly better than source-only ({_exact(evidence, evidence.p_better)};"
+                f"{'' if passed else 'not '}significantly better than source-only ({_exact(evidence, evidence.p_better, level=rules.max_p_value)};"
                 f" gate.rules.max_p_value is {rules.max_p_value:g})",
             )
         )
@@ -342,7 +342,7 @@ def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: 
         findings.append(
             _Finding(
                 passed,
-                f"the interval of the gain begins at {points(low)} points,{'' if passed else ' not'} above the"
+                f"the interval of the gain begins at {points(low, beside=rules.min_gain)} points,{'' if passed else ' not'} above the"
                 f" {points(rules.min_gain)} of gate.rules.min_gain",
             )
         )
@@ -354,7 +354,7 @@ def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: 
             findings.append(
                 _Finding(
                     passed,
-                    f"accuracy {percent(evidence.accuracy)} is {'at least' if passed else 'below'} the"
+                    f"accuracy {percent(evidence.accuracy, beside=rules.min_accuracy)} is {'at least' if passed else 'below'} the"
                     f" {exact_percent(rules.min_accuracy)} of gate.rules.min_accuracy",
                 )
             )
@@ -384,7 +384,8 @@ def _class_floor(recalls: Sequence[Recall], floor: float) -> _Finding:
     below = [recall for recall in large if recall.selected is not None and recall.selected < floor]
     if below:
         named = ", ".join(
-            f"{recall.name} ({percent(recall.selected or 0)} of {recall.n} images)" for recall in below
+            f"{recall.name} ({percent(recall.selected or 0, beside=floor)} of {recall.n} images)"
+            for recall in below
         )
         return _Finding(
             False, f"recall is below the {exact_percent(floor)} of gate.rules.min_class_recall in: {named}"
@@ -416,7 +417,7 @@ def _against_champion(champion: Champion | None, params: GateParams) -> list[_Fi
         _Finding(
             passed,
             f"against version {champion.version} in service{right} the gain is"
-            f" {points(evidence.gain)} points, at worst {points(low)}, {'within' if passed else 'beyond'} the loss of"
+            f" {points(evidence.gain)} points, at worst {points(low, beside=-allowed)}, {'within' if passed else 'beyond'} the loss of"
             f" {100 * allowed:g} points that gate.rules.max_loss_against_champion allows",
         )
     ]

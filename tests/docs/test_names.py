@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -10,10 +11,15 @@ from typing import get_args, get_type_hints
 import pytest
 
 from flows.cli import app
+from flows.commands.tables import result_rows, stage_rows
+from flows.release import Standing
 from flows.runs.child import StageRun
 from flows.runs.process import STAGES
+from tasks.records.candidates import Split
+from tasks.records.result import read_result
+from tasks.records.verdict import Verdict
 from tests.support.documents import expression, file_patterns, name_of, pages, quoted
-from tests.support.tiny import CHECKOUT
+from tests.support.tiny import CHECKOUT, Finished
 
 PACKAGES = ("flows", "tasks", "deploy", "benchmarks")
 ROOTS = (*PACKAGES, "tests", "docs", "data", "results", "registry", "answers", "targets", "landing", "code")
@@ -130,6 +136,31 @@ WORDS = (CHECKOUT / "docs" / "words.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("word", [*STAGES, *get_args(get_type_hints(StageRun)["status"])])
 def test_stages_and_their_statuses_are_explained(word: str):
     assert re.search(rf"^\| `?{word}`? \| ", WORDS, re.MULTILINE)
+
+
+def words_of_the_tables(finished: Finished) -> set[str]:
+    """Headings and fixed cells of the tables that a run and `acclimate status` print."""
+    result = read_result(finished.workspace.root)
+    tables = (*result_rows(result), *stage_rows(result))
+    return {
+        *(heading for row in tables for heading in row),
+        *(field.name for field in fields(Standing)),
+        *get_args(Verdict),
+        *get_args(Split),
+        "no labels",
+        "not measured",
+        "no target got through",
+    }
+
+
+def test_every_word_of_the_tables_is_explained(finished: Finished):
+    explained = {
+        word
+        for row in re.findall(r"^\| ([^|]+) \| ", WORDS, re.MULTILINE)
+        for word in row.replace("`", "").split(", ")
+    }
+
+    assert words_of_the_tables(finished) - explained == set()
 
 
 def test_every_command_is_explained():
