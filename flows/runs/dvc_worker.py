@@ -25,6 +25,7 @@ from dvc.repo import Repo, lock_repo
 from dvc.repo.add import add
 
 from flows.runs.dvc_client import REPLY_MARKER
+from flows.workspaces.programs import STARTED_BY
 
 QUIET = 50  # the level of `dvc --quiet`
 
@@ -37,6 +38,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: None)
     waiting: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
+    os.environ[STARTED_BY] = str(os.getpid())
     repo = Repo()
     while (line := waiting.get()) is not None:
         reply = _answer(repo, json.loads(line))

@@ -21,6 +21,8 @@ SILENCE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+STARTED_BY = "ACCLIMATE_STARTED_BY"
+"""The variable that tells a stage the process number of the DVC that started it."""
 NEUTRAL_IDENTITY = {
     "GIT_AUTHOR_NAME": "acclimate",
     "GIT_AUTHOR_EMAIL": "acclimate@localhost",
@@ -36,11 +38,17 @@ def child_environment() -> dict[str, str]:
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it ends, however that ends."""
+    """Have the kernel kill this process when the one that started it ends, however that ends.
+
+    Raises:
+        Fault: It ended before this call: :data:`STARTED_BY` names another process than the parent.
+    """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         set_process_option: Callable[..., int] = ctypes.CDLL(None).prctl
         set_process_option(pr_set_pdeathsig, signal.SIGKILL)
+    if os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid()):
+        raise Fault("the DVC process that started this stage has ended; run again.", retryable=True)
 
 
 def dvc(workspace: Workspace, *arguments: str) -> str:

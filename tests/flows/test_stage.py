@@ -19,6 +19,7 @@ from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.note import note_path
 from flows.runs.process import run_here
+from flows.workspaces.programs import STARTED_BY
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
@@ -151,6 +152,18 @@ def test_when_dvc_is_killed_its_stage_dies_and_the_run_starts_both_anew(stale: W
     assert run.returncode == 0, said
     assert "Trying once more" in said
     assert json.loads(note_path(stale, STALE).read_text())["ended"]
+
+
+def test_a_stage_whose_dvc_was_killed_before_the_stage_could_notice_does_nothing(stale: Workspace):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "stage", "validate", "new-camera"],
+        cwd=stale.root, env=os.environ | {"PYTHONPATH": str(CHECKOUT), STARTED_BY: "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "the DVC process that started this stage has ended; run again." in done.stderr
+    assert not note_path(stale, STALE).exists()
 
 
 def test_when_the_run_is_killed_dvc_and_the_stage_end_too_and_dvc_forgets_what_it_reserved(stale: Workspace):
