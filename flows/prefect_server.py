@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from flows.runs.prepare import read_params
 from flows.workspaces.programs import SILENCE, child_environment, end_with_parent
 from tasks.errors import Fault
 from tasks.files import write_json
@@ -36,10 +37,12 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
     answers; else one is started for the length of the run.
 
     Raises:
+        ConfigError: params.yaml does not describe a run, which is told before a server is started.
         Fault: The server did not come up; its log is named.
         AcclimateError: As :func:`flows.runs.walk.run_pipeline`.
     """
     workspace = Workspace(root.resolve())
+    read_params(workspace)
     api = known_api(workspace)
     configure_environment(workspace, api=api)
     with nullcontext() if api else _own_server(workspace, port=_free_port(), options=BARE) as own:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -256,6 +257,17 @@ def test_a_wrong_params_file_is_told_before_waiting_for_the_workspace(workspace_
     assert "adapt: missing" in str(raised.value)
     assert "adopt: unknown key" in str(raised.value)
     assert str(workspace_copy.params) in str(raised.value)
+
+
+def test_a_wrong_params_file_is_told_before_a_prefect_server_is_started(tmp_path: Path):
+    workspace = Workspace(tmp_path)
+    write_text(workspace.params, "kind: image\n")
+
+    done = acclimate("run", "-w", tmp_path, check=False)
+
+    assert done.returncode == 2
+    assert f"{workspace.params} does not describe a run" in done.stderr
+    assert not (workspace.private / "prefect-server.log").exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 0.999])
