@@ -78,7 +78,7 @@ class TargetPrior:
             return []
         order = np.argsort(-np.abs(self.estimated - self.expected), kind="stable")[:NUM_NAMED]
         named = ", ".join(
-            f"{self.classes[c]} {percent(float(self.expected[c]), digits=0)} to {percent(float(self.estimated[c]), digits=0)}"
+            f"{self.classes[c]} from {percent(float(self.expected[c]), digits=0)} to {percent(float(self.estimated[c]), digits=0)}"
             for c in order
         )
         whose, advice = (

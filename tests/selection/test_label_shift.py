@@ -199,7 +199,7 @@ def test_both_estimates_recover_a_known_shift_and_the_warning_names_it():
     assert prior.total_variation == pytest.approx(0.7 - 1 / 3, abs=0.05)
     (warning,) = prior.warnings()
     assert warning.startswith("the classes of the target seem to be distributed unlike the source: total")
-    assert "cat 33 % to " in warning
+    assert "cat from 33 % to " in warning
     assert "write them to gate.target_prior in params.yaml" in warning
 
 
