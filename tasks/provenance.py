@@ -64,8 +64,10 @@ def code_files(module: str) -> list[str]:
 
 
 ALWAYS_WHOLE = (Path("tasks/config"), Path("tasks/domains"))
-"""Folders that dvc.yaml names as a whole wherever a stage uses a part: every stage reads params.yaml, and
-which kind it asks for is not said there."""
+"""Folders that dvc.yaml names as a whole wherever a stage uses a part.
+
+Every stage reads params.yaml, and dvc.yaml does not say which kind it asks for.
+"""
 
 
 def code_deps(module: str) -> list[str]:
