@@ -1,6 +1,6 @@
 """Which code and which library versions a result depends on.
 
-The files a stage imports, followed through this project's packages by reading the source, not
+The files that a stage imports, followed through this project's packages by reading the source, not
 by importing it. In the checkout dvc.yaml lists exactly these files (a test compares); in other
 workspaces a generated digest of them stands in, since the modules live elsewhere.
 """

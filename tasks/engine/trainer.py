@@ -130,7 +130,7 @@ def train(
         turned: The rows of ``target`` turned by 90, 180 and 270 degrees, in three variants, for a loss that wants
             turned views; ``None`` where the rows can be turned as they are read.
         terms: Target losses, each with its weight; needs ``target``.
-        held_out: Where discriminators are asked for their accuracy, ten times a run.
+        held_out: Where discriminators are asked for their accuracy, ten times per run.
         checkpoints: Where a killed run resumes from; ``None`` for runs too short to matter.
 
     Raises:

@@ -18,8 +18,10 @@ MAX_README_WORDS = 800
 PHRASES = {
     r"\bspeaks? of\b": "refers to",
     r"(?:^|[.!?:|] +)Of ": "begin with the subject",
-    r"\b(?:per cent|%|one|two|three|once|times|line|row|file|page|letter|word) an? "
-    r"(?:image|file|domain|target|candidate|class|method|row|record|stage|step)\b": "per",
+    r"\b(?:per cent|%|one|two|three|once|times|drawn|trained|images?|rows?|logits?|readers?|tones?|lines?"
+    r"|files?|page|letter|word|class|map|dot|verdict|vote|cache|hundred) an? (?:image|file|domain|target"
+    r"|candidate|class|method|row|record|stage|step|run|seed|batch|section|path|pool|preset|answer"
+    r"|hold-out|channel|core|source|version|view)\b": "per",
     r"(?:^|[.!?:] +)What [a-z`][^.?!\n]*(?:[.!:\n]|$)": "name the subject",
 }
 
@@ -38,6 +40,8 @@ def faults(text: str) -> list[str]:
         "The verdict speaks of other bytes.",
         "It is long. Of the target only labels are read.",
         "It is computed once a domain.",
+        "Each candidate is trained once a seed.",
+        "Ten images a hold-out are drawn.",
         "What is left of a target is the hold-out.",
     ],
 )
