@@ -63,8 +63,8 @@ def _turning_faults(params: Params, turning: list[str]) -> list[str]:
         return [
             f"  adapt.candidates {turning} learn how far an image was turned, but images.orientation_matters is true:"
             " where orientation is the label (a turned 6 is a 9), the loss teaches features that mislead the"
-            " classifier. Leave them out, or set images.orientation_matters to false if a turned image keeps its"
-            " class"
+            " classifier. Leave them out, or set images.orientation_matters to false if a turned image keeps"
+            " its class"
         ]
     if turning and params.features.route != "end_to_end" and not params.features.rotations:
         return [
