@@ -9,8 +9,9 @@
     digits/mnist_train10k.npz, usps_train.npz        arrays ``images`` and ``labels``
 
 and any other folder of class folders by ``--pair SOURCE TARGET``. The demo's digits come from installed
-packages. Labels of a target decide nothing: they are counted when all is chosen. A workspace a source, with
-every target of that source, is kept under ``--workspaces``; what is finished is not computed again.
+packages. Labels of a target decide nothing: they are counted after everything is chosen. One workspace per
+source, with every target of that source, is kept under ``--workspaces``; what is finished is not computed
+again.
 """
 
 import argparse

@@ -41,7 +41,7 @@ STRONG_VIEWS = 5
 
 RANK_SUM = "the gate's rank sum"
 ADDED = {
-    "candidates_agreement": "agreement with the mean of all candidates, a voice each",
+    "candidates_agreement": "agreement with the mean of all candidates, one vote each",
     "others_agreement": "agreement with the mean of the other methods",
     "seed_agreement": "agreement between the seeds of a method",
     "neighbours": "same class as the nearest in source-only's features",
@@ -49,7 +49,7 @@ ADDED = {
     "reverse": "reverse validation in source-only's features",
     "reverse_own": "reverse validation in the candidate's features",
     "stability": "same class where a tenth of the features, or a quarter of the image, is dropped",
-    "calibrated": "gain over source-only foretold by a linear fit of the gate's scores on all other targets",
+    "calibrated": "gain over source-only predicted by a linear fit of the gate's scores on all other targets",
 }
 """Scores that the gate does not know, and what they are."""
 
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def read_task(workspace: Workspace, target: str) -> Task:
-    """One target, its scores computed anew."""
+    """One target, its scores computed again."""
     params = load_params(workspace.params)
     pool = read_pool(workspace.stage("adapt", target))
     selection = select_candidate(workspace, pool, params.gate)

@@ -1,7 +1,7 @@
 """The sections of params.yaml that service reads, each on its own.
 
-A server reads a few numbers of a file that is mostly about training. A section that it does not
-read cannot keep it from starting: the workspace may be of an older or newer acclimate.
+A server reads a few numbers of a file that is mostly about training. A section that it does not read cannot
+keep it from starting, since an older or newer acclimate may have made the workspace.
 """
 
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ class ServedKind(KindParams):
     model_config = ConfigDict(extra="ignore")
 
     kind: str = "image"
-    """A workspace of an acclimate that knew images alone does not name one."""
+    """A workspace does not name a kind if it was made by an acclimate that only knew images."""
 
 
 class ServedTargets(Section):

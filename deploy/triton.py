@@ -118,7 +118,7 @@ parameters {{ key: "model_sha256" value: {{ string_value: "{champion.model_sha25
 def _acceleration(champion: Champion, accelerator: Accelerator) -> str:
     if accelerator == "cpu":
         return ""
-    # One cache a version: TensorRT's key knows the model's path, not its content.
+    # One cache per version: TensorRT's key knows the model's path, not its content.
     tensorrt = f"""\
   {{ name: "tensorrt"
     parameters {{ key: "precision_mode" value: "FP32" }}

@@ -158,7 +158,7 @@ def label(
     workspace: WorkspaceOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Take in labels of images on which source-only and the selected candidate disagree, and judge TARGET anew."""
+    """Take in labels of images on which source-only and the selected candidate disagree, and judge TARGET again."""
     from flows.commands.label import label_disagreements
 
     _log_to_stderr()
@@ -271,7 +271,7 @@ def emit(
 def gate_audit(
     workspaces: Annotated[list[Path], typer.Argument(help="Finished workspaces whose targets are labelled.")],
     holdout: Annotated[int, typer.Option(min=1, help="Labelled images of each drawn hold-out.")] = 200,
-    draws: Annotated[int, typer.Option(min=1, help="Hold-outs drawn a target.")] = 20,
+    draws: Annotated[int, typer.Option(min=1, help="Hold-outs drawn per target.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Decides the draws.")] = 0,
     json: JsonOption = False,
 ) -> None:

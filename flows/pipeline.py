@@ -1,4 +1,4 @@
-"""The Prefect flow `pipeline`: one task run a stage and target, and a results table.
+"""The Prefect flow `pipeline`: one task run per stage and target, and a results table.
 
 Prefect decides order, retries and triggers; DVC alone decides what is fresh, so no task is ever
 cached here. Only faults of the machine are retried: a wrong folder stays wrong.

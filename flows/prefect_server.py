@@ -37,7 +37,7 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
     answers; else one is started for the length of the run.
 
     Raises:
-        ConfigError: params.yaml does not describe a run, which is told before a server is started.
+        ConfigError: params.yaml does not describe a run, which is reported before a server is started.
         Fault: The server did not come up; its log is named.
         AcclimateError: As :func:`flows.runs.walk.run_pipeline`.
     """

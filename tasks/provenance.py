@@ -1,6 +1,6 @@
 """Which code and which library versions a result depends on.
 
-The files a stage imports, followed through this project's packages by reading the source, not
+The files that a stage imports, followed through this project's packages by reading the source, not
 by importing it. In the checkout dvc.yaml lists exactly these files (a test compares); in other
 workspaces a generated digest of them stands in, since the modules live elsewhere.
 """
@@ -64,8 +64,10 @@ def code_files(module: str) -> list[str]:
 
 
 ALWAYS_WHOLE = (Path("tasks/config"), Path("tasks/domains"))
-"""Folders that dvc.yaml names as a whole wherever a stage uses a part: every stage reads params.yaml, and
-which kind it asks for is not said there."""
+"""Folders that dvc.yaml names as a whole wherever a stage uses a part.
+
+Every stage reads params.yaml, and dvc.yaml does not say which kind it asks for.
+"""
 
 
 def code_deps(module: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The house as drawn: imports point down, and dvc.yaml, the code, the flows and params.yaml agree."""
+"""The layers of the code: imports point down, and dvc.yaml, the code, the flows and params.yaml agree."""
 
 import ast
 import graphlib
@@ -44,7 +44,7 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-# Floors of the house, from the ground up; a room may import its own floor and those below it.
+# Layers of the code, the lowest first; a package may import its own layer and those below it.
 FLOORS = (
     ("tasks", "tasks.errors", "tasks.workspace"),
     ("tasks.amounts", "tasks.files", "tasks.provenance"),
@@ -56,7 +56,7 @@ FLOORS = (
     ("deploy",),
     ("flows",),
 )
-# deploy stands beside training, not above it: its image has no torch.
+# deploy is beside training and not above it: its image has no torch.
 FORBIDDEN = (
     ("deploy", ("tasks.checks", "tasks.engine", "tasks.judgement", "tasks.losses", "tasks.models", "tasks.report",
                 "tasks.audit", "tasks.selection", "tasks.stages", "flows")),
@@ -67,7 +67,7 @@ FORBIDDEN = (
 
 
 def room(module: str) -> str:
-    """The part of the house that ``module`` belongs to: a package, or a loose module of tasks/."""
+    """The part of the code that ``module`` belongs to: a package, or a loose module of tasks/."""
     return ".".join(module.split(".")[: 2 if module.startswith("tasks") else 1])
 
 

@@ -180,8 +180,8 @@ def test_what_only_images_have_is_refused_and_not_left_out_unsaid(finished: Work
 
 @pytest.mark.parametrize(
     ("preset", "words"),
-    [("mcc_rotation", r"\['mcc_rotation'\] ask for turned examples, which kind vectors has not"),
-     ("self_training", r"ask for a stronger view of an example, which this kind has not")],
+    [("mcc_rotation", r"\['mcc_rotation'\] ask for turned examples, which kind vectors does not have"),
+     ("self_training", r"ask for a stronger view of an example, which this kind does not have")],
 )  # fmt: skip
 def test_methods_that_need_what_the_kind_has_not_are_refused_by_name(
     finished: Workspace, tmp_path: Path, preset: str, words: str

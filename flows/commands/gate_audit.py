@@ -79,7 +79,7 @@ def audit(roots: Sequence[Path], draws: Draws) -> Audit:
 
 
 def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
-    """The labelled targets of a workspace, and what is said of the others."""
+    """The labelled targets of a workspace, and the reason why each other one is left out."""
     workspace = Workspace(root.resolve())
     targets = load_params(workspace.params).targets
     tasks, unlabelled = [], []

@@ -1,4 +1,4 @@
-"""Labels of disagreements: take them in, judge anew."""
+"""Labels of disagreements: take them in and judge again."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -172,7 +172,7 @@ def _check_selection(
     rows: Sequence[Filled],
     disagreements: Sequence[Disagreement],
 ) -> None:
-    """Warn where the list is of another selection; refuse it where none of it is of use now."""
+    """Warn where the list is of another selection; refuse it where none of its labels can be used now."""
     said = {one.sha256: (one.source_only, one.selected) for one in disagreements}
     others = [row for row in rows if said.get(row.sha256) != (row.source_only, row.selected)]
     if rows and not any(row.sha256 in said for row in rows):

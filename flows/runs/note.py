@@ -1,6 +1,6 @@
 """The note that a stage's process leaves about how it ended: .acclimate/stages/<name>.json.
 
-It is written before the stage starts and again when it ends, so that a killed stage is told from one that
+It is written before the stage starts and again when it ends, so a killed stage can be told from one that
 never started.
 """
 

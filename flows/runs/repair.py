@@ -1,8 +1,8 @@
 """Mends DVC's own files, which a kill can leave broken, before the next run.
 
 DVC writes neither dvc.lock nor its record of who uses which path (`.dvc/tmp/rwlock`) atomically, and
-takes any process with the number of a dead one for its owner. In a container, where numbers are small
-and come again, one kill would keep every later run out.
+takes any process with the number of a dead one for its owner. Process numbers are small in a container and
+are soon reused, so one kill would keep every later run out.
 """
 
 import fcntl
@@ -69,7 +69,7 @@ def heal_reservations(workspace: Workspace) -> None:
 
 
 def _of_the_living(reserved: dict[str, Any]) -> dict[str, Any]:
-    """The part of a rwlock's content, one writer and any number of readers a path, whose owners live."""
+    """The part of a rwlock's content, one writer and any number of readers per path, whose owners live."""
     writers = {path: owner for path, owner in reserved.get("write", {}).items() if _is_live(owner)}
     readers = {
         path: [owner for owner in owners if _is_live(owner)]

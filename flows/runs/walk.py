@@ -108,7 +108,7 @@ def run_pipeline(
         Busy: Another run holds the workspace and ``wait`` is false.
     """
     workspace = Workspace(root.resolve())
-    read_params(workspace)  # a wrong file is told before waiting for whoever has the workspace
+    read_params(workspace)  # a wrong file is reported before waiting for the run that holds the workspace
     with lock_workspace(workspace, purpose=purpose, wait=wait) as lock_fd:
         return run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
 

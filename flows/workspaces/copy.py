@@ -35,7 +35,7 @@ def import_images(origin: Path, destination: Path) -> list[FoundFile]:
         raise BadInput(f"{origin} holds no files; expected images")
     partial = destination.with_name(f".importing-{destination.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    for folder in list_folders(origin):  # an empty class folder is told by the manifest
+    for folder in list_folders(origin):  # the manifest reports an empty class folder
         (partial / folder).mkdir(parents=True)
     refused = [file for file in found if not _copied(file, origin, partial)]
     destination.parent.mkdir(parents=True, exist_ok=True)

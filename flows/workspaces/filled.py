@@ -48,7 +48,7 @@ def create_answers(workspace: Workspace, target: str) -> None:
 
 
 def keep_unsent(workspace: Workspace, target: str) -> None:
-    """Copy the list of ``target`` aside if it holds labels that nobody handed in: the gate writes it anew."""
+    """Copy the list of ``target`` aside if it holds labels that nobody handed in: the gate overwrites it."""
     path = workspace.stage("gate", target) / CSV
     if not path.exists() or not _has_unsent(workspace, target, path):
         return
@@ -158,4 +158,4 @@ def refuse(file: Path, faults: Sequence[str], advice: str) -> None:
     if faults:
         rest = [f"and {len(faults) - MAX_SHOWN} more"] if len(faults) > MAX_SHOWN else []
         shown = "\n".join(f"  {fault}" for fault in [*faults[:MAX_SHOWN], *rest])
-        raise BadInput(f"{file} cannot be taken in, and nothing of it was:\n{shown}\n{advice}")
+        raise BadInput(f"{file} cannot be taken in, and no answer was kept:\n{shown}\n{advice}")

@@ -3,7 +3,7 @@
 landing/<target>/<batch>/          waiting; names starting with a dot are not finished yet
 data/<target>/arrived/<digest>/    taken in
 landing/<target>/.duplicates/      batches whose content was taken in before
-arrivals.jsonl                     the ledger, one line a batch
+arrivals.jsonl                     the ledger, one line per batch
 """
 
 import json

@@ -1,4 +1,7 @@
-"""git and DVC as programs, started in a workspace with this interpreter's commands first and telemetry off."""
+"""git and DVC as programs, started in a workspace.
+
+This interpreter's commands come first on their path, and telemetry is off.
+"""
 
 import ctypes
 import os

@@ -1,4 +1,7 @@
-"""A params.yaml of an older acclimate, brought up: missing keys are added, nothing of the user's is changed."""
+"""A params.yaml of an older acclimate, brought up to date.
+
+Missing keys are added. No key of the user's is changed.
+"""
 
 import logging
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ Nothing of the gate is written again here: :func:`tasks.selection.choose.choose`
 Two ways for a candidate to come before the gate:
 
     as chosen    a whole pool goes through the label-free selection, and what it selects is judged. Without
-                 labels that is one verdict a pool, with labels one a drawn hold-out
+                 labels that is one verdict per pool, with labels one per drawn hold-out
     one by one   every candidate is judged alone against its source-only. With labels as if selection had
                  chosen it and had vetoed nothing, so that the labels alone must stop it; without labels it
                  must pass the vetoes and beat source-only on two scores of three, as in a run of one method and one seed
@@ -131,7 +131,7 @@ def replay(
     """
     if not 0 < draws.holdout < len(holdout.labelled):
         raise ValueError(
-            f"expected 1 to {len(holdout.labelled) - 1} images a hold-out out of {len(holdout.labelled)},"
+            f"expected 1 to {len(holdout.labelled) - 1} images per hold-out out of {len(holdout.labelled)},"
             f" got {draws.holdout}"
         )
     cases = [*_as_chosen(selections), *_one_by_one(selections["with bad"])]

@@ -1,4 +1,4 @@
-"""The typed mirror of params.yaml: one class a section, no default that is not in the file.
+"""The typed mirror of params.yaml: one class per section, no default that is not in the file.
 
 Unknown keys, wrong types and values out of range are all reported in one message that names
 the file and every key. Sections are immutable; a stage receives its own section (and ``model``

@@ -1,4 +1,4 @@
-"""The contract of every kind of example: the only words in which the rest of the house refers to one.
+"""The contract of every kind of example. The rest of the code refers to a kind by these types alone.
 
 A kind is an `InputSpec` (the array that a model takes), a `Reader` (from files to that array) and a half that
 needs torch, in tasks/models/backbones/. Nothing here needs torch, nor a library that decodes anything.
@@ -143,7 +143,7 @@ class Reader(Protocol):
     measures: ClassVar[Mapping[str, type]]
     """Name and type (``int``, ``float`` or ``str``) of what `measure` returns, in the order of the columns."""
     likeness: ClassVar[str | None]
-    """The measure that holds 64 bits, in hexadecimal, of which near-duplicates share most; None where there is none."""
+    """The measure that holds 64 bits, in hexadecimal; near-duplicates share most. None without one."""
     views: ClassVar[Views]
 
     @property
@@ -153,7 +153,7 @@ class Reader(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """Beyond them an example is refused before it is decoded."""
+        """An example beyond them is refused before it is decoded."""
         ...
 
     def find(self, folder: Path) -> list[FoundFile]:

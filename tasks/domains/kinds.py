@@ -10,7 +10,7 @@ SPEC_KEY = "input"
 """Where an ONNX file's metadata holds its input spec."""
 
 BEFORE_KINDS = "preprocessing"
-"""Where older files, all of images, hold what stands for one."""
+"""Where older files, which all take images, hold the text that a spec is made from."""
 
 
 def kind_named(name: str) -> Kind:

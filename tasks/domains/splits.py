@@ -17,7 +17,7 @@ from tasks.records.manifest import DUPLICATE, LABELLED, Row
 
 
 def position(sha256: str) -> float:
-    """Where an image's content puts it, uniform in [0, 1)."""
+    """The place of an image by its content, uniform in [0, 1)."""
     return int(sha256[:8], 16) / 2**32
 
 

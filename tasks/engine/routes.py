@@ -12,7 +12,7 @@ from tasks.records.features import RouteName
 
 @dataclass(frozen=True)
 class Route:
-    """How a run trains, and why so."""
+    """How a run trains, and the reason."""
 
     name: RouteName
     reason: str

@@ -17,7 +17,7 @@ class Stream:
 
     Args:
         num_rows: Rows of the domain, at least 1.
-        batch_size: Rows a batch; may exceed ``num_rows``, rows then repeat within a batch.
+        batch_size: Rows per batch; may exceed ``num_rows``, rows then repeat within a batch.
         seed: Decides every epoch's order.
     """
 
@@ -48,7 +48,7 @@ class BalancedStream:
 
     Args:
         labels_N: Class number of every row of the domain, shape ``(N,)``; at least one row.
-        batch_size: Rows a batch.
+        batch_size: Rows per batch.
         seed: Decides the order of rounds and of every class's epochs.
     """
 

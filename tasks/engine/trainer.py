@@ -130,7 +130,7 @@ def train(
         turned: The rows of ``target`` turned by 90, 180 and 270 degrees, in three variants, for a loss that wants
             turned views; ``None`` where the rows can be turned as they are read.
         terms: Target losses, each with its weight; needs ``target``.
-        held_out: Where discriminators are asked for their accuracy, ten times a run.
+        held_out: Where discriminators are asked for their accuracy, ten times per run.
         checkpoints: Where a killed run resumes from; ``None`` for runs too short to matter.
 
     Raises:
@@ -186,7 +186,7 @@ def _check(data: _Data, terms: Sequence[WeightedTerm]) -> None:
     if data.augmentation.strengthen is None and _wants_strong_view(terms):
         raise BadInput(
             "params.yaml: adapt.candidates hold losses that ask for a stronger view of an example, which this kind"
-            " has not: leave them out, or set features.route to cached."
+            " does not have: leave them out, or set features.route to cached."
         )
     if data.source is None and data.labelled is None and not terms:
         raise ValueError("without labelled rows and without target losses there is nothing to train on")
@@ -269,8 +269,8 @@ def _forward(
     turned_features_BD = turns_B = None
     if target is not None and _wants_turns(terms):
         turned_BX, turns_B = _turned_view(target, data, rows["target"])
-        # On their own: turned rows are not what the network is for. In the joint pass they would shift the statistics
-        # of the rows that are, which source-only is normalised without.
+        # In a pass of their own: the network is not for turned rows. In the joint pass they would shift the
+        # statistics of the other rows, and source-only is normalised without turned rows.
         with forgetting_statistics(model):
             turned_features_BD = model(turned_BX.to(device)).features_ND
         turns_B = turns_B.to(device)

@@ -270,7 +270,7 @@ def _check_batch_parity(single: Predictions, batched: dict[int, Predictions], to
     difference, at_size = 0.0, 1
     for size, answer in batched.items():
         found = _difference(_fill(single.probabilities, size), answer.probabilities)
-        # not (<=): a NaN must win, too.
+        # not (<=): a NaN must count as the largest too.
         if not found <= difference:
             difference, at_size = found, size
     return Check(

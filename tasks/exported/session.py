@@ -112,7 +112,7 @@ def open_session(path_or_bytes: Path | bytes, *, device: Device, threads: int | 
         path_or_bytes: The file or its content; read once, so ``sha256`` is of what was opened.
         device: ``cuda`` and ``tensorrt`` are strict. ``auto`` takes CUDA where a driver is
             installed and it works, otherwise the CPU, and says so in the log.
-        threads: Threads within one operator on the CPU; None leaves it to onnxruntime (one a core).
+        threads: Threads within one operator on the CPU; None leaves it to onnxruntime (one per core).
 
     Raises:
         BadInput: The file is missing, damaged, not made by this pipeline, or cannot run on ``device``.
@@ -206,7 +206,7 @@ def _create_on_gpu(
 
 
 class _CpuFallbackError(Exception):
-    """onnxruntime would have put nodes on the CPU, and was told not to."""
+    """onnxruntime would have put nodes on the CPU, which the session forbids."""
 
 
 def _create(

@@ -56,7 +56,7 @@ class Holdout:
         return self.outputs[name].predictions()[is_labelled]
 
     def right(self, name: str) -> np.ndarray:
-        """Which of the labelled images a candidate names rightly, shape ``(N,)``."""
+        """Which of the labelled images that a candidate names rightly, shape ``(N,)``."""
         return self.predictions(name) == self.class_numbers()
 
     def accuracy(self, name: str) -> float | None:

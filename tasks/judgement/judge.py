@@ -36,7 +36,7 @@ from tasks.judgement.paired import PairedCounts, mcnemar_p, smallest_detectable_
 from tasks.records.verdict import Verdict
 
 MIN_CLASS_IMAGES = 10
-"""Hold-out images a class needs before its recall is held against a candidate."""
+"""Hold-out images that a class needs before its recall is held against a candidate."""
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Two-sided percentile interval of the gain, by resampling the images in pairs.
 
-    Drawing N images with replacement and counting is the same as drawing the three counts from a
-    multinomial distribution, which is what is done.
+    Drawing N images with replacement and counting is the same as drawing the three counts from a multinomial
+    distribution. The code draws the counts.
 
     Args:
         counts: Pairs of answers on the hold-out.

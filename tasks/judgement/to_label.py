@@ -37,9 +37,9 @@ def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdo
 class Answered:
     """Disagreements, and all that people ever answered about images of the target.
 
-    An answer is a fact about an image and outlives the models it was asked for. The sample is drawn anew for
-    every pair of models is the sample: the disagreements of this pair, in the order of their hashes, up
-    to the first one without an answer. Selection reads no answer, so none has moved an image into it.
+    An answer is a fact about an image and outlives the models it was asked for. Every pair of
+    models has a sample of its own: the disagreements of this pair, in the order of their hashes, up to the
+    first one without an answer. Selection reads no answer, so no answer has moved an image into the sample.
     """
 
     disagreements: Sequence[Disagreement]

@@ -33,20 +33,20 @@ def domain_adversarial_loss(source_logit: Tensor, target_logit: Tensor) -> Tenso
     the larger domain decide.
 
     Args:
-        source_logit: Discriminator outputs before any sigmoid, one a source row, shape ``(S,)``.
+        source_logit: Discriminator outputs before any sigmoid, one per source row, shape ``(S,)``.
         target_logit: The same of the target rows, shape ``(T,)``; ``T`` need not equal ``S``.
 
     Returns:
         Scalar at least 0; ln 2 where the discriminator is blind.
 
     Raises:
-        ValueError: A batch is empty, or has more than one logit a row (a softmax over one logit is
+        ValueError: A batch is empty, or has more than one logit per row (a softmax over one logit is
             the constant 1, over two it is not this loss).
     """
     for name, logit in (("source", source_logit), ("target", target_logit)):
         if logit.ndim != 1 or len(logit) == 0:
             raise ValueError(
-                f"expected one {name} logit a row, shape (rows,) with rows >= 1, got {tuple(logit.shape)}"
+                f"expected one {name} logit per row, shape (rows,) with rows >= 1, got {tuple(logit.shape)}"
             )
     source = functional.binary_cross_entropy_with_logits(source_logit, torch.ones_like(source_logit))
     target = functional.binary_cross_entropy_with_logits(target_logit, torch.zeros_like(target_logit))

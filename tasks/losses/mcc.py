@@ -32,7 +32,7 @@ def minimum_class_confusion(logits_BC: Tensor, *, temperature: float) -> Tensor:
         1 - \frac{1}{C} \sum_j \sum_i q_{ij}\, p_{ij},
         \qquad q_{ij} = \frac{w_i p_{ij}}{\sum_{i'} w_{i'} p_{i'j}}
 
-    which is what is computed: :math:`q` is a softmax over rows, so a class that nothing is predicted as
+    which is the computed form: :math:`q` is a softmax over rows, so a class that nothing is predicted as
     gives 0 and not 0 / 0. Uniform predictions and everything in one class both cost :math:`1 - 1/C`;
     confident predictions spread over all classes cost 0. The weights are detached: they say whom to
     trust, and must not be a way to lower the loss.
@@ -80,7 +80,7 @@ class MinimumClassConfusion(nn.Module):
         """Class confusion of the batch's target rows, a scalar."""
         if batch.target_logits_BC.shape[1] != self.num_classes:
             raise ValueError(
-                f"expected {self.num_classes} logits a row, got {batch.target_logits_BC.shape[1]}"
+                f"expected {self.num_classes} logits per row, got {batch.target_logits_BC.shape[1]}"
             )
         return minimum_class_confusion(batch.target_logits_BC, temperature=self.temperature)
 

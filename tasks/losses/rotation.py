@@ -1,8 +1,9 @@
 """Rotation prediction: target features from which one can tell how far an image was turned.
 
-A label that every image carries by itself: to tell a turned image from an upright one, the features must
-know what is in it and which way up that stands. Where orientation is the class, as of 6 and 9, the task
-teaches what the classifier must not learn; params.yaml says so with ``images.orientation_matters``.
+Every image carries this label by itself: to tell a turned image from an upright one, the features must
+know what is in it and which way up that stands. Where orientation decides the class, as with 6 and 9, the
+task teaches features that the classifier must not learn; params.yaml says so with
+``images.orientation_matters``.
 
 Shape suffixes: B = target rows, D = bottleneck width.
 """

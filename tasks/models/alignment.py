@@ -1,4 +1,4 @@
-"""Closed-form alignment of frozen features: one affine map a domain, and how the target's is folded away.
+"""Closed-form alignment of frozen features: one affine map per domain, the target's folded into the network.
 
 A head trained on mapped source rows answers for mapped target rows. In service there are target images
 alone, so the target's map is folded into the trained network, which then takes plain features: neither
@@ -35,7 +35,7 @@ class Affine(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """One map a domain; the two images lie in one space. Never apply one domain's to the other's rows."""
+    """One map per domain; both map into one space. Never apply one domain's map to the other's rows."""
 
     source: Affine
     target: Affine

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class DomainDiscriminator(nn.Module):
-    """Three linear layers with ReLU between them; one logit a row, positive for the source.
+    """Three linear layers with ReLU between them; one logit per row, positive for the source.
 
     No BatchNorm: it would let the two domains be told apart by batch statistics, and a batch of one
     domain alone would be normalised onto the other. No dropout, and no sigmoid: the loss takes logits.

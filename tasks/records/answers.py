@@ -1,6 +1,6 @@
 """The labels that people gave to images of to_label.csv: answers/<target>.csv, which only ever grows.
 
-One line an answer: ``round,sha256,label,source_only_checkpoint,selected_checkpoint``. A round is what was
+One line per answer: ``round,sha256,label,source_only_checkpoint,selected_checkpoint``. A round is what was
 handed in at once; of two answers about an image the later one counts; the checkpoints are those that were
 compared when the answer was given. Nothing but the gate reads this file.
 """

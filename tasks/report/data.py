@@ -115,7 +115,7 @@ def _found(observed: JsonValue) -> str:
     if not observed["unexpected"]:
         return f"as allowed in all {observed['rows']:,}"
     values = f": {plain(observed['values'])}" if observed.get("values") else ""
-    return f"not so in {observed['unexpected']:,} of {observed['rows']:,}{values}"
+    return f"not as allowed in {observed['unexpected']:,} of {observed['rows']:,}{values}"
 
 
 def _allowed(expectation: str, expected: Mapping[str, JsonValue]) -> str:

@@ -199,7 +199,7 @@ def gain_plot(*, gain: float, interval: tuple[float, float], detectable: float |
 
 @dataclass(frozen=True)
 class StripRow:
-    """One preset: its name, the height of its row and a dot a seed (place, candidate, selected or not)."""
+    """One preset: its name, the height of its row, one dot per seed (place, candidate, selected or not)."""
 
     name: str
     y: int
@@ -208,7 +208,7 @@ class StripRow:
 
 @dataclass(frozen=True)
 class StripPlot:
-    """Accuracy of every candidate as dots, one row a preset."""
+    """Accuracy of every candidate as dots, one row per preset."""
 
     width: int
     height: int

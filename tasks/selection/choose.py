@@ -20,7 +20,7 @@ MIN_WINS = 2
 """Scores out of three on which the pick must beat source-only."""
 
 MIN_SEEDS_FRACTION = 2 / 3
-"""Share of a method's seeds that must beat source-only so."""
+"""Share of a method's seeds that must beat source-only on as many scores."""
 
 
 @dataclass(frozen=True)

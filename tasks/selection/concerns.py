@@ -26,15 +26,14 @@ MIN_EXPECTED_IMAGES = 5
 """Fewer are expected of a class than this: finding none is chance (exp(-5) is under one in a hundred)."""
 
 MAX_DISAGREEMENT = 0.4
-"""Share of images that the candidate names otherwise than source-only: so much is rewritten that either is
-badly wrong."""
+"""Share of images that candidate and source-only name differently: above it one of them is badly wrong."""
 
 
 def unlike_any_class(target_NC: np.ndarray, source_NC: np.ndarray) -> list[str]:
     """A warning if many target images get a highest probability as low as few source images do.
 
-    A sign of an open label set: images of classes that the source does not have. Or of a shift that was
-    not bridged; only looking tells the two apart.
+    A sign of an open label set: images of classes that the source does not have. A shift that was not bridged
+    looks the same; only looking at the images tells the two apart.
 
     Args:
         target_NC: Predictions on the target's select split.

@@ -1,8 +1,8 @@
 """How frequent each class is on the target: given by the user, or estimated from predictions.
 
 The estimates are reported and decide nothing. They rest on label shift alone: that images of one class
-look to the model as they do on the source, and only their shares differ. Adaptation tries to make that
-so; where it failed, they are wrong. A given prior is used: by the collapse veto and by InfoMax.
+look to the model as they do on the source, and only their shares differ. Adaptation tries to bring that
+about. Where it failed, the estimates are wrong. The collapse veto and InfoMax use a given prior.
 
 Shape suffixes: N = images, C = classes.
 """
@@ -20,7 +20,7 @@ from tasks.records.selection import ClassShare, ClassShares
 
 MIN_SINGULAR_VALUE = 0.05
 """Lowest singular value of the confusion matrix that BBSE accepts. The sampling noise of some hundred images is of
-this size, and dividing the one by the other leaves nothing."""
+this size, and dividing one by the other leaves only noise."""
 
 MAX_ITERATIONS = 300
 TOLERANCE = 1e-6
@@ -205,7 +205,7 @@ def em(probabilities_NC: np.ndarray, model_prior_C: np.ndarray) -> np.ndarray:
     for _ in range(MAX_ITERATIONS):
         weighed_NC = likelihoods_NC * shares_C
         totals_N1 = weighed_NC.sum(axis=1, keepdims=True)
-        # An image that no class with a share can explain says nothing of the shares.
+        # An image that no class with a share can explain says nothing about the shares.
         explained_NC = (weighed_NC / np.where(totals_N1 > 0, totals_N1, 1.0))[totals_N1[:, 0] > 0]
         if not len(explained_NC):
             break

@@ -63,9 +63,9 @@ def source_only_of(candidate: Candidate, candidates: Sequence[Candidate]) -> Can
 
 
 def voices(outputs: Mapping[Candidate, Outputs]) -> np.ndarray:
-    """Mean probabilities of every method over its seeds, shape ``(M, N, C)`` for M methods: one voice each.
+    """Mean probabilities of every method over its seeds, shape ``(M, N, C)`` for M methods: one vote each.
 
-    A voice each candidate would count a method by its seeds that no veto took out, and seeds that start from
+    One vote per candidate would count a method by its seeds that no veto took out, and seeds that start from
     one model, as those of source-free methods do, say the same thing three times.
     """
     by_method: dict[tuple[str, str], list[np.ndarray]] = {}

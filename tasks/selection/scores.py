@@ -103,7 +103,7 @@ def ensemble_agreement(probabilities_NC: np.ndarray, ensemble_MNC: np.ndarray) -
 
     References:
         Hu et al., "Towards Reliable Model Selection for Unsupervised Domain Adaptation", NeurIPS 2024
-        Datasets and Benchmarks (EnsV). One voice a method and none for vetoed candidates is ours.
+        Datasets and Benchmarks (EnsV). One vote per method, and none for vetoed candidates, is ours.
     """
     consensus_N = ensemble_MNC.astype(np.float64).mean(axis=0).argmax(axis=1)
     return float((probabilities_NC.argmax(axis=1) == consensus_N).mean())

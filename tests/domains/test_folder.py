@@ -1,4 +1,4 @@
-"""Domain folders as they are walked: one order, nothing followed out of them, nothing left unsaid."""
+"""Domain folders as they are walked: one order, no link followed out of them, every omission reported."""
 
 import json
 import os

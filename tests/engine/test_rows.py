@@ -39,7 +39,7 @@ VIEWS = {"": 0, ".mirror": 100, ".edge": 200, ".histogram": 300}
 
 @pytest.fixture
 def numbered(tmp_path: Path) -> DomainRows:
-    """A domain on route deeper in which every value is the image's row, plus a hundred a view; judged ones negative."""
+    """A domain on route deeper: every value is the image's row, plus 100 per view; judged ones negative."""
     folder, in_style = tmp_path / "features", tmp_path / "views"
     for place in (folder, in_style):
         place.mkdir()

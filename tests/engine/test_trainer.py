@@ -411,7 +411,7 @@ def test_without_a_source_and_without_target_losses_there_is_nothing_to_train_on
         train(fresh(), RECIPE, source=None, target=rows(2, shift=1.0).rows)
 
 
-# --- what is told of the discriminators --------------------------------------------------------
+# --- reports about the discriminators ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["dann", "cdan", "adda"])

@@ -74,7 +74,7 @@ def test_what_a_living_dvc_has_reserved_stays_reserved_until_it_ends(workspace: 
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         assert process.stdout
-        process.stdout.readline()  # until it speaks, its command line may still be empty
+        process.stdout.readline()  # its command line may be empty until it has printed something
         reserve(workspace, process.pid)
         before = read_reservations(workspace)
 

@@ -1,4 +1,4 @@
-"""A workspace of an older acclimate: missing settings are added and said, nothing of the user's changes."""
+"""A workspace of an older acclimate: missing settings are added and reported, the user's settings stay."""
 
 import logging
 from pathlib import Path

@@ -36,7 +36,7 @@ def cdan_by_hand(
     features: tuple[list[list[float]], list[list[float]]],
     logits: tuple[list[list[float]], list[list[float]]],
 ) -> float:
-    """Eq. 5 and 8 of the paper: the outer product a row, and each domain's weighted mean of the log-likelihood."""
+    """Eq. 5 and 8 of the paper: outer product per row, and each domain's weighted mean log-likelihood."""
     halves = []
     for sign, rows, outputs in zip((1, -1), features, logits, strict=True):
         losses, weights = [], []

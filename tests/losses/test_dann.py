@@ -62,10 +62,10 @@ def test_a_larger_domain_does_not_count_for_more():
 @pytest.mark.parametrize("shape", [(0,), (3, 2), (3, 1), ()])
 def test_anything_but_one_logit_a_row_is_refused(shape):
     with pytest.raises(
-        ValueError, match=r"expected one source logit a row, shape \(rows,\) with rows >= 1, got"
+        ValueError, match=r"expected one source logit per row, shape \(rows,\) with rows >= 1, got"
     ):
         domain_adversarial_loss(torch.zeros(shape), torch.zeros(3))
-    with pytest.raises(ValueError, match="expected one target logit a row"):
+    with pytest.raises(ValueError, match="expected one target logit per row"):
         domain_adversarial_loss(torch.zeros(3), torch.zeros(shape))
 
 

@@ -153,7 +153,7 @@ def test_module_judges_the_target_and_moves_nothing_else(make_batch):
 
 
 def test_module_refuses_logits_of_another_head(make_batch):
-    with pytest.raises(ValueError, match="expected 5 logits a row, got 3"):
+    with pytest.raises(ValueError, match="expected 5 logits per row, got 3"):
         MinimumClassConfusion(num_classes=5, temperature=2.5)(make_batch(classes=3))
 
 

@@ -1,4 +1,4 @@
-"""A backbone cut in two: the halves together are the whole, and what is no chain is refused."""
+"""A backbone cut in two: the halves together are the whole, and a trunk that is no chain is refused."""
 
 import pytest
 import torch

@@ -95,7 +95,7 @@ def test_long_curves_are_averaged_in_equal_runs():
     assert len(long) == MAX_LINE_POINTS
     assert len(short) == 1
     means = [sum(values[i : i + 10]) / 10 for i in range(0, 1000, 10)]
-    # Ten steps a run: the highest mean is the top of the frame, zero its bottom.
+    # Ten steps per run: the highest mean is the top of the frame, zero its bottom.
     assert min(y for _, y in long) == pytest.approx(plot.top, abs=0.1)
     assert [y for _, y in long] == pytest.approx([146 - mean / max(means) * 136 for mean in means], abs=0.06)
 

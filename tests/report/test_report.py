@@ -570,7 +570,7 @@ def test_digests_and_checks_are_those_of_the_files(pages):
     checks = [[" ".join(cell.split()) for cell in row] for row in page.tables["checks-table"][1:]]
     assert checks[0][1].startswith("examples: shorter side")
     assert "data/target/images/frame_00003.png" in checks[0][1]
-    assert checks[0][2:] == ["warning", "not so in 2 of 1,500: 27, 31", "at least 32"]
+    assert checks[0][2:] == ["warning", "not as allowed in 2 of 1,500: 27, 31", "at least 32"]
     assert checks[1][:1] + checks[1][2:] == ["source", "passed", "1,000", "at least 100"]
     assert checks[2][1:] == ["files: sha256", "passed", "as allowed in all 1,000", "unique"]
     assert checks[3][2:] == ["passed", "1,797", "at least 50, at most 90,000"]

@@ -31,7 +31,7 @@ def confident() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def clustered() -> Callable[..., np.ndarray]:
-    """Features in one tight cluster a class: float32 (N, 4)."""
+    """Features in one tight cluster per class: float32 (N, 4)."""
 
     def make(labels: Sequence[int], spread: float = 0.05) -> np.ndarray:
         noise = spread * np.random.default_rng(0).standard_normal((len(labels), 4))

@@ -397,7 +397,7 @@ def test_the_candidate_selected_is_asked_about_and_no_other(record, splits, gate
         gate_params(),
     )
 
-    # That source-only is unsure of every image here is not what ships, and is not told.
+    # Source-only is unsure of every image here. It is not what ships, so no warning mentions it.
     assert healthy.chosen.name == doubtful.chosen.name == partial.chosen.name == "mcc-0"
     assert healthy.warnings == ()
     assert doubtful.warnings[0].startswith("25 % of the target's select images look like no class")

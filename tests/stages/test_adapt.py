@@ -276,7 +276,7 @@ def test_every_candidate_and_source_only_too_is_offered_the_targets_statistics(w
 
 
 def add_labelled(workspace: Workspace) -> None:
-    """Three pictures a class that training sees with their labels."""
+    """Three pictures per class that training sees with their labels."""
     place = workspace.data(TARGET) / "labelled"
     write_pictures(place, count=3, first_seed=7000, shifted=True, labelled=True)
 

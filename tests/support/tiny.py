@@ -118,7 +118,7 @@ def settings(*overrides: str) -> list[str]:
 
 
 def photograph_params(*overrides: str) -> Params:
-    """What `acclimate try` starts from, with ``overrides``."""
+    """The settings that `acclimate try` starts from, with ``overrides``."""
     content = yaml.safe_load((CHECKOUT / "tasks" / "config" / "templates" / "params.yaml").read_text())
     return check_params(apply_overrides(content, overrides), origin="params.yaml")
 

@@ -59,7 +59,7 @@ HOSTILE_PATHS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One situation a report must tell; accuracies are those of each candidate on the hold-out."""
+    """One situation that a report must describe; accuracies are those of each candidate on the hold-out."""
 
     target: str
     verdict: Verdict

@@ -33,4 +33,4 @@ class ReportParams(Section):
     """The HTML report and the model card."""
 
     max_map_points: Count
-    """Images a domain in the feature map."""
+    """Images per domain in the feature map."""

@@ -27,7 +27,7 @@ class FinetuneParams(Section):
     steps: Annotated[int, Field(ge=0)]
     """Optimiser steps; 0 starts adaptation from the pretrained backbone and a fresh head."""
     batch_size: Annotated[int, Field(ge=2)]
-    """Source images a step."""
+    """Source images per step."""
     source_sampling: Literal["natural", "balanced"]
     """``natural``: every image equally often. ``balanced``: every class equally often, whatever its size."""
     learning_rate: Positive
@@ -70,17 +70,17 @@ class AdaptParams(Section):
     deeper: DeeperParams
     """The candidates that route deeper adds."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
-    """Each candidate is trained once a seed."""
+    """Each candidate is trained once per seed."""
     start: Literal["backbone", "finetuned"]
     """``backbone``: the pretrained backbone and a fresh head. ``finetuned``: the model of stage finetune."""
     steps: Count
     """Optimiser steps of every candidate, source-only included."""
     batch_size: Annotated[int, Field(ge=2)]
-    """Images a step from the source, and as many from the target."""
+    """Images per step from the source, and as many from the target."""
     source_sampling: Literal["natural", "balanced"]
     """As in ``finetune``, for every candidate."""
     labelled_batch_size: Annotated[int, Field(ge=1, le=16)]
-    """Labelled target images a step for every candidate, source-only included, of a target that has such images."""
+    """Labelled target images per step for every candidate, source-only included, if the target has any."""
     learning_rate: Positive
     """As in ``finetune``."""
     backbone_learning_rate_ratio: NonNegative

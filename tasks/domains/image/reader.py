@@ -1,4 +1,4 @@
-"""Images as the rest of the house reads them, in training and in service.
+"""Images as the rest of the code reads them, in training and in service.
 
 Shape suffixes: S = side of the square in px, 3 = colour channels.
 """

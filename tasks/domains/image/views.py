@@ -39,7 +39,7 @@ def grey(images_NSS3: np.ndarray) -> np.ndarray:
 
 
 def posterise(images_NSS3: np.ndarray) -> np.ndarray:
-    """A cartoon: surfaces smoothed by a 3 px median, eight tones a channel, outlines drawn over them.
+    """A cartoon: surfaces smoothed by a 3 px median, eight tones per channel, outlines drawn over them.
 
     Same shape, uint8.
     """
@@ -121,7 +121,7 @@ def _outlines(image: Image.Image) -> Image.Image:
     found = image.convert("L").filter(ImageFilter.GaussianBlur(BLUR_RADIUS_PX)).filter(ImageFilter.FIND_EDGES)
     # The filter leaves the outermost pixels as they were: a frame that is no edge.
     inner = found.crop((1, 1, found.width - 1, found.height - 1))
-    if inner.getextrema() == (0, 0):  # autocontrast would make a constant image black or white as it pleases
+    if inner.getextrema() == (0, 0):  # autocontrast would make a constant image black or white
         return Image.new("L", image.size, 255)
     framed = Image.new("L", image.size, 255)
     framed.paste(ImageOps.invert(ImageOps.autocontrast(inner)), (1, 1))

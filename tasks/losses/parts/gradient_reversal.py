@@ -13,8 +13,9 @@ from torch import Tensor
 def reverse_gradient(features: Tensor, weight: float) -> Tensor:
     """``features`` unchanged, whose gradient comes back multiplied by ``-weight``.
 
-    The discriminator behind it descends its loss at full rate. The backbone before it climbs that loss at ``weight``. Multiplying the loss by ``weight`` instead would starve
-    the discriminator while the ramp is young.
+    The discriminator behind it descends its loss at full rate. The backbone before it ascends that loss at
+    ``weight``. Multiplying the loss by ``weight`` instead would slow the discriminator at the start of the
+    ramp.
 
     Args:
         features: Any shape.

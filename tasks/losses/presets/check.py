@@ -56,13 +56,15 @@ def _option_faults(key: str, term: LossTerm) -> list[str]:
 def _turning_faults(params: Params, turning: list[str]) -> list[str]:
     if turning and not reader_of(params).views.turns:
         return [
-            f"  adapt.candidates {turning} ask for turned examples, which kind {params.kind} has not: leave them out"
+            f"  adapt.candidates {turning} ask for turned examples, which kind {params.kind} does not have:"
+            " leave them out"
         ]
     if turning and params.images.orientation_matters:
         return [
             f"  adapt.candidates {turning} learn how far an image was turned, but images.orientation_matters is true:"
-            " where orientation is the label (a turned 6 is a 9) that teaches what the classes must not be told by."
-            " Leave them out, or set images.orientation_matters to false if a turned image keeps its class"
+            " where orientation is the label (a turned 6 is a 9), the loss teaches features that mislead the"
+            " classifier. Leave them out, or set images.orientation_matters to false if a turned image keeps"
+            " its class"
         ]
     if turning and params.features.route != "end_to_end" and not params.features.rotations:
         return [

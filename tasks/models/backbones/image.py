@@ -80,7 +80,7 @@ def build_image_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
     _check_image_size(backbone, size_px, params.backbone)
     return backbone.to(
         memory_format=torch.channels_last
-    )  # convolutions on CPU take two thirds of the time so
+    )  # convolutions on CPU take two thirds of the time in this layout
 
 
 def sample_of(size_px: int) -> Sample:
