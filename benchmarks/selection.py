@@ -120,6 +120,7 @@ def further_scores(pool: Pool, running: Sequence[Candidate]) -> dict[Candidate, 
     everyone_MNC = np.stack([selects[one.name].probabilities_NC for one in running])
 
     def scores_of(candidate: Candidate) -> dict[str, float]:
+        """Those of one candidate."""
         mine = selects[candidate.name]
         partner = source_only_of(candidate, running)
         others = {one: selects[one.name] for one in running if one.method != candidate.method}

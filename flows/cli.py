@@ -52,7 +52,7 @@ def run(
         bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")
     ] = False,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Fail if another run holds the workspace.")
+        bool, typer.Option("--no-wait", help="Fail if another run has locked the workspace.")
     ] = False,
     enforce: Annotated[
         bool, typer.Option("--enforce", help="Exit with 3 unless every verdict is promote.")

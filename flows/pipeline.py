@@ -28,7 +28,7 @@ def pipeline(
         workspace: Absolute path of the workspace.
         targets: Targets of its params.yaml; all of them when absent.
         purpose: Told to whoever finds the workspace taken; the name of the flow run.
-        wait: Wait for a run that holds the workspace.
+        wait: Wait for a run that has locked the workspace.
 
     Raises:
         AcclimateError: As :func:`flows.runs.walk.run_pipeline`.

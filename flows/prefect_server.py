@@ -45,7 +45,12 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
     read_params(workspace)
     api = known_api(workspace)
     configure_environment(workspace, api=api)
-    with nullcontext() if api else _own_server(workspace, port=_free_port(), options=BARE) as own:
+    advice = "Run again, or with --no-prefect."
+    with (
+        nullcontext()
+        if api
+        else _own_server(workspace, port=_free_port(), advice=advice, options=BARE) as own
+    ):
         # These take a second, in which the server comes up.
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -79,10 +84,10 @@ def known_api(workspace: Workspace) -> str | None:
     """The API of the server that the environment names or `acclimate up` left behind, if it answers."""
     if named := os.environ.get("PREFECT_API_URL"):
         return named
-    note = _note(workspace)
-    if not note.exists():
+    try:
+        api = json.loads(_note(workspace).read_bytes())["api"]
+    except (OSError, ValueError, TypeError, KeyError):  # `acclimate up` writes it anew when it starts
         return None
-    api = json.loads(note.read_text(encoding="utf-8"))["api"]
     return api if answers(api) else None
 
 
@@ -108,7 +113,7 @@ def server(workspace: Workspace, *, port: int) -> Iterator[str]:
         write_json(_note(workspace), {"api": api})
         yield api
         return
-    with _own_server(workspace, port=port) as own:
+    with _own_server(workspace, port=port, advice="Is the port taken? Try another --port.") as own:
         own.wait_until_healthy()
         log.info("started a Prefect server: %s (log: %s)", api.removesuffix("/api"), own.log_path)
         write_json(_note(workspace), {"api": api})
@@ -125,6 +130,8 @@ class OwnServer:
     api: str
     process: "subprocess.Popen[bytes]"
     log_path: Path
+    advice: str
+    """The next step where it does not come up."""
 
     def wait_until_healthy(self) -> None:
         """Return as soon as the server answers.
@@ -136,14 +143,15 @@ class OwnServer:
         while not answers(self.api):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise Fault(
-                    f"the Prefect server did not come up at {self.api}; its log is {self.log_path}."
-                    " Is the port taken? Try --port, or --no-prefect for a run without a server."
+                    f"the Prefect server did not come up at {self.api}; its log is {self.log_path}. {self.advice}"
                 )
             time.sleep(0.1)
 
 
 @contextmanager
-def _own_server(workspace: Workspace, *, port: int, options: Sequence[str] = ()) -> Iterator[OwnServer]:
+def _own_server(
+    workspace: Workspace, *, port: int, advice: str, options: Sequence[str] = ()
+) -> Iterator[OwnServer]:
     """A Prefect server that starts now and ends with the block, or with this process."""
     log_path = workspace.private / "prefect-server.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +167,7 @@ def _own_server(workspace: Workspace, *, port: int, options: Sequence[str] = ())
             preexec_fn=end_with_parent,
         )
     try:
-        yield OwnServer(f"http://127.0.0.1:{port}/api", process, log_path)
+        yield OwnServer(f"http://127.0.0.1:{port}/api", process, log_path, advice)
     finally:
         process.send_signal(signal.SIGINT)
         try:

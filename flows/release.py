@@ -60,7 +60,7 @@ def publish_latest(workspace: Workspace, target: str, *, by: str, reason: str) -
 def promote_by_policy(workspace: Workspace, result: Result) -> None:
     """Publish every target of ``result`` and promote those that ``release.auto_promote`` lets in.
 
-    The caller holds the workspace. A refusal leaves the champion in service and is logged; the
+    The caller has locked the workspace. A refusal leaves the champion in service and is logged; the
     other targets go on.
     """
     allowed = read_section(workspace, "release", ReleaseParams).auto_promote

@@ -27,6 +27,11 @@ def points(difference: float, *, beside: float = 0.0) -> str:
     return f"{number:+.{_digits(number, 100 * beside, least=1)}f}"
 
 
+def number(value: float, *, digits: int = 2, beside: float) -> str:
+    """``.2134`` as ``0.21``; with more digits where it would look like a bound ``beside`` that it is not."""
+    return f"{value:.{_digits(value, beside, least=digits)}f}"
+
+
 def p_value(p: float, *, beside: float | None = None) -> str:
     """``p = 0.022``; all that four digits cannot tell from 0 is ``p < 0.0001``.
 

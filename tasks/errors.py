@@ -4,7 +4,7 @@
     ├── BadInput          2   the data, a path or a name on the command line is wrong
     │   └── ConfigError   2   params.yaml does not describe a run
     ├── Refused           3   a rule said no: a gate under --enforce, a publish without its verdicts
-    ├── Busy              4   another run holds the workspace
+    ├── Busy              4   another run has locked the workspace
     └── Fault             1   something broke that is nobody's input: a full disk, a killed stage
 
 Every message says what is wrong, the value got, what was expected, the file or key it came
@@ -36,7 +36,7 @@ class Refused(AcclimateError):
 
 
 class Busy(AcclimateError):
-    """Another run holds the workspace; the message says who and since when."""
+    """Another run has locked the workspace; the message says who and since when."""
 
     exit_status = 4
 

@@ -85,6 +85,19 @@ def read_json(path: Path) -> Any:
         raise BadInput(f"{path} is not JSON ({error}). Delete it and run `acclimate run` again.") from error
 
 
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a JSONL file with their numbers, from 1.
+
+    As bytes: text would also be split at other characters, which the strings in the JSON may hold.
+    """
+    yield from enumerate(path.read_bytes().splitlines(), start=1)
+
+
+def shown(line: bytes) -> str:
+    """The beginning of a line that is not as it should be, for a message."""
+    return repr(line[:80].decode("utf-8", errors="replace"))
+
+
 def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

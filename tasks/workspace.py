@@ -8,7 +8,7 @@ Every path that dvc.yaml names is built here, once; a test compares the two. Dom
     data/<target>/holdout/<class>/...    optional, labelled; spent on the verdict, never trained on
     data/<target>/labelled/<class>/...   optional, a few images that training sees with their labels
     data/<target>/arrived/<batch>/...    unlabelled batches taken in by the arrival flow
-    data/<domain>/refused.jsonl          what the importer could not copy, one {"path", "reason"} a line
+    data/<domain>/refused.jsonl          files that the importer could not copy, one {"path", "reason"} per line
     targets/<target>.yaml                settings of one target, laid over those of params.yaml
     answers/<target>.csv                 labels of disagreements, handed in with `acclimate label`; the gate alone reads them
     results/<stage>/<domain or target>/  what a stage leaves

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.amounts import exact_percent, p_value, percent, points
+from tasks.amounts import exact_percent, number, p_value, percent, points
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,8 @@ from tasks.amounts import exact_percent, p_value, percent, points
         (p_value(0.0504, beside=0.05), "p = 0.0504"),
         (p_value(0.05, beside=0.05), "p = 0.050"),
         (points(-0.0004), "-0.04"),
+        (number(0.2134, beside=0.2), "0.21"),
+        (number(0.2134, beside=0.21), "0.213"),
         (p_value(0.0217), "p = 0.022"),
         (p_value(0.0071), "p = 0.0071"),
         (p_value(3e-12), "p < 0.0001"),

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field
 from deploy.registry.layout import model_path, name_of
 from deploy.registry.versions import Kept, Verdicts, Version, read_version
 from tasks.errors import BadInput
-from tasks.files import read_json, write_bytes, write_json
+from tasks.files import numbered_lines, read_json, shown, write_bytes, write_json
 from tasks.workspace import Workspace
 
 
@@ -59,13 +59,12 @@ def read_history(workspace: Workspace, target: str) -> list[Entry]:
     if not path.is_file():
         return []
     entries = []
-    # As bytes: text would also be split at other characters, which a reason may hold.
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in numbered_lines(path):
         try:
             entries.append(Entry.model_validate_json(line))
         except ValueError as error:
             raise BadInput(
-                f"{name_of(workspace, path)}, line {number} is no history entry: {_shown(line)}. Restore the file from git."
+                f"{name_of(workspace, path)}, line {number} is no history entry: {shown(line)}. Restore the file from git."
             ) from error
     return entries
 
@@ -126,10 +125,6 @@ def pointer_on_disk(workspace: Workspace, target: str) -> object:
 def now() -> str:
     """The time in ISO 8601, in whole seconds of UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _shown(line: bytes) -> str:
-    return repr(line[:80].decode("utf-8", errors="replace"))
 
 
 def _path(workspace: Workspace, target: str) -> Path:

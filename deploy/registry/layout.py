@@ -69,7 +69,7 @@ def unknown_target(workspace: Workspace, target: str) -> BadInput:
 
 @contextmanager
 def locked(workspace: Workspace, target: str) -> Iterator[None]:
-    """One action per target at a time; the system releases the lock when its holder dies."""
+    """One action per target at a time; the system releases the lock when its owner dies."""
     # Servers read registries without it.
     from filelock import FileLock
 

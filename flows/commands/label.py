@@ -58,7 +58,7 @@ def label_disagreements(root: Path, target: str, file: Path) -> Result:
 
 
 def take_in_answers(workspace: Workspace, target: str, file: Path, filled: Sequence[Filled]) -> Taken:
-    """Add the answers of ``filled`` to those of ``target``, all or none; the caller holds the workspace.
+    """Add the answers of ``filled`` to those of ``target``, all or none; the caller has locked the workspace.
 
     The same answer again changes nothing; another answer about the same image counts from now on.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.runs.lock import at_work
 from flows.runs.note import StageError, StageNote, note_path, write_note
 from flows.workspaces.filled import keep_unsent
-from flows.workspaces.programs import ALLOCATOR
+from flows.workspaces.programs import ALLOCATOR, STARTED_BY
 from tasks.config.params import load_params
 from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.workspace import Workspace
@@ -39,6 +39,7 @@ def run_here(name: str, domain: str | None) -> int:
         raise BadInput(f"no stage {name!r}; expected one of {', '.join(STAGES)}")
     if (domain is None) != (name == "finetune"):
         raise BadInput(f"stage {name} {'takes no domain' if domain else 'needs a domain or target'}")
+    _check_parent()
     if name in TORCH_STAGES:
         _use_fast_allocator()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="acclimate: %(message)s")
@@ -90,6 +91,12 @@ def peak_mib() -> int:
     lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
     own_kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
     return max(own_kib, children_kib) // 1024
+
+
+def _check_parent() -> None:
+    """Raise Fault where the DVC that started this stage ended before the kernel could be told to end both."""
+    if os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid()):
+        raise Fault("the DVC process that started this stage has ended; run again.", retryable=True)
 
 
 def _fail(note: Path, token: str, error: AcclimateError) -> int:

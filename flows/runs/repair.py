@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def heal(workspace: Workspace) -> None:
-    """Mend dvc.lock and drop what dead processes reserved; the caller holds the workspace."""
+    """Mend dvc.lock and drop what dead processes reserved; the caller has locked the workspace."""
     heal_lock(workspace)
     heal_reservations(workspace)
 

@@ -97,7 +97,7 @@ def run_pipeline(
         targets: Names from params.yaml.
         through: Wraps every call of a stage; Prefect makes a task run of it.
         purpose: Told to whoever finds the workspace taken.
-        wait: Wait for a run that holds the workspace.
+        wait: Wait for a run that has locked the workspace.
 
     Returns:
         The content of result.json, as far as it is about this run.
@@ -105,10 +105,12 @@ def run_pipeline(
     Raises:
         BadInput: params.yaml, a name or the data of a target is wrong.
         Fault: A stage broke; finished stages are kept and a rerun continues.
-        Busy: Another run holds the workspace and ``wait`` is false.
+        Busy: Another run has locked the workspace and ``wait`` is false.
     """
     workspace = Workspace(root.resolve())
-    read_params(workspace)  # a wrong file is reported before waiting for the run that holds the workspace
+    read_params(
+        workspace
+    )  # a wrong file is reported before waiting for the run that has locked the workspace
     with lock_workspace(workspace, purpose=purpose, wait=wait) as lock_fd:
         return run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
 

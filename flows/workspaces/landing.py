@@ -19,7 +19,7 @@ from flows.workspaces.targets import check_target_name
 from tasks.config.params import Params
 from tasks.domains.folder import REFUSED, read_refusals
 from tasks.errors import BadInput
-from tasks.files import fsync_folder, sha256_of_file, sha256_of_lines, write_text
+from tasks.files import fsync_folder, numbered_lines, sha256_of_file, sha256_of_lines, shown, write_text
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def hand_in(workspace: Workspace, target: str, folder: Path) -> tuple[str, Path 
 
 
 def take_in(workspace: Workspace, target: str, params: Params) -> Intake:
-    """Move waiting batches of ``target`` to its data, once each; the caller holds the workspace.
+    """Move waiting batches of ``target`` to its data, once each; the caller has locked the workspace.
 
     A batch is moved by one rename and noted in the ledger after it. A kill between the two leaves a
     batch in the data that the ledger lacks; the next call notes it and counts it as new.
@@ -106,15 +106,13 @@ def ledger(workspace: Workspace, target: str) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     rows = []
-    # As bytes: text would also be split at other characters, which JSON may hold.
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in numbered_lines(path):
         try:
             row = json.loads(line)
             rows.append((row["digest"], row["target"], row))
         except (ValueError, TypeError, KeyError) as error:
-            shown = repr(line[:80].decode("utf-8", errors="replace"))
             raise BadInput(
-                f"{path}, line {number} names no batch: {shown}. Restore the file from git, or mend the line."
+                f"{path}, line {number} names no batch: {shown(line)}. Restore the file from git, or mend the line."
             ) from error
     return {digest: row for digest, name, row in rows if name == target}
 

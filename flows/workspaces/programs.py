@@ -37,21 +37,16 @@ NEUTRAL_IDENTITY = {
 def child_environment() -> dict[str, str]:
     """The environment of stage, DVC and server processes."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, **ALLOCATOR, **SILENCE, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    # DVC starts stages through SHELL, which a service's user may have as nologin, or not at all.
+    return {**os.environ, **ALLOCATOR, **SILENCE, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it ends, however that ends.
-
-    Raises:
-        Fault: It ended before this call: :data:`STARTED_BY` names another process than the parent.
-    """
+    """Have the kernel kill this process when the one that started it ends, however that ends."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         set_process_option: Callable[..., int] = ctypes.CDLL(None).prctl
         set_process_option(pr_set_pdeathsig, signal.SIGKILL)
-    if os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid()):
-        raise Fault("the DVC process that started this stage has ended; run again.", retryable=True)
 
 
 def dvc(workspace: Workspace, *arguments: str) -> str:

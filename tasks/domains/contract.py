@@ -128,6 +128,8 @@ class Views:
     """A view of an example in the style of another."""
     turns: Mapping[str, Redraw] = field(default_factory=dict)
     """By the names in `QUARTER_TURNS`, or none at all."""
+    augmentations: tuple[str, ...] = ()
+    """Names of the random changes of a batch in training, besides ``none``; the engine has their maths."""
 
 
 class Reader(Protocol):

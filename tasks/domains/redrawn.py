@@ -1,4 +1,4 @@
-"""The views that params.yaml asks for, held against those that the kind has."""
+"""The views and augmentations that params.yaml asks for, held against those that the kind has."""
 
 from tasks.config.params import Params
 from tasks.domains.kinds import reader_of
@@ -6,7 +6,7 @@ from tasks.errors import ConfigError
 
 
 def check_views(params: Params, *, origin: str = "params.yaml") -> None:
-    """Check that the kind can be redrawn as section ``features`` asks; ``origin`` names the file in messages.
+    """Check that the kind can be redrawn as sections ``features`` and ``finetune`` ask; ``origin`` names the file in messages.
 
     Raises:
         BadInput: There is no such kind.
@@ -24,5 +24,10 @@ def check_views(params: Params, *, origin: str = "params.yaml") -> None:
         )
     if asked.rotations and not views.turns:
         faults.append(f"  features.rotations: is true, but {kind} cannot be turned: set it to false")
+    if params.finetune.augment not in ("none", *views.augmentations):
+        faults.append(
+            f"  finetune.augment: {params.finetune.augment!r} is no augmentation of {kind}, which has"
+            f" {', '.join(['none', *views.augmentations])}"
+        )
     if faults:
         raise ConfigError(f"{origin} does not describe a run:\n" + "\n".join(faults))

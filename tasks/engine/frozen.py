@@ -39,6 +39,7 @@ def observer(backbone: Backbone, route: Route) -> Observer:
 
     @torch.inference_mode()
     def look(inputs_NX: np.ndarray, is_trained_N: np.ndarray) -> dict[str, np.ndarray]:
+        """The arrays of one batch, by the names of their files."""
         on_device_NX = torch.from_numpy(inputs_NX).to(device)
         if route.front is None:
             return {"inputs": backbone(on_device_NX).float().cpu().numpy()}

@@ -301,16 +301,16 @@ def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:
 def _significantly_worse(evidence: Evidence, params: GateParams) -> str | None:
     """How it is known to be worse than source-only, ``None`` if it is not."""
     if evidence.p_worse <= level(params):
-        return _exact(evidence, evidence.p_worse, level=level(params))
+        return _exact(evidence, evidence.p_worse, beside=level(params))
     # On a handful of images the bootstrap interval is too narrow to convict; the exact test is not.
     if is_enough(evidence.counts.n, evidence.drawn, params) and evidence.interval[1] < 0:
         return f"the interval of its gain ends at {points(evidence.interval[1])} points"
     return None
 
 
-def _exact(evidence: Evidence, p: float, *, level: float) -> str:
+def _exact(evidence: Evidence, p: float, *, beside: float) -> str:
     looks = f", counted for {evidence.looks} looks" if evidence.looks > 1 else ""
-    return f"exact McNemar {p_value(p, beside=level)}{looks}"
+    return f"exact McNemar {p_value(p, beside=beside)}{looks}"
 
 
 def _too_few(evidence: Evidence, params: GateParams) -> str:
@@ -332,7 +332,7 @@ def _against_source_only(evidence: Evidence, recalls: Sequence[Recall], params: 
         findings.append(
             _Finding(
                 passed,
-                f"{'' if passed else 'not '}significantly better than source-only ({_exact(evidence, evidence.p_better, level=rules.max_p_value)};"
+                f"{'' if passed else 'not '}significantly better than source-only ({_exact(evidence, evidence.p_better, beside=rules.max_p_value)};"
                 f" gate.rules.max_p_value is {rules.max_p_value:g})",
             )
         )

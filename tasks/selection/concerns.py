@@ -44,7 +44,7 @@ def unlike_any_class(target_NC: np.ndarray, source_NC: np.ndarray) -> list[str]:
     if share <= MAX_UNSURE_SHARE:
         return []
     return [
-        f"{percent(share, digits=0)} of the target's select images look like no class: their highest probability is below"
+        f"{percent(share, digits=0, beside=MAX_UNSURE_SHARE)} of the target's select images look like no class: their highest probability is below"
         f" {threshold:.2f}, as of {UNSURE_PERCENTILE} % of the source's validation images (more than"
         f" {exact_percent(MAX_UNSURE_SHARE)} is reported). Look through the target for things of none of the classes, and take"
         " them out or add a class to the source; if there are none, the difference of the domains is not bridged"
@@ -94,6 +94,6 @@ def rewritten(target_NC: np.ndarray, source_only_NC: np.ndarray, *, baseline: st
     if share <= MAX_DISAGREEMENT:
         return []
     return [
-        f"it names {percent(share, digits=0)} of the select images otherwise than {baseline} (more than {exact_percent(MAX_DISAGREEMENT)} is"
+        f"it names {percent(share, digits=0, beside=MAX_DISAGREEMENT)} of the select images otherwise than {baseline} (more than {exact_percent(MAX_DISAGREEMENT)} is"
         " reported): one of the two is badly wrong. Label some of the images in to_label.csv before it goes into service"
     ]

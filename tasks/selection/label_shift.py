@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from tasks.amounts import percent
+from tasks.amounts import number, percent
 from tasks.errors import ConfigError
 from tasks.records.candidates import Outputs
 from tasks.records.selection import ClassShare, ClassShares
@@ -88,7 +88,7 @@ class TargetPrior:
         )
         return [
             f"the classes of the target seem to be distributed unlike {whose}: total variation"
-            f" {self.total_variation:.2f}, above {bound:.2f} ({named}). {advice} in params.yaml; if they are not,"
+            f" {number(self.total_variation, beside=bound)}, above {number(bound, beside=self.total_variation)} ({named}). {advice} in params.yaml; if they are not,"
             " the model mistakes some classes for others: compare the predicted shares in the report with what you expect"
         ]
 

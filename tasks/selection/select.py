@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.amounts import percent
+from tasks.amounts import percent, points
 from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
 from tasks.records.candidates import Outputs
@@ -298,7 +298,7 @@ def _forgetting(
     if lost <= params.max_source_accuracy_loss:
         return []
     return [
-        f"accuracy on the source is {percent(accuracies[candidate.name])}, {100 * lost:.1f} points below {baseline.name},"
+        f"accuracy on the source is {percent(accuracies[candidate.name])}, {points(lost, beside=params.max_source_accuracy_loss).lstrip('+')} points below {baseline.name},"
         f" more than the {100 * params.max_source_accuracy_loss:g} points of gate.max_source_accuracy_loss: do not use it"
         " on source images"
     ]

@@ -7,7 +7,7 @@ the target is free to forget.
 
 import numpy as np
 
-from tasks.amounts import percent
+from tasks.amounts import number, percent
 from tasks.selection.scores import divergence, effective_classes, entropy, max_share
 
 
@@ -50,7 +50,7 @@ def collapsed(
     # Compared as shares: the product of a bound and a number of classes is rounded.
     if found / there < min_effective_classes:
         reasons.append(
-            f"collapse: predictions spread over {found:.1f} of {whose},"
+            f"collapse: predictions spread over {number(found, digits=1, beside=min_effective_classes * there)} of {whose},"
             f" below gate.min_effective_classes {min_effective_classes:g} ({min_effective_classes * there:.3g})"
         )
     share, usual, usual_of = max_share(probabilities_NC), max_share(source_only_NC), "source-only"
@@ -58,14 +58,14 @@ def collapsed(
         usual, usual_of = float(prior_C.max()), "gate.target_prior"
     if share > max_share_ratio * usual:
         reasons.append(
-            f"collapse: {percent(share, digits=0)} of predictions are one class, above gate.max_share_ratio"
+            f"collapse: {percent(share, digits=0, beside=max_share_ratio * usual)} of predictions are one class, above gate.max_share_ratio"
             f" {max_share_ratio:g} times the {percent(usual, digits=0)} of {usual_of}"
         )
     if prior_C is not None:
         distance = divergence(probabilities_NC.astype(np.float64).mean(axis=0), prior_C)
         if distance > max_prior_divergence:
             reasons.append(
-                f"collapse: the mean prediction is {distance:.2f} nats from gate.target_prior,"
+                f"collapse: the mean prediction is {number(distance, beside=max_prior_divergence)} nats from gate.target_prior,"
                 f" above gate.max_prior_divergence {max_prior_divergence:g}"
             )
     return reasons

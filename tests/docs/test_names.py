@@ -167,6 +167,16 @@ def test_every_command_is_explained():
     assert [name for name in commands() if f"| `acclimate {name}` | " not in WORDS] == []
 
 
+def test_a_name_that_contributing_finds_in_a_file_is_there():
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    claims = re.findall(r"`(\w+)`(?: and `\w+`)? of (?:the module )?`([\w/.]+\.py)`", text)
+
+    assert len(claims) >= 4
+    assert [
+        claim for claim in claims if not re.search(rf"\b{claim[0]}\b", (CHECKOUT / claim[1]).read_text())
+    ] == []
+
+
 def test_paths_of_the_project_exist_wherever_they_are_named():
     files = [CHECKOUT / name for name in ("Makefile", ".ci/run", "params.yaml", "dvc.yaml")]
     files += [

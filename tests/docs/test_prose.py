@@ -16,6 +16,7 @@ from tests.support.tiny import CHECKOUT
 MAX_README_WORDS = 800
 # A phrase that reads as if translated, and the plain way to say it.
 PHRASES = {
+    r"\bholds? (?:the|a) (?:workspace|lock)\b": "has locked",
     r"\bspeaks? of\b": "refers to",
     r"(?:^|[.!?:|] +)Of ": "begin with the subject",
     r"\b(?:per cent|%|one|two|three|once|times|drawn|trained|images?|rows?|logits?|readers?|tones?|lines?"

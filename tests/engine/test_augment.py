@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from tasks.domains.image.views import VIEWS
 from tasks.engine.augment.augmentation import OF_FEATURES
 from tasks.engine.augment.build import build_augmentation
-from tasks.engine.augment.image import strengthen
+from tasks.engine.augment.image import IMAGE_AUGMENTATIONS, strengthen
 from tasks.errors import BadInput
 
 
@@ -96,3 +97,7 @@ def test_a_kind_without_augmentations_keeps_its_rows_and_has_no_stronger_view_an
 
     assert plain.draw(rows) is rows
     assert (plain.strengthen, plain.turn) == (None, None)
+
+
+def test_the_reader_of_images_names_every_augmentation_that_the_engine_has():
+    assert {"none", *VIEWS.augmentations} == IMAGE_AUGMENTATIONS.keys()

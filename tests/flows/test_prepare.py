@@ -47,6 +47,10 @@ def test_turned_images_are_refused_before_any_stage_where_orientation_is_the_lab
     [
         ("kind=sonar", "kind 'sonar' is unknown to this version of acclimate, which knows: image"),
         (
+            "finetune.augment=warp",
+            "finetune.augment: 'warp' is no augmentation of kind image, which has none, flip_crop, affine",
+        ),
+        (
             "features.views=[edge, sepia]",
             r"features.views: \['sepia'\] are no views of kind image, which has edge, ",
         ),

@@ -105,8 +105,8 @@ def test_the_note_of_a_stage_says_that_it_ended_and_what_it_took(workspace_copy:
 
 
 def start_run(workspace: Workspace) -> subprocess.Popen[str]:
-    """A run as cron or systemd starts it: no SHELL, so that DVC starts stages through /bin/sh."""
-    environment = {key: value for key, value in os.environ.items() if key != "SHELL"}
+    """A run as a service starts it: its user cannot log in, and /bin/sh may stay beside what it starts."""
+    environment = os.environ | {"SHELL": "/usr/sbin/nologin"}
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace.root)],
         cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from flows.commands.emit import send_event
+from flows.prefect_server import known_api
 from flows.up import deployments
 from flows.workspaces.landing import batch_digest
 from tasks.config.params import load_params
@@ -121,6 +122,18 @@ def test_an_event_about_nothing_new_ends_as_a_duplicate(served: tuple[Workspace,
     until(lambda: len(finished_runs(api, "target.camera-9")) == 1, "the event is answered")
     assert finished_runs(api, "target.camera-9")[0]["state"]["name"] == "Duplicate"
     assert "camera-9" not in load_params(workspace.params).targets
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"3", b"{}"])
+def test_a_damaged_note_about_the_server_is_no_server(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    workspace = Workspace(tmp_path)
+    workspace.private.mkdir()
+    (workspace.private / "prefect.json").write_bytes(content)
+
+    assert known_api(workspace) is None
 
 
 def test_prefect_yaml_declares_what_up_serves():

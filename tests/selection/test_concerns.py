@@ -112,3 +112,5 @@ def test_much_disagreement_with_source_only_is_noticed_and_the_bound_is_allowed(
         "it names 50 % of the select images otherwise than source_only-3 (more than 40 % is reported)"
     )
     assert "to_label.csv" in warning
+    (close,) = rewritten(confident([1] * 402 + [0] * 598), confident([0] * 1000), baseline="source_only-3")
+    assert close.startswith("it names 40.2 % of")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from deploy.registry.history import Pointer
 from tasks.config.params import Params
 from tasks.config.sections.data import ImagesParams
 from tasks.config.sections.gate import GateParams, GateRules
@@ -90,13 +91,7 @@ def lay_out(root: Path, world: World) -> Workspace:
     rows += [(world.names[i], "test", tests[i], world.labels[i]) for i in range(120)]
     write_manifest(workspace, TARGET, rows)
     validated(workspace)
-    aliases: dict[str, Any] = {
-        "schema_version": 1,
-        "champion": None,
-        "model_sha256": None,
-        "checkpoint_sha256": None,
-    }
-    write_json(workspace.champion(TARGET), aliases | {"path": None} | (world.champion or {}))
+    point_at(workspace, **(world.champion or {}))
     if world.champion:
         for i, content in enumerate(pictures):
             path = workspace.data(TARGET) / world.names[i]
@@ -161,16 +156,20 @@ def put_in_service(workspace: Workspace, *, checkpoint: str = "another", **chang
     content = onnx_models.make_onnx(**changes)
     path = workspace.root / "registry" / TARGET / "versions" / "4" / "model.onnx"
     write_bytes(path, content)
-    write_json(
-        workspace.champion(TARGET),
-        {
-            "champion": 4,
-            "model_sha256": hashlib.sha256(content).hexdigest(),
-            "checkpoint_sha256": sha(checkpoint),
-            "path": f"registry/{TARGET}/versions/4/model.onnx",
-        },
+    point_at(
+        workspace,
+        champion=4,
+        model_sha256=hashlib.sha256(content).hexdigest(),
+        checkpoint_sha256=sha(checkpoint),
+        path=f"registry/{TARGET}/versions/4/model.onnx",
     )
     return path
+
+
+def point_at(workspace: Workspace, **changes: Any) -> None:
+    """The pointer of the registry; without ``changes`` as before the first promotion."""
+    nothing = dict.fromkeys(("champion", "previous", "model_sha256", "checkpoint_sha256", "path"))
+    write_json(workspace.champion(TARGET), Pointer(**(nothing | changes)).model_dump())
 
 
 def sha(text: str) -> str:

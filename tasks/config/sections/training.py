@@ -22,8 +22,8 @@ class FinetuneParams(Section):
     """Number of backbone blocks trained under ``scope: last_k``, counted from the output."""
     batch_norm: Literal["live", "frozen"]
     """Whether the backbone's BatchNorm layers update their statistics; parts out of scope never do."""
-    augment: Literal["none", "flip_crop", "affine"]
-    """Route end_to_end. ``flip_crop``: random mirror and shift. ``affine``: random stretch, shear and shift, for digits and letters."""
+    augment: str
+    """Route end_to_end; ``none`` or one that the kind has. Images: ``flip_crop``: random mirror and shift. ``affine``: random stretch, shear and shift, for digits and letters."""
     steps: Annotated[int, Field(ge=0)]
     """Optimiser steps; 0 starts adaptation from the pretrained backbone and a fresh head."""
     batch_size: Annotated[int, Field(ge=2)]

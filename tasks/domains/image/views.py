@@ -114,7 +114,13 @@ def mirror(images_NSS3: np.ndarray) -> np.ndarray:
     return images_NSS3[:, :, ::-1].copy()
 
 
-VIEWS = Views(mirror=mirror, source=SOURCE_VIEWS, target=TARGET_VIEWS, turns=TURNS)
+VIEWS = Views(
+    mirror=mirror,
+    source=SOURCE_VIEWS,
+    target=TARGET_VIEWS,
+    turns=TURNS,
+    augmentations=("flip_crop", "affine"),
+)
 
 
 def _outlines(image: Image.Image) -> Image.Image:
