@@ -158,7 +158,7 @@ def label(
     workspace: WorkspaceOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Take in labels of images on which source-only and the selected candidate disagree, and judge TARGET again."""
+    """Take in labels of images on which the models that the gate compares disagree, and judge TARGET again."""
     from flows.commands.label import label_disagreements
 
     _log_to_stderr()

@@ -4,18 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
 from benchmarks.accuracy import Outcome, document, tasks_of
-from benchmarks.selection import ADDED, RANK_SUM, Task, calibrated, neighbours_agree, reverse_accuracy, table
-from tasks.records.candidates import Outputs
+from benchmarks.harder import CAMERAS, FEW, harder
+from benchmarks.selection import Task, rightness_of_vetoes, say_of_losers, table
 from tasks.selection.choose import Scored
-from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import Candidate
-from tasks.selection.scores import SCORES
 
 GOOD = Outcome(
     pair="photo → cartoon", source_only=(0.4, 0.5), chosen="mcc-1", method=(0.7, 0.8), selected=0.8, oracle=0.83,
     num_holdout=200, selected_judged=0.79, source_only_judged=0.44, num_judged=400, preparing_s=30, pool_s=60,
+    target_statistics=0.55,
 )  # fmt: skip
 BAD = replace(GOOD, pair="a → b", selected=0.44, oracle=0.5, pool_s=None)
 
@@ -24,7 +25,7 @@ def test_the_page_tells_regret_and_names_every_pair_below_source_only():
     page = document([GOOD, BAD])
 
     assert (
-        "| photo → cartoon | 45.0 (40.0–50.0) | **80.0** mcc-1 | 75.0 (70.0–80.0) | 83.0 | 3.0 | 200"
+        "| photo → cartoon | 45.0 (40.0–50.0) | 55.0 | **80.0** mcc-1 | 75.0 (70.0–80.0) | 83.0 | 3.0 | 200"
         " | 44.0 | 79.0 | 400 | 30 | 60 |"
     ) in page
     assert "Mean regret over 2 pairs: 4.5 points. Selected below the mean of source-only on: a → b." in page
@@ -48,55 +49,87 @@ def test_tasks_are_what_the_folder_has_and_the_demo_and_digits_become_class_fold
 # --- other rules of selection ------------------------------------------------------------------
 
 
-def scored(name: str, **scores: float) -> Scored:
+def scored(name: str, *, infomax: float, vetoes: tuple[str, ...] = (), is_ensemble: bool = False) -> Scored:
     preset, _, seed = name.rpartition("-")
-    return Scored(Candidate(name, preset, int(seed), "", True), scores)
+    candidate = Candidate(name, preset, int(seed), "", True, is_ensemble=is_ensemble)
+    return Scored(candidate, {"infomax": infomax, "bnm": infomax, "v_measure": 1 - infomax}, vetoes)
 
 
-def task(**own: float) -> Task:
-    """source-only, and two methods of which the gate's scores prefer mcc, and ``own`` is what dann has more of."""
-    flat = dict.fromkeys((*SCORES, *ADDED, *DIAGNOSTICS), 0.1)
-    pool = [
-        scored("source_only-0", **flat),
-        scored("mcc-0", **flat | dict.fromkeys(SCORES, 0.9)),
-        scored("dann-0", **flat | dict.fromkeys(SCORES, 0.8) | own),
-    ]
-    return Task("a → b", pool, {"source_only-0": 0.5, "mcc-0": 0.6, "dann-0": 0.8})
+POOL = [
+    scored("source_only-0", infomax=0.3),
+    scored("mcc_centroid-0", infomax=0.9),
+    scored("ensemble-0", infomax=0.6, is_ensemble=True),
+    scored("dann-0", infomax=0.1, vetoes=("collapse",)),
+]
+TASK = Task(
+    "a → b",
+    POOL,
+    POOL[0].candidate,
+    {"source_only-0": 0.5, "mcc_centroid-0": 0.6, "ensemble-0": 0.8, "dann-0": 0.2},
+)
 
 
-def test_a_rule_that_prefers_the_better_candidate_comes_first_with_its_regret():
-    lines = table([task(reverse=0.9)]).splitlines()
+def test_a_rule_that_prefers_the_better_candidate_comes_first_with_its_gain_and_regret():
+    lines = table([TASK]).splitlines()
 
-    assert lines[2] == "| reverse alone | 0.00 | 0.0 | a → b |"
-    assert f"| {RANK_SUM} | 20.00 | 20.0 | a → b |" in lines
-
-
-def test_a_task_is_calibrated_on_the_labels_of_the_others_and_on_none_of_its_own():
-    tasks = [replace(task(), name=name) for name in "abc"]
-    wrong = replace(tasks[2], accuracies={"source_only-0": 0.9, "mcc-0": 0.1, "dann-0": 0.1})
-
-    def said(tasks: list[Task], name: str) -> dict[str, float]:
-        (mine,) = (task for task in calibrated(tasks) if task.name == name)
-        return {row.candidate.name: row.scores["calibrated"] for row in mine.pool if row.scores}
-
-    assert said(tasks, "c") == said([*tasks[:2], wrong], "c")
-    assert said(tasks, "a") != said([*tasks[:2], wrong], "a")
-    assert said(tasks, "a")["mcc-0"] > said(tasks, "a")["source_only-0"]
+    assert lines[2] == "| always ensemble | +30.00 | 0.00 | +30.0 | a → b |"
+    assert "| the gate's rule | +30.00 | 0.00 | +30.0 | a → b |" in lines
+    assert "| highest infomax | +10.00 | 20.00 | +10.0 | a → b |" in lines
+    assert "| always propagation | +0.00 | 30.00 | +0.0 | a → b |" in lines
 
 
-def test_neighbours_agree_where_predictions_follow_the_features():
-    features_ND = np.eye(2).repeat(10, axis=0)
-    halves_N = np.arange(20) // 10
+def test_losers_are_left_out_one_at_a_time_and_vetoes_are_counted_by_the_truth():
+    assert say_of_losers([TASK]) == "Leaving out one losing candidate changed the choice in 0 of 2 cases."
+    assert rightness_of_vetoes([TASK]) == "1 candidates were vetoed; 1 of them are worse than source-only."
+    kind = replace(TASK, accuracies={**TASK.accuracies, "dann-0": 0.7})
+    assert rightness_of_vetoes([kind]) == "1 candidates were vetoed; 0 of them are worse than source-only."
 
-    assert neighbours_agree(halves_N, features_ND) == 1
-    assert neighbours_agree(np.arange(20) % 2, features_ND) < 0.6
+
+# --- harder targets ----------------------------------------------------------------------------
 
 
-def test_reverse_validation_falls_where_the_target_is_given_the_wrong_classes():
-    features_ND = np.eye(2).repeat(10, axis=0)
-    right_NC = np.eye(2).repeat(10, axis=0)
-    source = target = Outputs(right_NC, features_ND, ())
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Four classes of forty grey images each."""
+    folder = tmp_path / "data" / "target"
+    for name in "abcd":
+        (folder / name).mkdir(parents=True)
+        for number in range(40):
+            Image.new("RGB", (32, 24), (120, 120, 120)).save(folder / name / f"{number}.png")
+    return folder
 
-    assert reverse_accuracy(target.predictions(), target, source) == 1
-    assert reverse_accuracy(1 - target.predictions(), target, source) == 0
-    assert reverse_accuracy(np.zeros(20, dtype=int), target, source) == 0
+
+def counts(folder: Path) -> list[int]:
+    return sorted((len(list(place.iterdir())) for place in folder.iterdir()), reverse=True)
+
+
+def test_skewed_shares_fall_by_equal_factors_to_the_ratio_that_was_asked_for(images: Path, tmp_path: Path):
+    assert counts(harder(images, tmp_path / "skewed", how="skew8")) == [40, 20, 10, 5]
+
+
+def test_few_images_are_as_many_as_promised_and_the_same_each_time(images: Path, tmp_path: Path):
+    first, again = (harder(images, tmp_path / name, how="few") for name in ("first", "again"))
+
+    assert sum(counts(first)) == FEW
+    assert {p.relative_to(first) for p in first.rglob("*.png")} == {
+        p.relative_to(again) for p in again.rglob("*.png")
+    }
+
+
+@pytest.mark.parametrize("how", CAMERAS)
+def test_a_worse_camera_keeps_every_image_its_size_and_its_class(images: Path, tmp_path: Path, how: str):
+    made = harder(images, tmp_path / how, how=how)
+
+    assert counts(made) == counts(images)
+    with Image.open(next(made.rglob("*.png"))) as image:
+        assert image.size == (32, 24)
+
+
+def test_noise_and_darkness_change_what_is_seen(images: Path, tmp_path: Path):
+    noise, dark = (
+        np.asarray(Image.open(harder(images, tmp_path / how, how=how) / "a" / "0.png"))
+        for how in ("noise", "dark")
+    )
+
+    assert 30 < noise.std() < 45
+    assert dark.max() == 35

@@ -18,7 +18,7 @@ from tasks.records.answers import NO_CLASS, Answer, as_label, latest, read_answe
 from tasks.records.result import Result
 from tasks.records.selection import read_selected
 from tasks.records.to_label import CSV, Disagreement
-from tasks.selection.pool import Candidate, read_pool, source_only_of
+from tasks.selection.pool import Candidate, read_pool
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -71,14 +71,14 @@ def take_in_answers(workspace: Workspace, target: str, file: Path, filled: Seque
             f"{file}: no row has a label. Write the class of each image into the column `label`, from the first row"
             f" down; {' or '.join(f'`{word}`' for word in NO_CLASS)} where no class can be given."
         )
-    chosen, source_only, holdout = _judged(workspace, target)
+    chosen, others, holdout = _judged(workspace, target)
     _check_labels(file, filled, holdout.pool.classes)
     _check_images(workspace, target, file, filled, holdout)
     rows = _outside_holdout(file, filled, holdout)
-    _check_selection(workspace, target, file, rows, find_disagreements(chosen, source_only, holdout))
+    _check_selection(workspace, target, file, rows, find_disagreements(chosen, others, holdout))
     known = read_answers(workspace.answers(target), holdout.pool.classes)
     number = 1 + max((answer.round for answer in known), default=0)
-    pair = source_only.checkpoint_sha256, chosen.checkpoint_sha256
+    pair = others[0].checkpoint_sha256, chosen.checkpoint_sha256
     given = [
         Answer(number, row.sha256, as_label(row.label, holdout.pool.classes) or "", *pair) for row in rows
     ]
@@ -90,8 +90,8 @@ def take_in_answers(workspace: Workspace, target: str, file: Path, filled: Seque
     return Taken(len(new), len(corrected), len(given) - len(new) - len(corrected))
 
 
-def _judged(workspace: Workspace, target: str) -> tuple[Candidate, Candidate, Holdout]:
-    """The candidate that the gate selected last, its source-only, and the test split.
+def _judged(workspace: Workspace, target: str) -> tuple[Candidate, list[Candidate], Holdout]:
+    """The candidate that the gate selected last, what it was compared with, source-only first, and the test split.
 
     Raises:
         BadInput: Nothing was selected yet, or the candidates have changed since.
@@ -105,7 +105,10 @@ def _judged(workspace: Workspace, target: str) -> tuple[Candidate, Candidate, Ho
             f"the candidates of {target} have changed since {pair[0]} was selected."
             f" Run `acclimate run --target {target}` first."
         )
-    return chosen, source_only_of(chosen, pool.candidates), read_holdout(workspace, target, pool)
+    by_name = {one.name: one for one in pool.candidates}
+    compared = (selected.source_only, selected.target_statistics)
+    others = [by_name[name] for name in compared if name is not None]
+    return chosen, others, read_holdout(workspace, target, pool)
 
 
 def _check_labels(file: Path, filled: Sequence[Filled], classes: Collection[str]) -> None:
@@ -177,8 +180,8 @@ def _check_selection(
     others = [row for row in rows if said.get(row.sha256) != (row.source_only, row.selected)]
     if rows and not any(row.sha256 in said for row in rows):
         raise BadInput(
-            f"{file}, line {rows[0].line}: the list was written for another selection; source-only and the candidate"
-            f" that is selected now disagree on none of its {len(rows)} labelled images. Label the rows of"
+            f"{file}, line {rows[0].line}: the list was written for another selection; the candidate that is selected"
+            f" now and what it is compared with disagree on none of its {len(rows)} labelled images. Label the rows of"
             f" {workspace.stage('gate', target) / CSV}."
         )
     if others:

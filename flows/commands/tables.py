@@ -56,6 +56,7 @@ def _row(name: str, target: TargetResult) -> dict[str, str]:
             "verdict": target.verdict.verdict,
             "candidate": target.selected.candidate,
             "source-only": "not measured",
+            "target statistics": "not measured",
             "selected": f"{points(evidence.gain)} points",
             "oracle": "not measured",
             "hold-out": f"{sample.labelled} of {sample.total} disagreements",
@@ -65,10 +66,16 @@ def _row(name: str, target: TargetResult) -> dict[str, str]:
         "verdict": target.verdict.verdict,
         "candidate": target.selected.candidate,
         "source-only": _percent(target.source_only.accuracy),
+        "target statistics": _statistics(target),
         "selected": _percent(target.selected.accuracy),
         "oracle": _percent(target.oracle.accuracy),
         "hold-out": str(target.selected.n),
     }
+
+
+def _statistics(target: TargetResult) -> str:
+    simplest = target.target_statistics
+    return "diverged" if simplest is None else _percent(simplest.accuracy)
 
 
 def _percent(accuracy: float | None) -> str:
@@ -107,11 +114,11 @@ def audit_tables(result: Audit) -> str:
     lines = [
         f"{num_candidates} candidates of {len(tasks)} targets; with labels, {draws['count']} hold-outs of"
         f" {draws['holdout']} images each, drawn with seed {draws['seed']}.",
-        "Truth is accuracy minus that of the source-only of the same seed and route: with labels on the labelled test"
+        "Truth is accuracy minus that of source-only: with labels on the labelled test"
         f" images outside the drawn hold-out ({min(rests)} to {max(rests)}), without labels on all of them. Draws of"
         " one candidate overlap: they are no independent trials.",
         "One by one, labels judge every candidate as if selection had chosen it and vetoed nothing; without labels it"
-        " must pass the vetoes and beat source-only on two of three scores.",
+        " must pass the vetoes and beat source-only by the score that decides.",
         "",
         markdown([_promise(row) for row in result["promises"]]),
         "",

@@ -106,6 +106,7 @@ def _target(workspace: Workspace, target: str) -> TargetResult:
     judged = read_judged(workspace.stage("gate", target))
     return TargetResult(
         source_only=judged.source_only,
+        target_statistics=judged.target_statistics,
         selected=judged.selected,
         oracle=judged.oracle,
         verdict=Ruling(verdict=judged.verdict, reasons=judged.reasons, warnings=judged.warnings),

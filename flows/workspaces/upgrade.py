@@ -20,7 +20,8 @@ from tasks.provenance import PACKAGE_ROOT
 from tasks.workspace import Workspace
 
 PARAMS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "params.yaml"
-# Mappings whose keys are the user's choice: nothing is missing there. A rule is off where it is left out.
+# Mappings whose keys are the user's choice: nothing is missing there. A rule is off where it is left out, so that an
+# older file keeps the rules that its team agreed on.
 OWN_KEYS = ("adapt.presets", "gate.rules", "gate.target_prior")
 # Where the domains are is never guessed.
 NEVER_ADDED = ("domains", "targets")

@@ -39,7 +39,7 @@ from tasks.losses.contract.terms import WeightedTerm
 from tasks.losses.dann import DomainAdversarial, domain_adversarial_loss
 from tasks.losses.infomax import InfoMax
 from tasks.losses.parts.gradient_reversal import reversal_weight
-from tasks.models.classifier import save_checkpoint
+from tasks.models.checkpoint import save_checkpoint
 from tasks.provenance import code_digest
 from tasks.records.candidates import (
     MODEL,
@@ -55,7 +55,6 @@ from tasks.records.candidates import (
     write_outputs,
 )
 from tasks.records.features import RouteName
-from tasks.selection.choose import PREFERRED_PRESET
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, read_pool
 from tasks.workspace import Workspace
 
@@ -68,6 +67,8 @@ FLIPPED_WEIGHT = 3.0
 WRONG_PRIOR_WEIGHT = 1.0
 SHUFFLED_SHARE = 0.4
 COLLAPSE_WEIGHT = 3.0
+GOOD_BET = "mcc_centroid"
+"""The preset whose classes are put in a wrong order."""
 OVERTRAINED_WEIGHT = 10.0
 OVERTRAINED_STEPS = 3
 """In multiples of the budget."""
@@ -129,7 +130,7 @@ def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
         recipe = replace(recipe, steps=OVERTRAINED_STEPS * recipe.steps)
     source = None if inputs.source is None else labelled_split(inputs.source, "train", inputs.classes)
     if source is not None and plan.preset == "bad_mislabelled_source":
-        source = shuffle_labels(source, share=SHUFFLED_SHARE, seed=plan.seed)
+        source = shuffle_labels(source, share=SHUFFLED_SHARE, seed=plan.training_seed)
     model, _ = first_model(plan, inputs, source_free=False)
     unfinished = Checkpoints(folder / "unfinished.safetensors")
     status: Status = "trained"
@@ -144,7 +145,7 @@ def _train_bad(plan: Plan, inputs: Inputs, folder: Path) -> None:
                 plan.preset,
                 feature_width=inputs.params.model.bottleneck,
                 num_classes=len(inputs.classes),
-                seed=plan.seed,
+                seed=plan.training_seed,
             ),
             checkpoints=unfinished,
         )
@@ -225,7 +226,7 @@ def shuffle_labels(source: LabelledRows, *, share: float, seed: int) -> Labelled
 
 def _move_classes(plan: Plan, recorded: Pool, folder: Path) -> None:
     """The outputs of a recorded candidate with its head's rows moved on by one: those of the next class."""
-    origin = _best_bet(recorded, plan.seed)
+    origin = _best_bet(recorded, plan.training_seed)
     moved = read_all_splits(recorded.folder / origin.name)
     for split, said in moved.items():
         moved[split] = replace(said, probabilities_NC=np.roll(said.probabilities_NC, 1, axis=1))
@@ -238,7 +239,7 @@ def _best_bet(recorded: Pool, seed: int) -> Candidate:
     """The recorded candidate of a seed that is most likely good."""
 
     def order(candidate: Candidate) -> tuple[bool, bool]:
-        return candidate.preset != PREFERRED_PRESET, candidate.preset == SOURCE_ONLY
+        return candidate.preset != GOOD_BET, candidate.preset == SOURCE_ONLY
 
     return min((one for one in recorded.candidates if one.trained and one.seed == seed), key=order)
 

@@ -9,9 +9,9 @@ Two ways for a candidate to come before the gate:
                  labels that is one verdict per pool, with labels one per drawn hold-out
     one by one   every candidate is judged alone against its source-only. With labels as if selection had
                  chosen it and had vetoed nothing, so that the labels alone must stop it; without labels it
-                 must pass the vetoes and beat source-only on two scores of three, as in a run of one method and one seed
+                 must pass the vetoes and beat source-only by the score that decides, as in a run of one candidate
 
-Truth is the candidate's accuracy minus that of the source-only of its seed and route, on labelled test
+Truth is the candidate's accuracy minus that of the source-only that all are compared with, on labelled test
 images outside the drawn hold-out. A hold-out that flatters a candidate leaves images that slander it, so
 where few images are left this errs against the gate; the gain over all labelled test images is kept beside it.
 
@@ -33,7 +33,7 @@ from tasks.judgement.holdout import Holdout
 from tasks.judgement.to_label import Answered
 from tasks.records.verdict import Verdict
 from tasks.selection.choose import choose
-from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, source_only_of
+from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool
 from tasks.selection.select import Selection
 
 BAD_KINDS = (
@@ -84,7 +84,7 @@ class Trial:
 
     way: Way
     pool: str
-    """One of ``POOLS``; whose ensemble the scores were taken over."""
+    """One of ``POOLS``, among which it stood."""
     draw: int | None
     """Number of the hold-out; ``None`` without labels."""
     candidate: Candidate
@@ -177,12 +177,14 @@ def _one_by_one(selection: Selection) -> Iterator[_Case]:
     for candidate, row in rows.items():
         if candidate.preset == SOURCE_ONLY or row.scored.scores is None:
             continue
-        baseline = source_only_of(candidate, list(rows))
+        baseline = selection.source_only
         pair = (rows[baseline], row)
-        choice = choose([assessed.scored for assessed in pair])
+        choice = choose([assessed.scored for assessed in pair], baseline)
         chosen = candidate if choice.name == candidate.name else baseline
         # The rest of the selection is about another candidate, and no verdict depends on it.
-        as_ruled = Selection(chosen, baseline, choice, pair, target_prior=None, warnings=())
+        as_ruled = Selection(
+            chosen, baseline, selection.target_statistics, choice, pair, target_prior=None, warnings=()
+        )
         not_vetoed = replace(row, scored=replace(row.scored, vetoes=()))
         as_if_chosen = replace(
             as_ruled,

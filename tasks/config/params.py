@@ -103,11 +103,20 @@ class Params(KindParams):
             )
         return self
 
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The presets of ``adapt.pool``, but for voices and choices of ``auto`` whose views are not kept."""
+        return tuple(
+            name for name in self.adapt.pool if name in self.adapt.named or not self._views_missing(name)
+        )
+
+    def _views_missing(self, name: str) -> list[str]:
+        return [view for view in self.adapt.presets[name].views if view not in self.features.views]
+
     @model_validator(mode="after")
     def _views_are_kept(self) -> "Params":
-        for name in self.adapt.trained:
-            missing = [view for view in self.adapt.presets[name].views if view not in self.features.views]
-            if missing:
+        for name in self.adapt.named:
+            if missing := self._views_missing(name):
                 raise ValueError(
                     f"adapt.presets.{name} asks for the views {missing}, which features.views"
                     f" {list(self.features.views)} lacks: add them there, or leave {name} out of the candidates"

@@ -1,7 +1,8 @@
-"""The training of one candidate, from its plan to the files of its folder."""
+"""One candidate, from its plan to the files of its folder: trained, solved for, or joined from others."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from tasks.config.sections.presets import Preset
 from tasks.engine.adabn import Proposal, propose_target_statistics
 from tasks.engine.checkpoints import Checkpoints
+from tasks.engine.closed_forms import solve
 from tasks.engine.devices import make_deterministic, training_device
+from tasks.engine.ensembles import join_voices, weights_of
 from tasks.engine.inputs import Inputs, labelled_rows
 from tasks.engine.networks import build_classifier
 from tasks.engine.plans import Plan, recipe_of
@@ -22,7 +25,8 @@ from tasks.losses.contract.terms import Shapes
 from tasks.losses.presets.build import build_terms
 from tasks.losses.presets.check import wants_turned
 from tasks.models.alignment import fold
-from tasks.models.classifier import Classifier, load_checkpoint, predict, save_checkpoint
+from tasks.models.checkpoint import Network, load_checkpoint, save_checkpoint
+from tasks.models.classifier import Classifier, predict
 from tasks.records.candidates import (
     MODEL,
     CandidateRecord,
@@ -39,6 +43,22 @@ from tasks.selection.pool import SOURCE_ONLY
 log = logging.getLogger(__name__)
 
 Curve = list[CurveRow]
+
+
+NOT_ASKED = Proposal("off")
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A network, what it says, and how it came about."""
+
+    model: Network
+    outputs: Mapping[Split, Outputs] | None
+    """None where training diverged."""
+    curve: tuple[CurveRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    statistics: Proposal = NOT_ASKED
+    voices: Mapping[str, float] = field(default_factory=dict)
 
 
 def train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) -> None:
@@ -65,23 +85,74 @@ def train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) -
             _refuse_diverged_baseline(plan, recipe, error)
     proposal = _propose_statistics(model, recipe, plan, seen, is_trained=status == "trained")
     shipped = fold(model, seen.target.affine) if seen.target.affine else model
-    save_checkpoint(folder / MODEL, shipped, classes=inputs.classes)
-    write_training(folder, CandidateTraining(curve=tuple(curve)))
+    outputs = None
     if status == "trained":
-        write_outputs(folder, judged_outputs(shipped, inputs.target, model, seen.source, kind=plan.kind))
+        outputs = judged_outputs(shipped, inputs.target, model, seen.source, kind=plan.kind)
+    made = Made(
+        shipped,
+        outputs,
+        curve=tuple(curve),
+        warnings=(*discriminator_warnings(curve), *_alignment_warnings(preset)),
+        statistics=proposal,
+    )
+    _finish(folder, plan, made, inputs)
+    log.info("adapt: candidate %s %s after %d steps", plan.name, status, recipe.steps)
+
+
+def solve_candidate(folder: Path, plan: Plan, *, inputs: Inputs) -> None:
+    """Solve for one candidate in ``folder``; its candidate.json is written last and marks it finished."""
+    model = solve(inputs.params.adapt.presets[plan.preset], inputs).to(training_device())
+    outputs = judged_outputs(model, inputs.target, model, inputs.source, kind=plan.kind)
+    _finish(folder, plan, Made(model, outputs), inputs)
+    log.info("adapt: candidate %s solved for", plan.name)
+
+
+def join_candidate(
+    folder: Path, plan: Plan, *, inputs: Inputs, voices: Sequence[CandidateRecord], finished: Path
+) -> None:
+    """Join candidates below ``finished`` to one in ``folder``; its candidate.json is written last.
+
+    Args:
+        folder: In scratch.
+        plan: The ensemble.
+        inputs: As the network is judged and put in service.
+        voices: The finished candidates, among them those that have a voice.
+        finished: Where their folders are.
+
+    Raises:
+        BadInput: None of its voices was trained.
+    """
+    weights = weights_of(inputs.params.adapt.presets[plan.preset], voices)
+    if not weights:
+        raise BadInput(
+            f"params.yaml: adapt.presets.{plan.preset} has no voice: each one diverged, or asks for views that"
+            " features.views lacks. Change its voices, or leave it out of adapt.candidates."
+        )
+    model = join_voices(finished, weights, inputs).to(training_device())
+    outputs = judged_outputs(model, inputs.target, model, inputs.source, kind=plan.kind)
+    _finish(folder, plan, Made(model, outputs, voices=weights), inputs)
+    log.info("adapt: candidate %s joined from %s", plan.name, ", ".join(weights))
+
+
+def _finish(folder: Path, plan: Plan, made: Made, inputs: Inputs) -> None:
+    """Write the files of a candidate, its record last."""
+    save_checkpoint(folder / MODEL, made.model, classes=inputs.classes)
+    write_training(folder, CandidateTraining(curve=made.curve))
+    if made.outputs is not None:
+        write_outputs(folder, made.outputs)
     record = CandidateRecord(
         name=plan.name,
         preset=plan.preset,
         seed=plan.seed,
         route=route_of(plan, inputs.target),
         checkpoint_sha256=sha256_of_file(folder / MODEL),
-        status=status,
-        warnings=(*discriminator_warnings(curve), *_alignment_warnings(preset)),
-        adabn=proposal.outcome,
-        adabn_scores=StatisticsScores(before=proposal.before, after=proposal.after),
+        status="diverged" if made.outputs is None else "trained",
+        warnings=made.warnings,
+        voices=dict(made.voices),
+        adabn=made.statistics.outcome,
+        adabn_scores=StatisticsScores(before=made.statistics.before, after=made.statistics.after),
     )
     mark_finished(folder, record)
-    log.info("adapt: candidate %s %s after %d steps", plan.name, status, recipe.steps)
 
 
 def _refuse_diverged_baseline(plan: Plan, recipe: Recipe, error: Diverged) -> None:
@@ -95,12 +166,12 @@ def _refuse_diverged_baseline(plan: Plan, recipe: Recipe, error: Diverged) -> No
 def _propose_statistics(
     model: Classifier, recipe: Recipe, plan: Plan, inputs: Inputs, *, is_trained: bool
 ) -> Proposal:
-    if not inputs.params.adapt.adabn:
+    if not inputs.params.adapt.adabn or plan.preset == SOURCE_ONLY:
         return Proposal("off")
     if not is_trained:
         return Proposal("not kept")
     adapt, select = (inputs.target.rows(split, kind=plan.kind) for split in ("adapt", "select"))
-    proposal = propose_target_statistics(model, recipe, adapt=adapt, select=select, seed=plan.seed)
+    proposal = propose_target_statistics(model, recipe, adapt=adapt, select=select, seed=plan.training_seed)
     log.info(
         "adapt: candidate %s: target statistics %s (before %s, after %s)",
         plan.name, proposal.outcome, proposal.before, proposal.after,
@@ -111,7 +182,7 @@ def _propose_statistics(
 def first_model(plan: Plan, inputs: Inputs, *, source_free: bool) -> tuple[Classifier, bool]:
     """The model before the first step, seeded, on the training device, and whether it is finetune's."""
     params = inputs.params
-    make_deterministic(plan.seed)
+    make_deterministic(plan.training_seed)
     model = build_classifier(params, inputs.target, num_classes=len(inputs.classes), deeper=plan.deeper)
     finetuned = (
         source_free or inputs.source is None or (params.adapt.start == "finetuned" and not plan.deeper)
@@ -131,7 +202,7 @@ def _train(
     from_scratch: bool,
     folder: Path,
 ) -> Curve:
-    target = inputs.target.rows("adapt", kind=plan.kind)
+    target = None if plan.preset == SOURCE_ONLY else inputs.target.rows("adapt", kind=plan.kind)
     source = held_out = None
     if inputs.source is not None and not preset.source_free:
         source = labelled_split(inputs.source, "train", inputs.classes, kind=plan.kind, views=preset.views)
@@ -141,7 +212,7 @@ def _train(
     shapes = Shapes(
         feature_width=inputs.params.model.bottleneck,
         num_classes=len(inputs.classes),
-        num_rows=len(target),
+        num_rows=0 if target is None else len(target),
         from_scratch=from_scratch,
     )
     return train(
@@ -194,7 +265,7 @@ def _alignment_warnings(preset: Preset) -> list[str]:
 
 
 def judged_outputs(
-    shipped: Classifier, target: DomainRows, trained: Classifier, source: DomainRows | None, *, kind: Kind
+    shipped: Network, target: DomainRows, trained: Network, source: DomainRows | None, *, kind: Kind
 ) -> dict[Split, Outputs]:
     """The outputs of a candidate for the splits that judge it; splits without examples are left out.
 
@@ -205,7 +276,7 @@ def judged_outputs(
         source: As training saw it; None where nothing may see it.
         kind: The rows that the candidate takes.
     """
-    asked: list[tuple[Split, Classifier, DomainRows | None]] = [
+    asked: list[tuple[Split, Network, DomainRows | None]] = [
         ("select", shipped, target),
         ("test", shipped, target),
         ("validation", trained, source),
@@ -217,7 +288,7 @@ def judged_outputs(
     }
 
 
-def _outputs(model: Classifier, domain: DomainRows, split: str, *, kind: Kind) -> Outputs:
+def _outputs(model: Network, domain: DomainRows, split: str, *, kind: Kind) -> Outputs:
     features_ND, logits_NC = predict(model, domain.rows(split, kind=kind))
     return Outputs(
         torch.softmax(logits_NC, dim=1).numpy(), features_ND.numpy(), tuple(domain.index.hashes(split))

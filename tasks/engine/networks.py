@@ -17,7 +17,7 @@ def build_classifier(
     """A fresh classifier for the route: on frozen features, on activations (``deeper``), or with its backbone."""
     backbone: Backbone | Tail | None = None
     if deeper or domain.route == "end_to_end":
-        backbone = build_backbone(params.model, reader_of(params).spec)
+        backbone = build_backbone_of(params)
     if deeper and isinstance(backbone, Backbone):
         _, backbone = cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)
     return Classifier(
@@ -26,6 +26,11 @@ def build_classifier(
         bottleneck=params.model.bottleneck,
         num_classes=num_classes,
     )
+
+
+def build_backbone_of(params: Params) -> Backbone:
+    """A whole backbone, as params.yaml names it."""
+    return build_backbone(params.model, reader_of(params).spec)
 
 
 def kind_of_rows(params: Params, route: str) -> str | None:

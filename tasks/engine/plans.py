@@ -7,8 +7,8 @@ from tasks.config.params import Params
 from tasks.engine.networks import kind_of_rows, scope_of
 from tasks.engine.trainer import Recipe
 from tasks.records.features import Kind
-from tasks.selection.choose import Scored, choose
-from tasks.selection.pool import SOURCE_ONLY, Pool, read_outputs, voices
+from tasks.selection.choose import DECIDING
+from tasks.selection.pool import SOURCE_ONLY, TARGET_STATISTICS, Pool, read_outputs
 from tasks.selection.scores import selection_scores
 
 log = logging.getLogger(__name__)
@@ -19,13 +19,21 @@ class Plan:
     """One candidate before it is trained."""
 
     preset: str
-    seed: int
-    deeper: bool
+    seed: int | None
+    """None where it is solved for, or joined from others."""
+    deeper: bool = False
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of a candidate that is trained."""
+        assert self.seed is not None, "a candidate that is trained has a seed"
+        return self.seed
 
     @property
     def name(self) -> str:
         """Its folder, and its name everywhere after."""
-        return f"{self.preset}{'@deeper' if self.deeper else ''}-{self.seed}"
+        seed = "" if self.seed is None else f"-{self.seed}"
+        return f"{self.preset}{'@deeper' if self.deeper else ''}{seed}"
 
     @property
     def kind(self) -> Kind:
@@ -34,14 +42,19 @@ class Plan:
 
 
 def is_source_free(params: Params) -> bool:
-    """Whether every candidate but source-only does without the source."""
-    adapted = [name for name in params.adapt.pool if name != SOURCE_ONLY]
+    """Whether every candidate with a target loss does without the source."""
+    adapted = [name for name in params.candidates if name not in (SOURCE_ONLY, TARGET_STATISTICS)]
     return bool(adapted) and all(params.adapt.presets[name].source_free for name in adapted)
 
 
 def shallow_plans(params: Params) -> list[Plan]:
     """The candidates to train first, on frozen features or the examples themselves; source-only before the others."""
-    return [Plan(preset, seed, False) for preset in params.adapt.pool for seed in params.adapt.seeds]
+    adapt = params.adapt
+    return [
+        Plan(preset, seed)
+        for preset in params.candidates
+        for seed in (adapt.seeds if adapt.presets[preset].is_trained else (None,))
+    ]
 
 
 def deeper_plans(params: Params, shallow: Pool) -> list[Plan]:
@@ -55,7 +68,7 @@ def deeper_plans(params: Params, shallow: Pool) -> list[Plan]:
     presets = params.adapt.deeper.candidates
     if presets == "auto":
         able = [one for one in shallow.candidates if _can_go_deeper(params, one.preset)]
-        first = _put_first(replace(shallow, candidates=tuple(able)), seed=params.finetune.seed)
+        first = _put_first(replace(shallow, candidates=tuple(able)))
         log.info("adapt: %s goes deeper", first or "no method")
         presets = [first] if first else []
     names = dict.fromkeys([SOURCE_ONLY, *presets]) if presets else ()
@@ -64,23 +77,15 @@ def deeper_plans(params: Params, shallow: Pool) -> list[Plan]:
 
 def _can_go_deeper(params: Params, name: str) -> bool:
     preset = params.adapt.presets[name]
-    return not (preset.source_free or preset.align)
+    return preset.is_trained and not (preset.source_free or preset.align)
 
 
-def _put_first(pool: Pool, *, seed: int) -> str | None:
-    """The adapted preset that label-free scores rank first, if there is one; vetoes come with the gate."""
+def _put_first(pool: Pool) -> str | None:
+    """The adapted preset with the highest deciding score, if there is one; vetoes come with the gate."""
     outputs = read_outputs(pool, "select")
-    if not outputs:
-        return None
-    ensemble_MNC = voices(
-        {candidate: outputs[candidate.name] for candidate in pool.candidates if candidate.name in outputs}
-    )
-    scored = [
-        Scored(candidate, selection_scores(one.probabilities_NC, one.features_ND, ensemble_MNC, seed=seed))
-        for candidate in pool.candidates
-        if (one := outputs.get(candidate.name))
-    ]
-    return next((preset for preset, _ in choose(scored).methods if preset != SOURCE_ONLY), None)
+    adapted = [one for one in pool.candidates if one.preset != SOURCE_ONLY and one.name in outputs]
+    scores = {one: selection_scores(outputs[one.name].probabilities_NC)[DECIDING] for one in adapted}
+    return min(adapted, key=lambda one: (-scores[one], one.name)).preset if adapted else None
 
 
 def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:
@@ -102,5 +107,5 @@ def recipe_of(params: Params, plan: Plan, *, route: str) -> Recipe:
         backbone_learning_rate_ratio=ratio,
         weight_decay=adapt.weight_decay,
         label_smoothing=adapt.label_smoothing,
-        seed=plan.seed,
+        seed=plan.training_seed,
     )

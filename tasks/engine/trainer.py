@@ -1,7 +1,7 @@
 """The one training loop: a labelled source stream, an unlabelled target stream, weighted target losses.
 
-Source-only is the same loop with no losses: same steps, same source batches, same augmentation,
-and the same BatchNorm treatment, because the target batch goes through the network either way.
+Source-only is the same loop without a target: same steps, same source batches, same augmentation. With target rows
+and no losses it is the simplest adaptation: target batches reach the statistics of BatchNorm and nothing else.
 
 A few labelled rows of the target, where there are any, are a third stream of the same loop for every
 candidate, source-only included: what is compared must differ in the target losses alone.
@@ -270,7 +270,7 @@ def _forward(
     if target is not None and _wants_turns(terms):
         turned_BX, turns_B = _turned_view(target, data, rows["target"])
         # In a pass of their own: the network is not for turned rows. In the joint pass they would shift the
-        # statistics of the other rows, and source-only is normalised without turned rows.
+        # statistics of the other rows, which no other candidate has.
         with forgetting_statistics(model):
             turned_features_BD = model(turned_BX.to(device)).features_ND
         turns_B = turns_B.to(device)

@@ -11,9 +11,10 @@ from tasks.config.sections.gate import GateParams
 from tasks.files import sha256_of_lines
 from tasks.judgement.decide import Case, Decision, plain_p
 from tasks.judgement.disagreements import Drawn
+from tasks.judgement.evidence import Champion, Evidence, Recall
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.in_service import InService
-from tasks.judgement.judge import Champion, Evidence, Recall, detectable_gain, interval_confidence
+from tasks.judgement.judge import detectable_gain, interval_confidence
 from tasks.judgement.notes import warnings_of
 from tasks.judgement.to_label import Answered
 from tasks.records.selection import Contender
@@ -63,6 +64,7 @@ def account_of(
         reasons=decision.judgement.reasons,
         warnings=tuple(warnings_of(case, decision, params)),
         source_only=_measured(holdout, case.baseline),
+        target_statistics=None if case.simplest is None else _measured(holdout, case.simplest),
         selected=_measured(holdout, case.name),
         oracle=_oracle(candidates, num_labels=len(holdout.labels)),
         champion=_champion(decision.champion, case.in_service),

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.config.sections.gate import GateParams
+from tasks.judgement.evidence import Champion, Chosen, Evidence, Recall
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.in_service import InService
-from tasks.judgement.judge import Champion, Chosen, Evidence, Judgement, Recall, judge
+from tasks.judgement.judge import Judgement, judge
 from tasks.judgement.paired import bootstrap_interval, count_pairs, holm, mcnemar_p
 from tasks.judgement.to_label import Answered, weigh_answers
 from tasks.selection.pool import SOURCE_ONLY
@@ -37,6 +38,11 @@ class Case:
         """The source-only that it is compared with."""
         return self.selection.source_only.name
 
+    @property
+    def simplest(self) -> str | None:
+        """The simplest adaptation; None where it has no outputs."""
+        return None if self.selection.target_statistics is None else self.selection.target_statistics.name
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -52,10 +58,11 @@ class Decision:
 
 def decide(case: Case, params: GateParams) -> Decision:
     """The verdict on the selected candidate of ``case``."""
-    evidence = _against_source_only(case, params)
+    evidence = _against(case, case.baseline, params)
     champion = _against_champion(case, evidence, params)
     recalls = _recalls(case.holdout, case.name, case.baseline)
-    judgement = judge(_chosen(case.selection), evidence, recalls, champion, params)
+    target_statistics = _against(case, case.simplest, params)
+    judgement = judge(_chosen(case), evidence, recalls, champion, params, target_statistics=target_statistics)
     return Decision(judgement, evidence, champion, tuple(recalls))
 
 
@@ -64,13 +71,15 @@ def plain_p(p: float) -> float:
     return float(f"{p:.6g}")
 
 
-def _against_source_only(case: Case, params: GateParams) -> Evidence | None:
+def _against(case: Case, other: str | None, params: GateParams) -> Evidence | None:
+    """The selected candidate against another of the pool; None without labels, or where they are the same."""
     holdout = case.holdout
-    if case.name == case.baseline:
+    if other is None or case.name == other or not holdout.outputs:
         return None
     if holdout.labels:
-        return _compare(holdout, case.name, holdout.right(case.baseline), params)
-    return weigh_answers(case.answered, num_images=len(holdout.images), params=params)
+        return _compare(holdout, case.name, holdout.right(other), params)
+    said = [holdout.named(name) for name in (other, case.name)]
+    return weigh_answers(case.answered, *said, params=params)
 
 
 def _against_champion(
@@ -88,7 +97,8 @@ def _against_champion(
     return Champion(in_service.version, is_selected, evidence)
 
 
-def _chosen(selection: Selection) -> Chosen:
+def _chosen(case: Case) -> Chosen:
+    selection = case.selection
     adapted = [row.scored for row in selection.assessed if row.scored.candidate.preset != SOURCE_ONLY]
     return Chosen(
         selection.chosen.name,
@@ -96,6 +106,7 @@ def _chosen(selection: Selection) -> Chosen:
         reasons=selection.choice.reasons,
         num_adapted=len(adapted),
         vetoed={scored.candidate.name: scored.vetoes for scored in adapted if scored.vetoes},
+        target_statistics=case.simplest,
     )
 
 

@@ -59,6 +59,15 @@ class Holdout:
         """Which of the labelled images that a candidate names rightly, shape ``(N,)``."""
         return self.predictions(name) == self.class_numbers()
 
+    def named(self, name: str) -> dict[str, str]:
+        """The class that a candidate predicts for every image, by SHA-256."""
+        outputs = self.outputs[name]
+        numbers_N = outputs.predictions()
+        return {
+            image: self.pool.classes[number]
+            for image, number in zip(outputs.sha256_N, numbers_N, strict=True)
+        }
+
     def accuracy(self, name: str) -> float | None:
         """Accuracy of a candidate on the labelled images; ``None`` without labels or without outputs."""
         if not self.labels or name not in self.outputs:

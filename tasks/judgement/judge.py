@@ -13,7 +13,8 @@ order of rules tested. The first of these that holds decides:
     8. no gain, a rule failed, or none could be tested  hold
     9. otherwise                                        promote
 
-Comparing with source-only *and* with the champion needs no correction for two tests: both must pass.
+Comparing with source-only *and* with the champion *and* with the simplest adaptation needs no correction for several
+tests: all must pass.
 
 Labels are those of a hold-out drawn from all images or, where there is none, those of a sample of the
 disagreements (:mod:`tasks.judgement.disagreements`). The rules are the same with these differences:
@@ -26,106 +27,18 @@ disagreements (:mod:`tasks.judgement.disagreements`). The rules are the same wit
                             be tested on disagreements; a configured rule that cannot be tested does not pass
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.amounts import exact_percent, p_value, percent, points
 from tasks.config.sections.gate import GateParams
-from tasks.judgement.disagreements import Drawn, detectable_from_disagreements, gain_from_disagreements
-from tasks.judgement.paired import PairedCounts, mcnemar_p, smallest_detectable_gain
+from tasks.judgement.disagreements import Drawn, detectable_from_disagreements
+from tasks.judgement.evidence import Champion, Chosen, Evidence, Recall
+from tasks.judgement.paired import smallest_detectable_gain
 from tasks.records.verdict import Verdict
 
 MIN_CLASS_IMAGES = 10
 """Hold-out images that a class needs before its recall is held against a candidate."""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The outcome of selection."""
-
-    name: str
-    source_only: str
-    """The source-only of the same seed; the same name where source-only was selected."""
-    reasons: tuple[str, ...]
-    """Why selection chose it."""
-    num_adapted: int
-    """Candidates in the pool besides source-only."""
-    vetoed: Mapping[str, Sequence[str]]
-    """Adapted candidates that took no part, with reasons."""
-
-    @property
-    def is_source_only(self) -> bool:
-        """Whether nothing adapted was preferred."""
-        return self.name == self.source_only
-
-
-@dataclass(frozen=True)
-class Recall:
-    """Recall of one class on the hold-out."""
-
-    name: str
-    n: int
-    """Hold-out images of the class."""
-    source_only: float | None
-    """Recall of source-only; ``None`` without images."""
-    selected: float | None
-    """Recall of the selected candidate."""
-    p_worse: float | None
-    """Holm-adjusted McNemar p that the selected is worse on this class."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The selected candidate against another model on labelled images."""
-
-    counts: PairedCounts
-    accuracy: float | None
-    """Accuracy of the selected candidate; ``None`` where disagreements alone are labelled."""
-    interval: tuple[float, float]
-    """Bootstrap interval of its gain over the other model, at :func:`interval_confidence`."""
-    drawn: Drawn | None = None
-    """The images that the labelled disagreements were drawn from; ``None`` for a hold-out."""
-
-    @property
-    def gain(self) -> float:
-        """Accuracy of the selected candidate minus that of the other model."""
-        return self.counts.gain if self.drawn is None else gain_from_disagreements(self.counts, self.drawn)
-
-    @property
-    def other_accuracy(self) -> float | None:
-        """Accuracy of the other model."""
-        return None if self.accuracy is None else self.accuracy - self.gain
-
-    @property
-    def looks(self) -> int:
-        """How often labels were judged while they grew in number."""
-        return 1 if self.drawn is None else self.drawn.looks
-
-    @property
-    def p_better(self) -> float:
-        """Exact one-sided p that it is not better, times the looks."""
-        return min(1.0, self.looks * mcnemar_p(self.counts.better, self.counts.worse))
-
-    @property
-    def p_worse(self) -> float:
-        """Exact one-sided p that it is not worse, times the looks."""
-        return min(1.0, self.looks * mcnemar_p(self.counts.worse, self.counts.better))
-
-    @property
-    def where(self) -> str:
-        """The labelled images, in words."""
-        return "the hold-out" if self.drawn is None else "the labelled disagreements"
-
-
-@dataclass(frozen=True)
-class Champion:
-    """The model in service."""
-
-    version: int
-    is_selected: bool
-    """It has the selected candidate's checkpoint."""
-    evidence: Evidence | None
-    """The selected candidate against it; ``None`` without labels that tell them apart, or where they are the same."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +61,8 @@ def judge(
     recalls: Sequence[Recall],
     champion: Champion | None,
     params: GateParams,
+    *,
+    target_statistics: Evidence | None = None,
 ) -> Judgement:
     """The verdict on the selected candidate.
 
@@ -157,6 +72,8 @@ def judge(
         recalls: By class; empty without labels.
         champion: The model in service, if any.
         params: Rules, level and minimum of labels.
+        target_statistics: Against the simplest adaptation; ``None`` without labels, or where it was selected or has no
+            outputs.
     """
     if chosen.num_adapted and len(chosen.vetoed) == chosen.num_adapted:
         return Judgement("reject", _all_vetoed(chosen))
@@ -176,6 +93,7 @@ def judge(
         return Judgement("hold", (_too_few(evidence, params), summary))
     findings = [
         *_against_source_only(evidence, recalls, params),
+        *_against_target_statistics(chosen, target_statistics, params),
         *_against_champion(champion, params),
     ]
     failed = tuple(finding.text for finding in findings if not finding.passed)
@@ -292,10 +210,23 @@ def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:
         )
     assert drawn is not None
     return (
-        f"{chosen.name} and {chosen.source_only} disagree on {drawn.disagreements} of {drawn.images} test images."
-        f" {counts.n} are labelled: {counts.better} became right, {counts.worse} wrong and {counts.tied} are wrong"
-        f" in both. {gain.capitalize()}"
+        f"{_compared(chosen)} disagree on {drawn.disagreements} of {drawn.images} test images."
+        f" {counts.n} are labelled: {counts.better} became right, {counts.worse} wrong and {counts.tied} are"
+        f" {_tied(chosen)}. {gain.capitalize()}"
     )
+
+
+def _compared(chosen: Chosen) -> str:
+    """The models whose disagreements are labelled."""
+    if chosen.target_statistics in (None, chosen.name):
+        return f"{chosen.name} and {chosen.source_only}"
+    return f"{chosen.name}, {chosen.source_only} and {chosen.target_statistics}"
+
+
+def _tied(chosen: Chosen) -> str:
+    if chosen.target_statistics in (None, chosen.name):
+        return "wrong in both"
+    return f"named alike by {chosen.name} and {chosen.source_only}, or wrong in both"
 
 
 def _significantly_worse(evidence: Evidence, params: GateParams) -> str | None:
@@ -395,6 +326,28 @@ def _class_floor(recalls: Sequence[Recall], floor: float) -> _Finding:
         f"recall of all {len(large)} classes with {MIN_CLASS_IMAGES} or more images is at least the"
         f" {exact_percent(floor)} of gate.rules.min_class_recall",
     )
+
+
+def _against_target_statistics(
+    chosen: Chosen, evidence: Evidence | None, params: GateParams
+) -> list[_Finding]:
+    """Whether the simplest adaptation would have done as well: a lower bar than a gain, and one that must be met."""
+    allowed = params.rules.max_loss_against_target_statistics
+    if allowed is None or evidence is None:
+        return []
+    is_worse = evidence.p_worse <= level(params)
+    passed = evidence.gain >= -allowed and not is_worse
+    right = "" if evidence.other_accuracy is None else f" ({percent(evidence.other_accuracy)})"
+    worse = f", significantly worse ({_exact(evidence, evidence.p_worse, beside=level(params))})"
+    return [
+        _Finding(
+            passed,
+            f"against {chosen.target_statistics}, the simplest adaptation{right}, the gain is"
+            f" {points(evidence.gain, beside=-allowed)} points{worse if is_worse else ''}:"
+            f" {'within' if passed else 'beyond'} the loss of {100 * allowed:g} points that"
+            " gate.rules.max_loss_against_target_statistics allows",
+        )
+    ]
 
 
 def _against_champion(champion: Champion | None, params: GateParams) -> list[_Finding]:

@@ -21,7 +21,7 @@ def warnings_of(case: Case, decision: Decision, params: GateParams) -> list[str]
 
 
 def _of_candidates(selection: Selection) -> Iterator[str]:
-    concerned = (selection.chosen, selection.source_only)
+    concerned = (selection.chosen, selection.source_only, selection.target_statistics)
     for row in selection.assessed:
         if row.scored.candidate in concerned:
             yield from (f"{row.scored.candidate.name}: {warning}" for warning in row.warnings)
@@ -71,8 +71,8 @@ def _of_unused(answered: Answered) -> Iterator[str]:
         )
     if elsewhere:
         yield (
-            f"{_count(elsewhere, 'answer')} {_are(elsewhere)} kept and not used: source-only and the selected"
-            " candidate do not disagree on these images, or they have left the test split"
+            f"{_count(elsewhere, 'answer')} {_are(elsewhere)} kept and not used: the models that are compared do not"
+            " disagree on these images, or they have left the test split"
         )
 
 

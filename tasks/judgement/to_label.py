@@ -1,34 +1,45 @@
-"""The images on which source-only and the selected candidate differ, and the evidence that their labels give.
+"""The images on which the models that the gate compares differ, and the evidence that their labels give.
 
-Only these images can tell the two models apart, so a label is worth most there.
+Only these images can tell the models apart, so a label is worth most there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.disagreements import Drawn, fair_sample, interval_from_disagreements
+from tasks.judgement.evidence import Evidence
 from tasks.judgement.holdout import Holdout
-from tasks.judgement.judge import Evidence, interval_confidence, is_enough
+from tasks.judgement.judge import interval_confidence, is_enough
 from tasks.judgement.paired import count_pairs
 from tasks.records.answers import Answer, latest
 from tasks.records.to_label import Disagreement
 from tasks.selection.pool import Candidate
 
 
-def find_disagreements(chosen: Candidate, source_only: Candidate, holdout: Holdout) -> list[Disagreement]:
-    """All of them, in the order of their content hashes: as good as random, and no name or label moves it."""
-    if not holdout.outputs:
+def find_disagreements(
+    chosen: Candidate, others: Sequence[Candidate], holdout: Holdout
+) -> list[Disagreement]:
+    """All of them, in the order of their content hashes: as good as random, and no name or label moves it.
+
+    None where source-only itself was selected: no label could change what is held.
+
+    Args:
+        chosen: The selected candidate.
+        others: The candidates that it is compared with, source-only first.
+        holdout: The images, and the classes that every candidate predicts.
+    """
+    if not holdout.outputs or chosen == others[0]:
         return []
-    classes = holdout.pool.classes
-    before_N = holdout.outputs[source_only.name].predictions()
-    after_N = holdout.outputs[chosen.name].predictions()
+    after = holdout.named(chosen.name)
+    source_only, *further = [holdout.named(other.name) for other in others]
     found = [
-        Disagreement(holdout.paths[image], image, classes[before], classes[after])
-        for image, before, after in zip(holdout.images, before_N, after_N, strict=True)
-        if before != after and image not in holdout.labels
+        Disagreement(holdout.paths[image], image, source_only[image], after[image])
+        for image in holdout.images
+        if image not in holdout.labels
+        and any(said[image] != after[image] for said in (source_only, *further))
     ]
     return sorted(found, key=lambda one: one.sha256)
 
@@ -62,20 +73,23 @@ class Answered:
         return max(1, len(seen))
 
 
-def weigh_answers(answered: Answered, *, num_images: int, params: GateParams) -> Evidence | None:
-    """The selected candidate against source-only on the labelled disagreements; ``None`` without any.
+def weigh_answers(
+    answered: Answered, other: Mapping[str, str], selected: Mapping[str, str], *, params: GateParams
+) -> Evidence | None:
+    """The selected candidate against another on the labelled disagreements; ``None`` without any.
 
     Args:
         answered: Disagreements and answers.
-        num_images: Number of images in the test split.
+        other: The classes that the other one predicts for all images of the test split.
+        selected: Those that the selected candidate predicts.
         params: Level and seed of the bootstrap.
     """
     sample = answered.sample()
     if not sample:
         return None
-    drawn = Drawn(len(answered.disagreements), num_images, answered.looks(num_images, params))
+    drawn = Drawn(len(answered.disagreements), len(selected), answered.looks(len(selected), params))
     right = np.array(
-        [[answer.label == said for said in (one.source_only, one.selected)] for one, answer in sample]
+        [[answer.label == said[one.sha256] for said in (other, selected)] for one, answer in sample]
     )
     counts = count_pairs(right[:, 0], right[:, 1])
     interval = interval_from_disagreements(

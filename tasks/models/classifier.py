@@ -1,21 +1,15 @@
-"""Backbone, bottleneck and head; the checkpoint of a trained one.
+"""Backbone, bottleneck and head.
 
 Shape suffixes: N = examples, D = bottleneck width, C = classes.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from tasks.errors import BadInput
-from tasks.files import write_bytes
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.boundary import Tail
 
@@ -108,45 +102,7 @@ def forgetting_statistics(model: Classifier) -> Iterator[None]:
             module.track_running_stats = True
 
 
-def save_checkpoint(path: Path, model: Classifier, *, classes: list[str]) -> None:
-    """Write parameters and statistics as safetensors; the same model gives the same bytes.
-
-    A backbone that training left alone is written too under ``end_to_end``, never under ``cached``,
-    where the checkpoint holds bottleneck and head only.
-    """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    # One metadata key: safetensors writes several in no fixed order.
-    write_bytes(path, save(tensors, metadata={"acclimate": json.dumps({"classes": classes})}))
-
-
-def load_checkpoint(path: Path, model: Classifier) -> list[str]:
-    """Fill ``model`` from ``path`` and return the class names.
-
-    Raises:
-        BadInput: A tensor is missing, unexpected or has another shape; all are named.
-    """
-    with safe_open(path, framework="pt") as file:
-        classes = json.loads(file.metadata()["acclimate"])["classes"]
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    expected = model.state_dict()
-    faults = [f"{name}: missing" for name in expected.keys() - stored.keys()]
-    faults += [f"{name}: unexpected" for name in stored.keys() - expected.keys()]
-    faults += [
-        f"{name}: shape {tuple(stored[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in expected.keys() & stored.keys()
-        if stored[name].shape != expected[name].shape
-    ]
-    if faults:
-        raise BadInput(
-            f"{path} is not a checkpoint of this model:\n  "
-            + "\n  ".join(sorted(faults))
-            + "\nRun `acclimate run` to train it again."
-        )
-    model.load_state_dict(stored)
-    return classes
-
-
-def predict(model: Classifier, inputs: Batches, *, batch_size: int = 256) -> Outputs:
+def predict(model: nn.Module, inputs: Batches, *, batch_size: int = 256) -> Outputs:
     """Outputs of ``model`` in evaluation mode for all rows of ``inputs``, on the CPU."""
     model.eval()
     device = next(model.parameters()).device

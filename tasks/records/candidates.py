@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from tasks.errors import BadInput
 from tasks.files import read_json, write_bytes, write_json
@@ -45,13 +46,16 @@ class CandidateRecord(Part):
     name: str
     """Its folder, and its name everywhere after."""
     preset: str
-    seed: int
+    seed: int | None
+    """None where no seed had a part in it."""
     route: RouteName
     """How deep it was trained."""
     checkpoint_sha256: str
     status: Status
     warnings: tuple[str, ...]
     """The warnings of its training."""
+    voices: dict[str, float] = Field(default_factory=dict)
+    """Weights of the candidates that an ensemble joins, by name; empty for others."""
     adabn: Literal["kept", "not kept", "off"] = "off"
     """Whether the target's statistics were kept."""
     adabn_scores: StatisticsScores = StatisticsScores()
@@ -60,7 +64,7 @@ class CandidateRecord(Part):
 class Candidates(Record):
     """The content of candidates.json; source-only stands first."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     target: str
     classes: tuple[str, ...]
     """In the order of the models' outputs."""

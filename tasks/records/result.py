@@ -32,6 +32,8 @@ class TargetResult(Part):
     """One target that got through."""
 
     source_only: Measured
+    target_statistics: Measured | None = None
+    """The simplest adaptation."""
     selected: Measured
     oracle: Oracle
     verdict: Ruling

@@ -14,19 +14,19 @@ JSON = "selection.json"
 
 
 class Contender(Part):
-    """One candidate of the pool; scores and ranks are None where there are none."""
+    """One candidate of the pool; scores and gain are None where there are none."""
 
     name: str
     preset: str
-    seed: int
+    seed: int | None
+    """None where no seed had a part in it."""
     route: str
     """How deep it was trained."""
     checkpoint_sha256: str
     scores: dict[str, float] | None
     """By name, higher is better; None where its outputs cannot be used."""
-    ranks: dict[str, float] | None
-    """By score, 1 is best; None where it took no part."""
-    rank_sum: float | None
+    gain: float | None
+    """The deciding score minus that of source-only; None where its outputs cannot be used."""
     vetoes: tuple[str, ...]
     """Why it took no part."""
     warnings: tuple[str, ...]
@@ -64,12 +64,16 @@ class ClassShares(Part):
 class Selected(Record):
     """The content of selection.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: str
     candidate: str
     """Name of the chosen one."""
     checkpoint_sha256: str
     reasons: tuple[str, ...]
+    source_only: str
+    """Name of the source-only that every candidate is compared with."""
+    target_statistics: str | None = None
+    """Name of the simplest adaptation; None where it has no outputs."""
     target_prior: ClassShares | None
     """None without a validation split of the source."""
     candidates: tuple[Contender, ...]

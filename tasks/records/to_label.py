@@ -1,4 +1,4 @@
-"""The images worth labelling (to_label.csv): those on which source-only and the selected candidate disagree.
+"""The images worth labelling (to_label.csv): those on which the models that the gate compares disagree.
 
 People fill in the column ``label``, in place or in a copy.
 """
@@ -19,7 +19,7 @@ COLUMNS = ("path", "sha256", "source_only", "selected", "label")
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An unlabelled image of the test split that source-only and the selected candidate name differently."""
+    """An unlabelled image of the test split that the selected candidate and a model it is compared with name differently."""
 
     path: str
     """Below data/<target>."""

@@ -121,7 +121,7 @@ class DataDigest(Part):
 class Judged(Record):
     """The content of verdict.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: str
     candidate: str
     """Name of the selected one."""
@@ -131,6 +131,9 @@ class Judged(Record):
     """The deciding ones first."""
     warnings: tuple[str, ...]
     source_only: Measured
+    """The baseline: trained on the source alone."""
+    target_statistics: Measured | None = None
+    """The simplest adaptation; None where it has no outputs."""
     selected: Measured
     oracle: Oracle
     champion: AgainstChampion | None

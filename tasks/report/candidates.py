@@ -1,20 +1,18 @@
-"""The candidates: scores, ranks and vetoes of each, and the spread of each method over its seeds."""
+"""The candidates: scores and vetoes of each, and the spread of each method over its seeds."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.records.candidates import CandidateRecord
+from tasks.records.selection import Contender
 from tasks.records.verdict import JudgedContender
 from tasks.report import figures
 from tasks.report.dossier import Dossier
 
-SCORES = {
-    "v_measure": "V-measure",
-    "infomax": "InfoMax",
-    "ensemble_agreement": "Agreement",
-}
+SCORES = {"infomax": "InfoMax"}
 DIAGNOSTICS = {
+    "v_measure": ("V-measure", "predicted classes against clusters of the features, 0 to 1"),
     "negative_entropy": ("−Entropy", "mean certainty of the predictions in nats, 0 is certain"),
     "bnm": ("BNM", "nuclear norm of the predictions, 0 to 1: certain and diverse"),
     "snd": ("SND", "density of soft neighbourhoods in nats"),
@@ -37,8 +35,8 @@ class CandidateRow:
     target_statistics: bool
     """Whether it took the target's BatchNorm statistics."""
     scores: Mapping[str, float | None]
-    ranks: Mapping[str, float | None]
-    rank_sum: float | None
+    gain: float | None
+    """InfoMax minus source-only's."""
     diagnostics: Mapping[str, float | None]
     source_accuracy: float | None
     holdout_accuracy: float | None
@@ -58,10 +56,10 @@ class Spread:
 
 
 def candidate_rows(dossier: Dossier) -> list[CandidateRow]:
-    """Every candidate trained, best rank sum first; those that the gate did not score stand last."""
+    """Every candidate, the largest gain first; those that the gate did not score stand last."""
     scored = {row.name: row for row in dossier.judged.candidates}
     rows = [_row(dossier, trained, scored.get(trained.name)) for trained in dossier.trained.candidates]
-    return sorted(rows, key=lambda row: math.inf if row.rank_sum is None else row.rank_sum)
+    return sorted(rows, key=lambda row: math.inf if row.gain is None else -row.gain)
 
 
 def _row(dossier: Dossier, trained: CandidateRecord, scored: JudgedContender | None) -> CandidateRow:
@@ -69,12 +67,11 @@ def _row(dossier: Dossier, trained: CandidateRecord, scored: JudgedContender | N
         name=trained.name,
         is_selected=trained.name == dossier.selected,
         is_oracle=trained.name == dossier.judged.oracle.candidate,
-        is_baseline=trained.preset == "source_only",
+        is_baseline=trained.name == dossier.baseline,
         diverged=trained.status == "diverged",
         target_statistics=trained.adabn == "kept",
         scores=_named(scored and scored.scores, SCORES),
-        ranks=_named(scored and scored.ranks, SCORES),
-        rank_sum=scored and scored.rank_sum,
+        gain=scored and scored.gain,
         diagnostics=_named(scored and scored.diagnostics, DIAGNOSTICS),
         source_accuracy=scored and scored.source_accuracy,
         holdout_accuracy=scored and scored.holdout_accuracy,
@@ -89,16 +86,16 @@ def _named(
     return {name: (values or {}).get(name) for name in names}
 
 
-def method_of(candidate: str) -> str:
+def method_of(candidate: Contender | CandidateRecord) -> str:
     """Its preset, and its route where that is the deeper one: the name without the seed."""
-    return candidate.rpartition("-")[0]
+    return candidate.name if candidate.seed is None else candidate.name.rpartition("-")[0]
 
 
 def _accuracies(dossier: Dossier) -> dict[str, list[tuple[str, float]]]:
     by_method: dict[str, list[tuple[str, float]]] = {}
     for row in dossier.judged.candidates:
         if row.holdout_accuracy is not None:
-            by_method.setdefault(method_of(row.name), []).append((row.name, row.holdout_accuracy))
+            by_method.setdefault(method_of(row), []).append((row.name, row.holdout_accuracy))
     return by_method
 
 

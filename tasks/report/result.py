@@ -1,6 +1,5 @@
-"""The result in numbers: source-only, selected and oracle beside each other, and the model in service."""
+"""The result in numbers: source-only, target statistics, selected and oracle, and the model in service."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.config.sections.gate import GateParams
@@ -15,6 +14,7 @@ RULES = {
     "max_p_value": "McNemar p against source-only at most {}",
     "min_gain": "lower end of the gain’s interval above {}",
     "max_loss_against_champion": "at most {} behind the model in service, at the lower end of the interval",
+    "max_loss_against_target_statistics": "at most {} behind target statistics, and not significantly worse",
     "min_class_recall": "recall of every class with enough images at least {}",
     "min_accuracy": "hold-out accuracy at least {}",
 }
@@ -22,11 +22,11 @@ RULES = {
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the three-column table; the cells are source-only, selected, oracle."""
+    """One row of the table; the cells are source-only, target statistics, selected, oracle."""
 
     title: str
     hint: str
-    cells: tuple[str, str, str]
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,28 +46,33 @@ def scoreboard(dossier: Dossier) -> list[Score]:
 
 
 def result_table(dossier: Dossier) -> list[ResultRow]:
-    """The three columns: source-only, the choice that was made, and the choice that labels would have made."""
+    """The columns: the baseline, the simplest adaptation, the choice that was made, and what labels would have chosen."""
     judged = dossier.judged
-    names = (dossier.baseline, dossier.selected, judged.oracle.candidate or NO_LABELS)
+    simplest = judged.target_statistics.candidate if judged.target_statistics else NONE
+    names = (dossier.baseline, simplest, dossier.selected, judged.oracle.candidate or NO_LABELS)
     rows = [ResultRow("Candidate", "", names)]
     if dossier.sample and judged.evidence:
         return rows + _disagreement_rows(judged.evidence, dossier.sample)
     if not dossier.is_labelled:
         titles = ("Accuracy", "Labelled images, n", "Gain over source-only", "Interval of the gain",
                   "McNemar p", "Smallest detectable gain")  # fmt: skip
-        return rows + [ResultRow(title, "", (NO_LABELS, NO_LABELS, NO_LABELS)) for title in titles]
-    rows += _accuracy_rows([judged.source_only, judged.selected, judged.oracle])
+        return rows + [ResultRow(title, "", (NO_LABELS,) * 4) for title in titles]
+    rows += _accuracy_rows([judged.source_only, judged.target_statistics, judged.selected, judged.oracle])
     return rows if judged.evidence is None else rows + _proof_rows(judged.evidence)
 
 
-def _accuracy_rows(columns: list[Measured | Oracle]) -> list[ResultRow]:
-    accuracy = [column.accuracy for column in columns]
+def _accuracy_rows(columns: list[Measured | Oracle | None]) -> list[ResultRow]:
+    accuracy = [column.accuracy if column else None for column in columns]
     base = accuracy[0]
     gains = [points_only(None if a is None or base is None else a - base) for a in accuracy]
     return [
-        ResultRow("Accuracy", "share of images named right", _three(percent(a) for a in accuracy)),
-        ResultRow("Labelled images, n", "the hold-out", _three(f"{column.n:,}" for column in columns)),
-        ResultRow("Gain over source-only", "in percentage points", ("baseline", gains[1], gains[2])),
+        ResultRow("Accuracy", "share of images named right", tuple(percent(a) for a in accuracy)),
+        ResultRow(
+            "Labelled images, n",
+            "the hold-out",
+            tuple(f"{column.n:,}" if column else NONE for column in columns),
+        ),
+        ResultRow("Gain over source-only", "in percentage points", ("baseline", *gains[1:])),
     ]
 
 
@@ -78,7 +83,7 @@ def _proof_rows(proof: Proof) -> list[ResultRow]:
         ("McNemar p", "one-sided, exact", p_value(proof.mcnemar_p)),
         ("Smallest detectable gain", "points; by this hold-out, at 80 % power", _detectable(proof)),
     ]  # fmt: skip
-    return [ResultRow(title, hint, (NONE, value, "not judged")) for title, hint, value in judged]
+    return [ResultRow(title, hint, (NONE, NONE, value, "not judged")) for title, hint, value in judged]
 
 
 def _disagreement_rows(proof: Proof, sample: Sample) -> list[ResultRow]:
@@ -93,8 +98,8 @@ def _disagreement_rows(proof: Proof, sample: Sample) -> list[ResultRow]:
         ("Smallest detectable gain", "points; by these labels, at 80 % power", _detectable(proof)),
     ]  # fmt: skip
     return [
-        ResultRow("Accuracy", "", ("not measured", "not measured", "not measured")),
-        *(ResultRow(title, hint, (NONE, value, NONE)) for title, hint, value in told),
+        ResultRow("Accuracy", "", ("not measured",) * 4),
+        *(ResultRow(title, hint, (NONE, NONE, value, NONE)) for title, hint, value in told),
     ]
 
 
@@ -131,8 +136,3 @@ def rules_in_words(gate: GateParams) -> list[str]:
     """The rules of the gate that are in force."""
     required = {key: value for key, value in gate.rules.model_dump().items() if value is not None}
     return [RULES.get(key, f"{key}: {{}}").format(plain(value)) for key, value in required.items()]
-
-
-def _three(cells: Iterable[str]) -> tuple[str, str, str]:
-    first, second, third = cells
-    return first, second, third

@@ -140,13 +140,13 @@ def _compared(dossier: Dossier) -> list[str]:
     told = []
     if dossier.is_labelled and not dossier.chose_source_only:
         told.append(
-            f"That one candidate was then compared with source-only on"
+            f"That one candidate was then compared with source-only and with target statistics on"
             f" {count(dossier.judged.selected.n, 'labelled image')} that neither training nor"
             " selection had seen."
         )
     if dossier.sample:
         told.append(
-            f"Source-only and that one candidate disagree on {dossier.sample.total:,} of"
+            f"That one candidate, source-only and target statistics disagree on {dossier.sample.total:,} of"
             f" {count(dossier.sample.images, 'test image')}, which neither training nor selection had seen;"
             f" {dossier.num_labels:,} of these, drawn by their content hashes, were labelled."
         )
@@ -275,7 +275,7 @@ def _labelling(dossier: Dossier, gate: GateParams) -> tuple[Step, ...]:
     return (
         Step(
             f"Label the first {min(num_open, gate.min_holdout):,} unlabelled of the {count(len(dossier.to_label), 'image')}"
-            f" of {listed}, on which the two models disagree, or more: write the class, or `unsure`, into its column"
+            f" of {listed}, on which the models disagree, or more: write the class, or `unsure`, into its column"
             " `label`, from the top and without a gap. They decide soonest. Then:",
             f"acclimate label {target} {listed}",
         ),

@@ -44,7 +44,9 @@ def method_curves(dossier: Dossier) -> list[MethodCurves]:
     """The training curves of every method: source loss, target losses, discriminator; one dash per seed."""
     methods: dict[str, list[str]] = {}
     for row in dossier.trained.candidates:
-        methods.setdefault(method_of(row.name), []).append(row.name)
+        if row.seed is None:  # it was not trained
+            continue
+        methods.setdefault(method_of(row), []).append(row.name)
     source = {method: [_curve(dossier.curves[name], "source_loss", name=name, dash=i)
                        for i, name in enumerate(names)] for method, names in methods.items()}  # fmt: skip
     # One scale for all source losses, so that they can be compared by eye.

@@ -1,26 +1,22 @@
-"""Choosing one candidate of the pool by rank sum, without labels.
+"""Choosing one candidate without labels, by differences to source-only on a fixed scale.
 
-Source-only is in the pool, and is what ships when nothing beats it. A method (a preset on a route) stands
-or falls with all its seeds: one lucky seed of a bad method must not win. The rule picks well among good
-candidates; it does not prove that the pick is better than source-only, and no rule without labels can.
+A candidate's score depends on what it says and on what source-only says, and on no other candidate. So neither
+the choice nor any score changes when a candidate that was not chosen is left out or asked twice, whatever the order.
+The rule is written down, with what it was measured on, in docs/decisions/0011-differences-on-a-fixed-scale.md. It chooses well; it proves nothing.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import rankdata
+from tasks.amounts import number
+from tasks.selection.pool import SOURCE_ONLY, Candidate
 
-from tasks.selection.pool import SOURCE_ONLY, Candidate, source_only_of
-from tasks.selection.scores import SCORES
+DECIDING = "infomax"
+"""The score that decides, by its name in selection.json."""
 
-PREFERRED_PRESET = "mcc_centroid"
-"""Wins ties: of the presets without views the most accurate on the mean of the pairs of docs/accuracy.md."""
-
-MIN_WINS = 2
-"""Scores out of three on which the pick must beat source-only."""
-
-MIN_SEEDS_FRACTION = 2 / 3
-"""Share of a method's seeds that must beat source-only on as many scores."""
+MIN_GAIN = 0.0
+"""A candidate's score must be above source-only's by more than this: it names the target's examples with more
+certainty, without giving up a class for it."""
 
 
 @dataclass(frozen=True)
@@ -36,107 +32,62 @@ class Scored:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate selected, and the ranks it was selected by."""
+    """The candidate selected, and the differences it was selected by."""
 
     name: str
     reasons: tuple[str, ...]
-    ranks: Mapping[str, Mapping[str, float]]
-    """By candidate and score, 1 is best, ties share their average; vetoed candidates have none."""
-    rank_sums: Mapping[str, float]
-    """By candidate, lower is better."""
-    methods: tuple[tuple[str, str], ...]
-    """Preset and route, the lowest mean rank sum first."""
+    gains: Mapping[str, float]
+    """The deciding score minus source-only's, by candidate; broken ones have none."""
 
 
-def choose(pool: Sequence[Scored], *, ranked_by: Sequence[str] = SCORES) -> Choice:
-    """The best seed of the first method, by mean rank sum, that beats source-only, or source-only before that.
+def choose(pool: Sequence[Scored], source_only: Candidate) -> Choice:
+    """An ensemble that beats source-only, else the candidate that beats it most, else source-only itself.
 
-    A method's mean is over those of its seeds that take part. Equal means go to the preset
-    ``mcc_centroid``, then to the earlier in the pool. To beat source-only, two thirds of *all* its seeds must
-    beat the source-only of their own seed and route on two of three scores: a vetoed or diverged seed has
-    beaten nothing. Within the method, the seed with the lowest rank sum among those that did is selected. Where a
-    method fails, the next is looked at; where source-only comes first, it is selected.
+    To beat source-only is to have a higher score by more than :data:`MIN_GAIN`. An ensemble goes first although its
+    members score higher: a mean is less certain than its parts, and right more often. Among several the one that beats
+    source-only most is chosen. Equal ones are taken in the order of their names.
 
     Args:
         pool: The candidates.
-        ranked_by: Keys of their scores. Beating source-only is decided by ``SCORES`` alone.
+        source_only: The one of them that all are compared with.
 
     Raises:
-        ValueError: No source-only with scores is in the pool.
+        ValueError: It is not in the pool, or has no scores.
     """
-    running = {scored.candidate: scored.scores for scored in pool if scored.scores and not scored.vetoes}
-    baselines = [candidate for candidate in running if candidate.preset == SOURCE_ONLY]
-    if not baselines:
-        names = [scored.candidate.name for scored in pool]
-        raise ValueError(f"the pool must hold a source-only with scores, got {names}")
-    ranks = _ranks(running, ranked_by)
-    rank_sums = {name: sum(by_score.values()) for name, by_score in ranks.items()}
-    positions = {candidate: position for position, candidate in enumerate(running)}
-
-    def mean_rank_sum(method: tuple[str, str]) -> float:
-        mine = [rank_sums[candidate.name] for candidate in running if candidate.method == method]
-        return sum(mine) / len(mine)
-
-    def order(candidate: Candidate) -> tuple[float, bool, int]:
-        return rank_sums[candidate.name], candidate.preset != PREFERRED_PRESET, positions[candidate]
-
-    def order_of_method(method: tuple[str, str]) -> tuple[float, bool, int]:
-        first = min(positions[candidate] for candidate in running if candidate.method == method)
-        return mean_rank_sum(method), method[0] != PREFERRED_PRESET, first
-
-    def wins(candidate: Candidate) -> int:
-        partner = source_only_of(candidate, baselines)
-        return sum(running[candidate][score] > running[partner][score] for score in SCORES)
-
-    reasons: list[str] = []
-    methods = tuple(sorted({candidate.method for candidate in running}, key=order_of_method))
-    for place, method in enumerate(methods):
-        seeds = [candidate for candidate in running if candidate.method == method]
-        best = min(seeds, key=order)
-        reasons.append(_place(best, len(seeds), mean_rank_sum(method), ranks, is_first=place == 0))
-        if method[0] == SOURCE_ONLY:
-            return Choice(best.name, tuple(reasons), ranks, rank_sums, methods)
-        winners = [candidate for candidate in seeds if wins(candidate) >= MIN_WINS]
-        pick = min(winners or seeds, key=order)
-        reasons.append(_comparison(pick, source_only_of(pick, baselines), running, num_wins=wins(pick)))
-        num_seeds = sum(scored.candidate.method == method for scored in pool)
-        if len(winners) >= MIN_SEEDS_FRACTION * num_seeds:
-            return Choice(pick.name, tuple(reasons), ranks, rank_sums, methods)
-        among = f" in two thirds of its {num_seeds} seeds, not {len(winners)}" if num_seeds > 1 else ""
-        reasons.append(f"it must beat source-only on {MIN_WINS} scores{among}, so the next is looked at")
-    raise AssertionError("source-only is among the methods")
-
-
-def _ranks(
-    running: Mapping[Candidate, Mapping[str, float]], ranked_by: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    columns = {
-        score: rankdata([-scores[score] for scores in running.values()], method="average")
-        for score in ranked_by
-    }
-    return {
-        candidate.name: {score: float(columns[score][row]) for score in ranked_by}
-        for row, candidate in enumerate(running)
-    }
-
-
-def _place(
-    best: Candidate, num_seeds: int, mean: float, ranks: Mapping[str, Mapping[str, float]], *, is_first: bool
-) -> str:
-    rank, num_scores = "best" if is_first else "next best", len(ranks[best.name])
-    worst = num_scores * len(ranks)
-    scale = (
-        f"of {len(ranks)} candidates: {mean:g}, where {num_scores} is first and {worst} last on every score"
-    )
-    if num_seeds == 1:
-        return f"{best.name} has the {rank} rank sum {scale}"
-    return f"{best.preset} on route {best.route} has the {rank} mean rank sum over {num_seeds} seeds {scale}"
-
-
-def _comparison(
-    pick: Candidate, partner: Candidate, running: Mapping[Candidate, Mapping[str, float]], *, num_wins: int
-) -> str:
-    numbers = [
-        f"{score} {running[pick][score]:.3f} against {running[partner][score]:.3f}" for score in SCORES
+    scores = {scored.candidate: scored.scores[DECIDING] for scored in pool if scored.scores}
+    if source_only not in scores:
+        raise ValueError(
+            f"{source_only.name} must be in the pool, with scores, got {sorted(c.name for c in scores)}"
+        )
+    gains = {candidate: score - scores[source_only] for candidate, score in scores.items()}
+    able = [
+        scored.candidate
+        for scored in pool
+        if scored.candidate in gains and not scored.vetoes and scored.candidate.preset != SOURCE_ONLY
     ]
-    return f"{pick.name} beats {partner.name} on {num_wins} of {len(SCORES)} label-free scores: {', '.join(numbers)}"
+    by_name = {candidate.name: gain for candidate, gain in gains.items()}
+    if not able:
+        return Choice(source_only.name, ("no adapted candidate takes part",), by_name)
+
+    def order(candidate: Candidate) -> tuple[bool, bool, float, str]:
+        beats = gains[candidate] > MIN_GAIN
+        return not beats, not (beats and candidate.is_ensemble), -gains[candidate], candidate.name
+
+    first = min(able, key=order)
+    told = _told(first, source_only, scores)
+    if gains[first] > MIN_GAIN:
+        why = (
+            "it joins several families of methods, which err apart"
+            if first.is_ensemble
+            else "no other gains more"
+        )
+        return Choice(first.name, (f"{told}: {why}",), by_name)
+    return Choice(source_only.name, (f"no candidate beats {source_only.name}: {told}",), by_name)
+
+
+def _told(candidate: Candidate, source_only: Candidate, scores: Mapping[Candidate, float]) -> str:
+    mine, other = scores[candidate], scores[source_only]
+    return (
+        f"{candidate.name} has an InfoMax of {number(mine, digits=3, beside=other)},"
+        f" {source_only.name} of {number(other, digits=3, beside=mine)}"
+    )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.amounts import exact_percent, percent
+from tasks.amounts import exact_percent, number, percent
+from tasks.selection.scores import divergence, max_share
 
 UNSURE_PERCENTILE = 5
 """Percentile of the highest probabilities on the source's validation split: below it an image looks like no class."""
@@ -96,4 +97,44 @@ def rewritten(target_NC: np.ndarray, source_only_NC: np.ndarray, *, baseline: st
     return [
         f"it names {percent(share, digits=0, beside=MAX_DISAGREEMENT)} of the select images otherwise than {baseline} (more than {exact_percent(MAX_DISAGREEMENT)} is"
         " reported): one of the two is badly wrong. Label some of the images in to_label.csv before it goes into service"
+    ]
+
+
+def crowded(
+    target_NC: np.ndarray, source_only_NC: np.ndarray, prior_C: np.ndarray | None, *, max_ratio: float
+) -> list[str]:
+    """A warning if one class is predicted far more often than source-only predicts any, or than the prior has any.
+
+    Args:
+        target_NC: Predictions on the target's select split.
+        source_only_NC: Those of source-only on the same images.
+        prior_C: Known shares of the classes; ``None`` where they are not known.
+        max_ratio: ``gate.max_share_ratio``.
+    """
+    share, usual, whose = max_share(target_NC), max_share(source_only_NC), "source-only"
+    if prior_C is not None and prior_C.max() > usual:
+        usual, whose = float(prior_C.max()), "gate.target_prior"
+    bound = max_ratio * usual
+    if share <= bound:
+        return []
+    return [
+        f"{percent(share, digits=0, beside=bound)} of its predictions are one class, more than {max_ratio:g} times"
+        f" (gate.max_share_ratio) the {percent(usual, digits=0)} of {whose}: look whether the target is like that"
+    ]
+
+
+def far_from_prior(target_NC: np.ndarray, prior_C: np.ndarray, *, max_divergence: float) -> list[str]:
+    """A warning if the mean prediction is far from the shares that the target is known to have.
+
+    Args:
+        target_NC: Predictions on the target's select split.
+        prior_C: Known shares of the classes.
+        max_divergence: ``gate.max_prior_divergence``, in nats.
+    """
+    distance = divergence(target_NC.astype(np.float64).mean(axis=0), prior_C)
+    if distance <= max_divergence:
+        return []
+    return [
+        f"the mean prediction is {number(distance, beside=max_divergence)} nats from gate.target_prior, more than the"
+        f" {max_divergence:g} of gate.max_prior_divergence: it takes some classes for others, or the shares are not those"
     ]

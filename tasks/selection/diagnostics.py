@@ -14,9 +14,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tasks.records.candidates import Outputs
-from tasks.selection.scores import entropy, unit_rows
+from tasks.selection.scores import entropy, unit_rows, v_measure
 
-DIAGNOSTICS = ("negative_entropy", "bnm", "snd", "rankme", "atc", "pad", "mmd")
+DIAGNOSTICS = ("v_measure", "negative_entropy", "bnm", "snd", "rankme", "atc", "pad", "mmd")
 """Their names in selection.json."""
 
 MAX_ROWS = 1000
@@ -49,6 +49,7 @@ def diagnose(
     found: dict[str, float | None] = dict.fromkeys(DIAGNOSTICS)
     # One thread: the order in which several add up their sums is not fixed, and results must be.
     with threadpool_limits(limits=1):
+        found["v_measure"] = v_measure(p_NC, directions_TD, seed=seed)
         found["negative_entropy"] = negative_entropy(p_NC)
         found["bnm"] = bnm(p_NC)
         found["rankme"] = rankme(directions_TD)

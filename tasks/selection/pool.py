@@ -1,15 +1,11 @@
 """The recorded candidates of a target as one pool: what each said about images, read from disk as arrays.
 
 In: results/adapt/<target>. There are no labels in it.
-
-Shape suffixes: N = images of a split, C = classes, M = methods.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from tasks.records.candidates import (
     CandidateRecord,
@@ -22,7 +18,10 @@ from tasks.records.candidates import (
 from tasks.records.features import RouteName
 
 SOURCE_ONLY = "source_only"
-"""The preset without target losses."""
+"""The preset that is trained on the source alone: the baseline."""
+
+TARGET_STATISTICS = "target_statistics"
+"""The preset without target losses whose BatchNorm statistics see target examples: the simplest adaptation."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Candidate:
 
     name: str
     preset: str
-    seed: int
+    seed: int | None
     checkpoint_sha256: str
     trained: bool
     """False where training diverged: there are no outputs then."""
@@ -39,11 +38,8 @@ class Candidate:
     """How deep it was trained."""
     warnings: tuple[str, ...] = ()
     """The warnings of its training."""
-
-    @property
-    def method(self) -> tuple[str, str]:
-        """Preset and route: what its other seeds share with it."""
-        return self.preset, self.route
+    is_ensemble: bool = False
+    """Whether it joins others."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +49,6 @@ class Pool:
     folder: Path
     classes: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-
-
-def source_only_of(candidate: Candidate, candidates: Sequence[Candidate]) -> Candidate:
-    """The source-only to compare ``candidate`` with: that of its route and seed, of its route, or the first."""
-    baselines = [other for other in candidates if other.preset == SOURCE_ONLY]
-    same_route = [baseline for baseline in baselines if baseline.route == candidate.route] or baselines
-    return next((baseline for baseline in same_route if baseline.seed == candidate.seed), same_route[0])
-
-
-def voices(outputs: Mapping[Candidate, Outputs]) -> np.ndarray:
-    """Mean probabilities of every method over its seeds, shape ``(M, N, C)`` for M methods: one vote each.
-
-    One vote per candidate would count a method by its seeds that no veto took out, and seeds that start from
-    one model, as those of source-free methods do, say the same thing three times.
-    """
-    by_method: dict[tuple[str, str], list[np.ndarray]] = {}
-    for candidate, one in outputs.items():
-        by_method.setdefault(candidate.method, []).append(one.probabilities_NC.astype(np.float64))
-    return np.stack([np.mean(seeds_SNC, axis=0) for seeds_SNC in by_method.values()])
 
 
 def read_pool(folder: Path) -> Pool:
@@ -98,6 +75,7 @@ def _candidate_of(record: CandidateRecord) -> Candidate:
         trained=record.status == "trained",
         route=record.route,
         warnings=record.warnings,
+        is_ensemble=bool(record.voices),
     )
 
 

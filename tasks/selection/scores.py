@@ -1,10 +1,9 @@
 """Label-free scores of a candidate's predictions on the select split; higher is better, all in [0, 1].
 
-Pure functions of arrays. None of them is an accuracy and each can be fooled alone, so
-``tasks.selection.choose`` needs two of three. Entropy alone is not among them: it is best where a
+Pure functions of arrays. None of them is an accuracy. Entropy alone is not among them: it is best where a
 model has collapsed.
 
-Shape suffixes: M = methods, N = images, C = classes, D = bottleneck width.
+Shape suffixes: N = images, C = classes, D = bottleneck width.
 """
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import v_measure_score
 from threadpoolctl import threadpool_limits
 
-SCORES = ("v_measure", "infomax", "ensemble_agreement")
+SCORES = ("infomax",)
 """The scores that select, by the names they have in selection.json."""
 
 PRIOR_FLOOR = 0.1
@@ -23,24 +22,12 @@ RESTARTS = 3
 """Starts of k-means; the best is kept."""
 
 DECIMALS = 6
-"""Digits of the scores: they are ranked as they are written, so that selection.json replays its own decision."""
+"""Digits of the scores: they are compared as they are written, so that selection.json replays its own decision."""
 
 
-def selection_scores(
-    probabilities_NC: np.ndarray,
-    features_ND: np.ndarray,
-    ensemble_MNC: np.ndarray,
-    *,
-    prior_C: np.ndarray | None = None,
-    seed: int,
-) -> dict[str, float]:
-    """The three scores of one candidate by the names in ``SCORES``; arguments as of the three functions."""
-    scores = {
-        "v_measure": v_measure(probabilities_NC, features_ND, seed=seed),
-        "infomax": infomax(probabilities_NC, prior_C),
-        "ensemble_agreement": ensemble_agreement(probabilities_NC, ensemble_MNC),
-    }
-    return {name: round(value, DECIMALS) for name, value in scores.items()}
+def selection_scores(probabilities_NC: np.ndarray, *, prior_C: np.ndarray | None = None) -> dict[str, float]:
+    """The scores of one candidate by the names in ``SCORES``; arguments as of :func:`infomax`."""
+    return {"infomax": round(infomax(probabilities_NC, prior_C), DECIMALS)}
 
 
 def v_measure(probabilities_NC: np.ndarray, features_ND: np.ndarray, *, seed: int) -> float:
@@ -91,28 +78,6 @@ def infomax(probabilities_NC: np.ndarray, prior_C: np.ndarray | None = None) -> 
     mean_C, most = p_NC.mean(axis=0), np.log(p_NC.shape[1])
     diversity = entropy(mean_C) if prior_C is None else most - divergence(mean_C, prior_C)
     return float(np.clip((diversity - entropy(p_NC).mean()) / most, 0.0, 1.0))
-
-
-def ensemble_agreement(probabilities_NC: np.ndarray, ensemble_MNC: np.ndarray) -> float:
-    """Share of images on which a candidate predicts what the mean of the ensemble predicts, in ``[0, 1]``.
-
-    Args:
-        probabilities_NC: The candidate's predictions, shape ``(N, C)``.
-        ensemble_MNC: Predictions of every method, mean over its seeds without a veto, shape ``(M, N, C)``. A
-            collapsed candidate must not be among them: it is confident, and would draw the mean towards itself.
-
-    References:
-        Hu et al., "Towards Reliable Model Selection for Unsupervised Domain Adaptation", NeurIPS 2024
-        Datasets and Benchmarks (EnsV). One vote per method, and none for vetoed candidates, is ours.
-    """
-    consensus_N = ensemble_MNC.astype(np.float64).mean(axis=0).argmax(axis=1)
-    return float((probabilities_NC.argmax(axis=1) == consensus_N).mean())
-
-
-def effective_classes(probabilities_NC: np.ndarray) -> float:
-    """``exp(entropy) / C`` of the mean prediction: the share of classes it spreads over, in ``[1/C, 1]``."""
-    p_NC = probabilities_NC.astype(np.float64)
-    return float(np.exp(entropy(p_NC.mean(axis=0))) / p_NC.shape[1])
 
 
 def max_share(probabilities_NC: np.ndarray) -> float:

@@ -4,7 +4,7 @@ A target label cannot get in: the arrays hold none, and the only labels taken ar
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,13 +14,20 @@ from tasks.errors import BadInput
 from tasks.records.candidates import Outputs
 from tasks.records.manifest import read_labels
 from tasks.records.selection import ClassShares, Contender, Selected
+from tasks.selection.baseline import stand_in
 from tasks.selection.choose import Choice, Scored, choose
-from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class
+from tasks.selection.concerns import (
+    crowded,
+    far_from_prior,
+    missing_classes,
+    rewritten,
+    unlike_any_class,
+)
 from tasks.selection.diagnostics import diagnose
 from tasks.selection.label_shift import TargetPrior, estimate, given_prior
-from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool, read_outputs, source_only_of, voices
+from tasks.selection.pool import SOURCE_ONLY, TARGET_STATISTICS, Candidate, Pool, read_outputs
 from tasks.selection.scores import DECIMALS, accuracy, selection_scores
-from tasks.selection.vetoes import broken, collapsed
+from tasks.selection.vetoes import below_chance, broken, collapsed, predicted_classes
 from tasks.workspace import Workspace
 
 
@@ -42,7 +49,9 @@ class Selection:
 
     chosen: Candidate
     source_only: Candidate
-    """The source-only that the chosen one is compared with; the same where source-only was chosen."""
+    """The source-only that all are compared with; the chosen one where nothing beat it."""
+    target_statistics: Candidate | None
+    """The simplest adaptation; ``None`` where it has no usable outputs."""
     choice: Choice
     assessed: tuple[Assessed, ...]
     """In the order of the pool."""
@@ -51,8 +60,12 @@ class Selection:
     warnings: tuple[str, ...]
     """About the chosen one: label shift, open and partial label sets, disagreement with source-only."""
 
+    def compared(self) -> list[Candidate]:
+        """The candidates that labels compare the chosen one with, source-only first."""
+        return [one for one in (self.source_only, self.target_statistics) if one is not None]
+
     def contenders(self) -> tuple[Contender, ...]:
-        """The candidates as selection.json lists them; scores and ranks are None where there are none."""
+        """The candidates as selection.json lists them; scores are None where there are none."""
         return tuple(_contender(assessed, self.choice) for assessed in self.assessed)
 
     def class_shares(self) -> ClassShares | None:
@@ -66,6 +79,8 @@ class Selection:
             candidate=self.chosen.name,
             checkpoint_sha256=self.chosen.checkpoint_sha256,
             reasons=self.choice.reasons,
+            source_only=self.source_only.name,
+            target_statistics=None if self.target_statistics is None else self.target_statistics.name,
             target_prior=self.class_shares(),
             candidates=self.contenders(),
         )
@@ -87,7 +102,7 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
     Args:
         pool: Their outputs are read from its folder.
         source_labels: Class names of the source's validation split, by SHA-256 of the image.
-        params: Vetoes, warnings and the seed of k-means.
+        params: Vetoes, warnings and the seed of the diagnostics.
 
     Raises:
         BadInput: Outputs are missing or broken so that nothing can be chosen, or ``gate.target_prior`` names
@@ -103,17 +118,21 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
     # The test split is looked at for NaN alone: a model that breaks there must not be chosen.
     breakages = _breakages(pool, [selects, validations, read_outputs(pool, "test")])
     _check_source_only(pool, breakages)
-    collapses = {
-        candidate.name: _collapse(candidate, pool, selects, params, prior_C)
+    labels_N = _source_classes(pool, validations, source_labels)
+    usable = replace(pool, candidates=tuple(one for one in pool.candidates if not breakages[one.name]))
+    source_only = stand_in(SOURCE_ONLY, usable, validations, labels_N)
+    assert source_only is not None, "checked above"
+    scored = [
+        Scored(
+            candidate,
+            _scores(candidate, selects, breakages, prior_C),
+            _vetoes(candidate, source_only, selects, breakages, params=params, prior_C=prior_C),
+        )
         for candidate in pool.candidates
-        if not breakages[candidate.name]
-    }
-    scored = _score(pool, selects, breakages, collapses, prior_C=prior_C, seed=params.seed)
-    choice = choose(scored)
+    ]
+    choice = choose(scored, source_only)
     # Nothing below can change the choice any more.
     chosen = next(candidate for candidate in pool.candidates if candidate.name == choice.name)
-    source_only = source_only_of(chosen, pool.candidates)
-    labels_N = _source_classes(pool, validations, source_labels)
     accuracies = {name: accuracy(outputs.probabilities_NC, labels_N) for name, outputs in validations.items()}
     target_prior = None
     if validations:
@@ -123,14 +142,15 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
     return Selection(
         chosen,
         source_only,
+        stand_in(TARGET_STATISTICS, usable, validations, labels_N),
         choice,
         tuple(
             Assessed(
                 row,
                 (
                     *row.candidate.warnings,
-                    *_weak_baseline(row, collapses),
-                    *_forgetting(row.candidate, pool, accuracies, params),
+                    *_weak_baseline(row.candidate, selects, params),
+                    *_forgetting(row.candidate, source_only, accuracies, params),
                 ),
                 accuracies.get(row.candidate.name),
                 None
@@ -140,7 +160,9 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
             for row in scored
         ),
         target_prior,
-        tuple(_concerns(chosen, source_only, selects, validations, target_prior)),
+        tuple(
+            _concerns(chosen, source_only, selects, validations, target_prior, params=params, prior_C=prior_C)
+        ),
     )
 
 
@@ -166,56 +188,32 @@ def _check_source_only(pool: Pool, breakages: Mapping[str, Sequence[str]]) -> No
         )
 
 
-def _collapse(
+def _scores(
     candidate: Candidate,
-    pool: Pool,
-    selects: Mapping[str, Outputs],
-    params: GateParams,
-    prior_C: np.ndarray | None,
-) -> list[str]:
-    return collapsed(
-        selects[candidate.name].probabilities_NC,
-        selects[source_only_of(candidate, pool.candidates).name].probabilities_NC,
-        min_effective_classes=params.min_effective_classes,
-        max_share_ratio=params.max_share_ratio,
-        max_prior_divergence=params.max_prior_divergence,
-        prior_C=prior_C,
-    )
-
-
-def _score(
-    pool: Pool,
     selects: Mapping[str, Outputs],
     breakages: Mapping[str, Sequence[str]],
-    collapses: Mapping[str, Sequence[str]],
-    *,
     prior_C: np.ndarray | None,
-    seed: int,
-) -> list[Scored]:
-    """Every candidate in the order of the pool; only broken ones have no scores, only adapted ones vetoes."""
+) -> dict[str, float] | None:
+    if breakages[candidate.name]:
+        return None
+    return selection_scores(selects[candidate.name].probabilities_NC, prior_C=prior_C)
 
-    def vetoes(candidate: Candidate) -> tuple[str, ...]:
-        # Source-only stays in the pool even where it looks collapsed: it is what ships when nothing beats it.
-        soft = () if candidate.preset == SOURCE_ONLY else collapses.get(candidate.name, ())
-        return (*breakages[candidate.name], *soft)
 
-    ensemble_MNC = voices(
-        {candidate: selects[candidate.name] for candidate in pool.candidates if not vetoes(candidate)}
-    )
-
-    def scores(outputs: Outputs) -> dict[str, float]:
-        return selection_scores(
-            outputs.probabilities_NC, outputs.features_ND, ensemble_MNC, prior_C=prior_C, seed=seed
-        )
-
-    return [
-        Scored(
-            candidate,
-            None if breakages[candidate.name] else scores(selects[candidate.name]),
-            vetoes(candidate),
-        )
-        for candidate in pool.candidates
-    ]
+def _vetoes(
+    candidate: Candidate,
+    source_only: Candidate,
+    selects: Mapping[str, Outputs],
+    breakages: Mapping[str, Sequence[str]],
+    *,
+    params: GateParams,
+    prior_C: np.ndarray | None,
+) -> tuple[str, ...]:
+    """Why a candidate takes no part. Source-only always does: it is what ships when nothing beats it."""
+    if breakages[candidate.name] or candidate.preset == SOURCE_ONLY:
+        return tuple(breakages[candidate.name])
+    pair = (selects[candidate.name].probabilities_NC, selects[source_only.name].probabilities_NC)
+    found = collapsed(*pair, min_effective_classes=params.min_effective_classes, prior_C=prior_C)
+    return (*found, *below_chance(*pair))
 
 
 def _source_classes(
@@ -247,14 +245,19 @@ def _concerns(
     selects: Mapping[str, Outputs],
     validations: Mapping[str, Outputs],
     target_prior: TargetPrior | None,
+    *,
+    params: GateParams,
+    prior_C: np.ndarray | None,
 ) -> list[str]:
-    target_NC = selects[chosen.name].probabilities_NC
-    found = []
+    target_NC, source_only_NC = (selects[one.name].probabilities_NC for one in (chosen, source_only))
+    found = crowded(target_NC, source_only_NC, prior_C, max_ratio=params.max_share_ratio)
+    if prior_C is not None:
+        found += far_from_prior(target_NC, prior_C, max_divergence=params.max_prior_divergence)
     if target_prior is not None:
         found += unlike_any_class(target_NC, validations[chosen.name].probabilities_NC)
         found += missing_classes(target_NC, target_prior.expected, target_prior.classes)
         found += target_prior.warnings()
-    return found + rewritten(target_NC, selects[source_only.name].probabilities_NC, baseline=source_only.name)
+    return found + rewritten(target_NC, source_only_NC, baseline=source_only.name)
 
 
 def class_numbers(pool: Pool, images: Iterable[str], labels: Mapping[str, str], *, whose: str) -> np.ndarray:
@@ -279,19 +282,22 @@ def class_numbers(pool: Pool, images: Iterable[str], labels: Mapping[str, str], 
     return np.array([pool.classes.index(labels[image]) for image in images])
 
 
-def _weak_baseline(row: Scored, collapses: Mapping[str, Sequence[str]]) -> list[str]:
-    if row.candidate.preset != SOURCE_ONLY:
+def _weak_baseline(candidate: Candidate, selects: Mapping[str, Outputs], params: GateParams) -> list[str]:
+    if candidate.preset != SOURCE_ONLY:
+        return []
+    probabilities_NC = selects[candidate.name].probabilities_NC
+    found, there = predicted_classes(probabilities_NC), probabilities_NC.shape[1]
+    if found >= 1 + params.min_effective_classes * (there - 1):
         return []
     return [
-        f"source-only itself looks collapsed on this target ({reason})"
-        for reason in collapses[row.candidate.name]
+        f"source-only itself predicts few classes on this target: they amount to {found:.1f} of {there}. Either the target"
+        " has few, or source-only has collapsed, and a candidate that has collapsed as far is not told from it"
     ]
 
 
 def _forgetting(
-    candidate: Candidate, pool: Pool, accuracies: Mapping[str, float], params: GateParams
+    candidate: Candidate, baseline: Candidate, accuracies: Mapping[str, float], params: GateParams
 ) -> list[str]:
-    baseline = source_only_of(candidate, pool.candidates)
     if candidate.name not in accuracies:
         return []
     lost = accuracies[baseline.name] - accuracies[candidate.name]
@@ -306,7 +312,7 @@ def _forgetting(
 
 def _contender(assessed: Assessed, choice: Choice) -> Contender:
     candidate, scored = assessed.scored.candidate, assessed.scored
-    ranks, diagnostics = choice.ranks.get(candidate.name), assessed.diagnostics
+    diagnostics = assessed.diagnostics
     return Contender(
         name=candidate.name,
         preset=candidate.preset,
@@ -314,8 +320,7 @@ def _contender(assessed: Assessed, choice: Choice) -> Contender:
         route=candidate.route,
         checkpoint_sha256=candidate.checkpoint_sha256,
         scores=None if scored.scores is None else dict(scored.scores),
-        ranks=None if ranks is None else dict(ranks),
-        rank_sum=choice.rank_sums.get(candidate.name),
+        gain=choice.gains.get(candidate.name),
         vetoes=scored.vetoes,
         warnings=assessed.warnings,
         source_accuracy=assessed.source_accuracy,

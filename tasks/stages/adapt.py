@@ -10,6 +10,10 @@ folded into it, and its outputs on the target are those of the plain features. I
 validation split are those of the network as it was trained, behind the source's map: they say whether the
 two domains met in one space, not what the exported model says of source images.
 
+Source-only has seen no example of the target in any loss or statistic: it is the model that would go into service
+without adaptation. Target statistics, the simplest adaptation, is the same training with target batches beside the
+source's. An ensemble is joined last from the candidates that have a voice in it.
+
 The inputs hold no labels of the target but those of its split ``labelled``. Every candidate, source-only
 included, is trained on these few images alike: they are evidence that a team has, whatever the method, and
 a candidate that alone had them would win by them. Where all candidates but source-only are source-free,
@@ -20,7 +24,7 @@ the labelled target images, if there are any. The head of a source-free candidat
 from functools import cache, partial
 
 from tasks.config.params import Params
-from tasks.engine.candidates import train_candidate
+from tasks.engine.candidates import join_candidate, solve_candidate, train_candidate
 from tasks.engine.checkpoints import clear, digest_of
 from tasks.engine.inputs import Inputs, aligned, read_inputs
 from tasks.engine.plans import Plan, deeper_plans, shallow_plans
@@ -50,16 +54,23 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     unfinished = scratch / _key(inputs)
     seen = cache(partial(aligned, inputs))
 
-    def finish(plan: Plan) -> CandidateRecord:
-        place = unfinished / plan.name
-        if not is_finished(place):
-            train_candidate(place, plan, inputs=inputs, seen=seen(plan.preset))
-        return publish_candidate(place, folder / plan.name)
+    candidates: list[CandidateRecord] = []
 
-    candidates = [finish(plan) for plan in shallow_plans(params)]
+    def finish(plan: Plan) -> None:
+        place, preset = unfinished / plan.name, params.adapt.presets[plan.preset]
+        if preset.voices:  # made anew: an older one may have had other voices
+            join_candidate(place, plan, inputs=inputs, voices=candidates, finished=folder)
+        elif not is_finished(place) and preset.closed_form:
+            solve_candidate(place, plan, inputs=inputs)
+        elif not is_finished(place):
+            train_candidate(place, plan, inputs=inputs, seen=seen(plan.preset))
+        candidates.append(publish_candidate(place, folder / plan.name))
+
+    for plan in shallow_plans(params):
+        finish(plan)
     if info.route == "deeper" and inputs.source is not None:
-        pool = pool_of(folder, inputs.classes, candidates)
-        candidates += [finish(plan) for plan in deeper_plans(params, pool)]
+        for plan in deeper_plans(params, pool_of(folder, inputs.classes, candidates)):
+            finish(plan)
     record = Candidates(
         target=target,
         classes=tuple(inputs.classes),

@@ -30,7 +30,7 @@ from tasks.files import sha256_of_file, sha256_of_lines, write_bytes
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut, join
-from tasks.models.classifier import Classifier, load_checkpoint
+from tasks.models.checkpoint import Network, build_network, load_checkpoint, read_form
 from tasks.provenance import acclimate_version, code_digest
 from tasks.records.candidates import Split, read_candidates, read_split
 from tasks.records.export import MODEL, Exported, Metric, Parity, write_exported
@@ -84,7 +84,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     log.info("export %s: %s, %d bytes, %s", target, selected.candidate, len(content), exported_as.metric)
 
 
-def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Classifier, list[str]]:
+def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tuple[Network, list[str]]:
     """The candidate as one network from the arrays of its input spec to logits, in evaluation mode, and its class names.
 
     Raises:
@@ -103,26 +103,27 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
                 f"the weights of {params.model.backbone} changed since the features were computed: sha256 {found},"
                 f" expected {judged}. Run `acclimate run` to compute them again."
             )
-    trained: Backbone | Tail | None = backbone if route == "end_to_end" else None
-    if route == "deeper":
-        _, trained = cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)
-    model = Classifier(
-        trained,
-        feature_width=backbone.feature_width,
-        bottleneck=params.model.bottleneck,
-        num_classes=len(recorded.classes),
-    )
-    load_checkpoint(candidate / "model.safetensors", model)
-    if isinstance(trained, Tail):
-        join(backbone, trained)
-    model.backbone = backbone
-    return model.eval(), list(recorded.classes)
+
+    def trained() -> Backbone | Tail:
+        if route == "end_to_end":
+            return build_backbone(params.model, reader_of(params).spec)
+        return cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)[1]
+
+    path = candidate / "model.safetensors"
+    model = build_network(read_form(path), num_classes=len(recorded.classes), make_backbone=trained)
+    load_checkpoint(path, model)
+    if isinstance(model.backbone, Tail):
+        join(backbone, model.backbone)
+    if route != "end_to_end":
+        model.backbone = backbone
+    model.eval()
+    return model, list(recorded.classes)
 
 
 class _Served(nn.Module):
     """The model as it is put in service: examples in; logits, probabilities and features out."""
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
@@ -131,7 +132,7 @@ class _Served(nn.Module):
         return outputs.logits_NC, torch.softmax(outputs.logits_NC, dim=1), outputs.features_ND
 
 
-def export_onnx(model: Classifier, spec: InputSpec, *, opset: int, metadata: dict[str, str]) -> bytes:
+def export_onnx(model: Network, spec: InputSpec, *, opset: int, metadata: dict[str, str]) -> bytes:
     """The bytes of an ONNX file with the input of ``spec`` and outputs ``logits``, ``probabilities`` and
     ``features``; the size of a batch is free.
 
@@ -216,7 +217,7 @@ def _examples_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
     return [workspace.data(target) / example.path for example in examples if example.split == split], split
 
 
-def _check_parity(exported: OnnxModel, model: Classifier, paths: list[Path], params: Params) -> Parity:
+def _check_parity(exported: OnnxModel, model: Network, paths: list[Path], params: Params) -> Parity:
     inputs_NX = read_batch(reader_of(params), [paths[i % len(paths)] for i in range(max(PARITY_BATCHES))])
     difference = 0.0
     for size in PARITY_BATCHES:

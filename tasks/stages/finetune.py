@@ -17,7 +17,8 @@ from tasks.engine.networks import build_classifier, kind_of_rows, scope_of
 from tasks.engine.rows import DomainRows, labelled_split
 from tasks.engine.trainer import Diverged, Recipe, train
 from tasks.errors import BadInput
-from tasks.models.classifier import Classifier, predict, save_checkpoint
+from tasks.models.checkpoint import save_checkpoint
+from tasks.models.classifier import Classifier, predict
 from tasks.records.features import read_features
 from tasks.records.training import CurveRow, Finetuning, write_training
 from tasks.workspace import Workspace

@@ -6,8 +6,8 @@ In:  results/adapt/<target> (arrays), results/manifest/{source,<target>}, result
 Out: selection.json (label-free), verdict.json, to_label.csv.
 
 No target label reaches :func:`~tasks.selection.select.select_candidate`, whose file is written before the first one is read.
-Labels are spent once, on source-only against the one candidate selected: those of the hold-out or, where
-there is none, the answers to to_label.csv. Nothing is trained here, and torch is not imported.
+Labels are spent once, on the one candidate selected against source-only, the simplest adaptation and the model in
+service: those of the hold-out or, where there is none, the answers to to_label.csv. Nothing is trained here, and torch is not imported.
 """
 
 import logging
@@ -45,7 +45,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     write_selected(folder, selection.record(target))
 
     holdout = read_holdout(workspace, target, pool)
-    disagreements = find_disagreements(selection.chosen, selection.source_only, holdout)
+    disagreements = find_disagreements(selection.chosen, selection.compared(), holdout)
     answers = read_answers(workspace.answers(target), pool.classes)
     champion = ask_champion(workspace, target, holdout, reader_of(params).limits)
     case = Case(selection, holdout, Answered(disagreements, answers), champion)

@@ -59,7 +59,7 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
          "adapt.presets.mcc.losses.0.loss: no loss is called 'mccc'; tasks/losses has adda, bnm, cdan, centroid_labels,"),
         (["adapt.presets.mcc=[{loss: mcc, weight: -1.0}]"],
          "adapt.presets.mcc.losses.0.weight: input should be greater than or equal to 0 (got -1.0)"),
-        (["adapt.presets.mcc={losses: [{loss: bnm, weight: 1.0}], views: [fourier]}"],
+        (["adapt.presets.mcc={losses: [{loss: bnm, weight: 1.0}], views: [fourier]}", "adapt.candidates=[source_only, mcc]"],
          "adapt.presets.mcc asks for the views ['fourier'], which features.views [] lacks: add them there"),
         (["adapt.learning_rate=.inf"], "adapt.learning_rate"),
         (["adapt.presets.dann=[{loss: mmd, weight: 1.0, num_kernels: 5}, {loss: mmd, weight: 1.0, num_kernels: 5}]"],
@@ -85,6 +85,60 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
 )  # fmt: skip
 def test_a_run_that_makes_no_sense_is_refused_with_the_reason(overrides: list[str], expected: str):
     assert expected in message(changed(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["adapt.presets.mine={voices: [[mcc], [ensemble]]}", "adapt.candidates=[source_only, mine]"],
+         "adapt: presets.mine: ['ensemble'] are ensembles themselves, so they cannot be voices"),
+        (["adapt.presets.mine={voices: [[mcc], [mcc]]}"],
+         "adapt.presets.mine: names a voice twice, or a family without one: [['mcc'], ['mcc']]"),
+        (["adapt.presets.mine={voices: [[mcc], []]}"],
+         "adapt.presets.mine: names a voice twice, or a family without one: [['mcc'], []]"),
+        (["adapt.presets.mine={closed_form: propagation, losses: [{loss: bnm, weight: 1.0}]}"],
+         "adapt.presets.mine: is a closed form or an ensemble: it can have no losses, views, source_free or align,"
+         " nor be both"),
+        (["adapt.presets.mine={closed_form: propagation, voices: [[mcc]]}"],
+         "adapt.presets.mine: is a closed form or an ensemble: it can have no losses, views, source_free or align,"
+         " nor be both"),
+        (["adapt.deeper.candidates=[mcc, propagation, ensemble]"],
+         "adapt: deeper.candidates ['propagation', 'ensemble'] are not trained, so there is nothing to train deeper"),
+        (["adapt.presets.target_statistics=[{loss: bnm, weight: 1.0}]"],
+         "adapt: the preset target_statistics must be empty: every verdict compares with it"),
+        (["adapt.presets.source_only={closed_form: propagation}"],
+         "adapt: the preset source_only must be empty: every verdict compares with it"),
+    ],
+)  # fmt: skip
+def test_closed_forms_ensembles_and_what_all_are_compared_with_are_refused_where_they_make_no_sense(
+    overrides: list[str], expected: str
+):
+    own = [one for one in overrides if "presets.mine" in one]
+    named = ["adapt.candidates=[source_only, mine]"] if own and len(overrides) == 1 else []
+
+    assert message(changed(*overrides, *named)) == f"params.yaml does not describe a run:\n  {expected}"
+
+
+def test_voices_and_choices_of_auto_whose_views_are_not_kept_are_left_out():
+    auto, ensemble, named = (
+        changed(f"adapt.candidates={names}")
+        for names in ("auto", "[source_only, ensemble]", "[source_only, mcc_edge]")
+    )
+    content = {"features": CONTENT["features"] | {"views": ["edge"]}}
+    without = (
+        "source_only",
+        "target_statistics",
+        "propagation",
+        "propagation_joint",
+        "mcc_centroid",
+        "ensemble",
+    )
+    kept = (*without[:-1], "mcc_centroid_edge", "ensemble")
+
+    for pool in (auto, ensemble):
+        assert check_params(pool, origin="params.yaml").candidates == without
+        assert check_params(pool | content, origin="params.yaml").candidates == kept
+    assert "adapt.presets.mcc_edge asks for the views ['edge']" in message(named)
 
 
 @pytest.mark.parametrize("prior", ["null", "{cat: 0.33, dog: 0.33, owl: 0.33}", "{'0': 1.0, '1': 0}"])

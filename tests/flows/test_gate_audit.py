@@ -67,7 +67,8 @@ def test_an_audit_leaves_results_alone_and_bad_candidates_in_scratch(audited: Au
     (models,) = {path.parent.parent for path in audited.scratch.rglob("candidate.json")}
     assert {path.name for path in models.iterdir()} == {f"{kind}-0" for kind in BAD_KINDS}
     pool = read_json(audited.scratch / "pool" / "candidates.json")["candidates"]
-    assert [row["name"] for row in pool] == ["source_only-0", "mcc-0", *(f"{kind}-0" for kind in BAD_KINDS)]
+    good = ["source_only-0", "target_statistics-0", "mcc-0"]
+    assert [row["name"] for row in pool] == [*good, *(f"{kind}-0" for kind in BAD_KINDS)]
     assert not list(audited.scratch.rglob("unfinished*"))
 
 
@@ -105,7 +106,8 @@ def test_bad_candidates_are_bad_in_the_way_their_names_say(audited: Audited):
         path.parent.name: load_file(path)["test.probabilities"]
         for path in (audited.scratch / "pool").glob("*/outputs.safetensors")
     }
-    assert np.array_equal(said["bad_class_order-0"][:, [1, 2, 0]], said["mcc-0"])
+    moved = said["bad_class_order-0"][:, [1, 2, 0]]
+    assert any(np.array_equal(moved, said[good]) for good in ("mcc-0", "target_statistics-0"))
     assert said["bad_collapsed-0"].max(1).mean() > 0.9
     assert len(set(said["bad_collapsed-0"].argmax(1))) == 1
 
@@ -120,7 +122,7 @@ def test_bad_candidates_are_bad_in_the_way_their_names_say(audited: Audited):
 def test_the_tables_say_what_the_truth_was_counted_on(audited: Audited):
     text = audit_tables(audited.answer)
 
-    assert "7 candidates of 1 targets; with labels, 3 hold-outs of 20 images each, drawn with seed 0" in text
+    assert "8 candidates of 1 targets; with labels, 3 hold-outs of 20 images each, drawn with seed 0" in text
     assert "outside the drawn hold-out (16 to 16)" in text
     assert "| bad_class_order | 1 |" in text
     tables = [block.splitlines() for block in text.split("\n\n")[1:]]
@@ -148,6 +150,7 @@ def test_a_source_free_workspace_is_audited_without_its_source(workspace_copy: W
     (task,) = audit([workspace_copy.root], DRAWS)["tasks"]
 
     assert [row["kind"] for row in task["candidates"]] == [
+        "target_statistics",
         "shot",
         "bad_label_shifted",
         "bad_class_order",

@@ -163,6 +163,27 @@ def test_rows_in_another_order_are_the_same_answers(workspace: Workspace):
     assert world.judge(workspace)["evidence"]["disagreements"]["labelled"] == 40
 
 
+def test_answers_about_images_on_which_target_statistics_alone_differs_are_taken_in_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    blues = [i for i, number in enumerate(world.TRUTH) if number == 0][:3]
+    says = tuple(1 if i in blues else number for i, number in enumerate(world.TRUTH))
+    simplest = world.Says(test=says, certainty=0.8)
+    candidates = {"source_only-0": world.BASELINE, "target_statistics-0": simplest, "mcc-0": world.Says()}
+    workspace = judged(tmp_path / "w", World(candidates).without_labels())
+    rows = [row | {"label": row["selected"]} for row in listed(workspace)]
+    assert [(row["source_only"], row["selected"]) for row in rows].count(("blue", "blue")) == 3
+
+    with caplog.at_level(logging.WARNING):
+        taken = hand_in(workspace, as_csv(rows))
+
+    assert taken == Taken(new=43, corrected=0, unchanged=0)
+    assert caplog.messages == []
+    verdict = world.judge(workspace)
+    assert verdict["verdict"] == "promote"
+    assert (verdict["evidence"]["better"], verdict["evidence"]["disagreements"]["labelled"]) == (40, 43)
+
+
 # --- what is refused ---------------------------------------------------------------------------
 
 
@@ -394,6 +415,7 @@ def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(work
     shutil.rmtree(workspace_copy.data(name) / "holdout")
     content = yaml.safe_load(workspace_copy.params.read_text())
     content["gate"]["min_holdout"] = 10
+    content["adapt"]["presets"]["mcc"] = [{"loss": "infomax", "weight": 3.0}]
     write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
     run = json.loads(acclimate("run", "--no-prefect", "-w", workspace_copy.root, "--json").stdout)
     assert run["targets"][name]["verdict"]["verdict"] == "provisional"
@@ -410,7 +432,7 @@ def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(work
     row = done["targets"][name]
     assert row["verdict"]["verdict"] == "promote"
     assert row["evidence"]["kind"] == "disagreements"
-    assert row["evidence"]["better"] == len(rows)
+    assert row["evidence"]["better"] == sum(one["source_only"] != one["selected"] for one in rows)
     assert (workspace_copy.stage("gate", name) / "selection.json").read_bytes() == selection
     assert len(workspace_copy.answers(name).read_text().splitlines()) == len(rows) + 1
     assert not (workspace_copy.root / "answers" / "unsent").exists()

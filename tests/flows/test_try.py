@@ -23,7 +23,13 @@ def test_the_result_has_the_promised_shape(finished: Finished):
     assert set(row) >= {"source_only", "selected", "oracle", "verdict", "candidates", "quarantined"}
     assert row["selected"]["n"] == 36
     assert row["verdict"]["reasons"]
-    assert {candidate["preset"] for candidate in row["candidates"]} == {"source_only", "mcc"}
+    assert [candidate["preset"] for candidate in row["candidates"]] == [
+        "source_only",
+        "target_statistics",
+        "mcc",
+    ]
+    assert row["target_statistics"]["candidate"] == "target_statistics-0"
+    assert row["target_statistics"]["n"] == 36
     assert all(candidate["holdout_accuracy"] is not None for candidate in row["candidates"])
 
 

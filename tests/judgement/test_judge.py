@@ -6,24 +6,18 @@ import pytest
 
 from tasks.config.sections.gate import GateRules
 from tasks.judgement.disagreements import Drawn
-from tasks.judgement.judge import (
-    Champion,
-    Chosen,
-    Evidence,
-    Recall,
-    fallen_classes,
-    judge,
-    level,
-    power_note,
-)
+from tasks.judgement.evidence import Champion, Chosen, Evidence, Recall
+from tasks.judgement.judge import fallen_classes, judge, level, power_note
 from tasks.judgement.paired import PairedCounts
 
 ALL_RULES = GateRules(
     max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.02, min_class_recall=0.5, min_accuracy=0.6
 )
-WHY = ("mcc-0 has the best rank sum", "mcc-0 beats source_only-0 on 3 of 3 label-free scores")
+WHY = ("mcc-0 has an InfoMax of 0.812, source_only-0 of 0.402: no other gains more",)
 MCC = Chosen("mcc-0", "source_only-0", WHY, num_adapted=3, vetoed={})
-SOURCE_ONLY = Chosen("source_only-0", "source_only-0", ("dann-0 beats on 1 of 3",), num_adapted=3, vetoed={})
+SOURCE_ONLY = Chosen(
+    "source_only-0", "source_only-0", ("no candidate beats source_only-0",), num_adapted=3, vetoed={}
+)
 
 
 def evidence(better: int, worse: int, n: int = 200, accuracy: float = 0.8) -> Evidence:
@@ -222,7 +216,7 @@ def test_a_pool_of_source_only_alone_holds_and_says_so(gate_params):
 def test_label_free_reasons_are_passed_on_where_labels_decided_nothing(gate_params):
     assert judge(MCC, None, [], None, gate_params()).reasons[1:] == WHY
     nothing = judge(SOURCE_ONLY, None, [], None, gate_params()).reasons
-    assert nothing == ("nothing beat source-only; source-only is what ships", "dann-0 beats on 1 of 3")
+    assert nothing == ("nothing beat source-only; source-only is what ships", *SOURCE_ONLY.reasons)
 
 
 def test_a_model_in_service_that_turns_out_worse_is_held_with_the_advice_to_roll_back(gate_params):
@@ -387,3 +381,64 @@ def test_all_disagreements_of_a_test_split_smaller_than_the_least_hold_out_do_no
     small = Evidence(PairedCounts(12, 0, 0), None, (0.1, 0.5), Drawn(12, 40))
 
     assert judge(MCC, small, [], None, gate_params(TESTABLE)).verdict == "hold"
+
+
+# --- the simplest adaptation -------------------------------------------------------------------
+
+WITH_SIMPLEST = Chosen("mcc-0", "source_only-0", WHY, 3, {}, target_statistics="target_statistics-1")
+SIMPLEST_RULE = GateRules(max_p_value=0.05, max_loss_against_target_statistics=0.02)
+
+
+@pytest.mark.parametrize(
+    ("against_simplest", "verdict"),
+    [
+        pytest.param(evidence(20, 5), "promote", id="ahead"),
+        pytest.param(evidence(8, 8), "promote", id="equal"),
+        pytest.param(evidence(3, 7), "promote", id="exactly at the allowance"),
+        pytest.param(evidence(3, 8), "hold", id="beyond the allowance"),
+        pytest.param(evidence(0, 8, n=600), "hold", id="within the allowance, and significantly worse"),
+        pytest.param(None, "promote", id="it was selected itself, or has no outputs"),
+    ],
+)
+def test_a_gain_over_source_only_promotes_nothing_that_is_behind_the_simplest_adaptation(
+    gate_params, against_simplest, verdict
+):
+    params = gate_params(SIMPLEST_RULE)
+
+    judged = judge(WITH_SIMPLEST, GOOD, [], None, params, target_statistics=against_simplest)
+
+    assert judged.verdict == verdict
+
+
+def test_the_comparison_with_the_simplest_adaptation_is_told_with_its_numbers(gate_params):
+    params = gate_params(SIMPLEST_RULE)
+
+    held = judge(WITH_SIMPLEST, GOOD, [], None, params, target_statistics=evidence(3, 20))
+    promoted = judge(WITH_SIMPLEST, GOOD, [], None, params, target_statistics=evidence(8, 8))
+
+    assert held.reasons[0] == (
+        "against target_statistics-1, the simplest adaptation (88.5 %), the gain is -8.5 points, significantly worse"
+        " (exact McNemar p = 0.0002): beyond the loss of 2 points that"
+        " gate.rules.max_loss_against_target_statistics allows"
+    )
+    assert promoted.reasons[-1] == (
+        "against target_statistics-1, the simplest adaptation (80.0 %), the gain is 0.0 points: within the loss of 2"
+        " points that gate.rules.max_loss_against_target_statistics allows"
+    )
+
+
+def test_a_rule_that_is_left_out_compares_with_nothing(gate_params):
+    params = gate_params(GateRules(max_p_value=0.05))
+
+    assert (
+        judge(WITH_SIMPLEST, GOOD, [], None, params, target_statistics=evidence(0, 60)).verdict == "promote"
+    )
+
+
+def test_labelled_disagreements_of_three_models_say_what_a_tie_is(gate_params):
+    told = judge(WITH_SIMPLEST, answers(45, 15, tied=3), [], None, gate_params(TESTABLE)).reasons[0]
+
+    assert told.startswith(
+        "mcc-0, source_only-0 and target_statistics-1 disagree on 120 of 400 test images. 63 are labelled: 45 became"
+        " right, 15 wrong and 3 are named alike by mcc-0 and source_only-0, or wrong in both. Gain +"
+    )

@@ -10,7 +10,8 @@ from tasks.config.sections.model import ModelParams
 from tasks.domains.image.spec import image_spec
 from tasks.errors import BadInput
 from tasks.models.backbones.build import build_backbone
-from tasks.models.classifier import Classifier, load_checkpoint, save_checkpoint, set_training
+from tasks.models.checkpoint import load_checkpoint, save_checkpoint
+from tasks.models.classifier import Classifier, set_training
 
 LENET = ModelParams(backbone="lenet", weights="none", bottleneck=8)
 

@@ -9,10 +9,12 @@ from tasks.records.verdict import ClassRecall
 
 SHARE = ClassShare(name="cat", source=1.0, given=None, estimated=1.0, bbse=None, em=1.0)
 SELECTED = Selected(
+    source_only="source_only-0",
+    target_statistics="target_statistics-0",
     target="cam7",
     candidate="mcc-0",
     checkpoint_sha256="1" * 64,
-    reasons=("it has the best rank sum",),
+    reasons=("mcc-0 has an InfoMax of 0.9",),
     target_prior=ClassShares(total_variation=0.0, max_total_variation=0.3, classes=(SHARE,)),
     candidates=(),
 )

@@ -22,8 +22,10 @@ from tasks.records.manifest import read_manifest
 from tasks.records.training import CandidateTraining, read_candidate_training, write_training
 from tasks.report import candidates, classes, data, wording
 from tasks.selection.diagnostics import DIAGNOSTICS
+from tasks.selection.scores import SCORES
 from tasks.stages import report
 from tasks.workspace import Workspace
+from tests.support.candidates import candidate_record
 from tests.support.manifests import write_rows
 from tests.support.workspaces import (
     CASES,
@@ -200,9 +202,9 @@ def test_labels_of_disagreements_prove_a_gain_and_no_accuracy(build: Build, para
     assert "how high it is was not measured" in page.text
     assert "that takes a hold-out" in page.text
     rows = {row[0]: row[1:] for row in page.tables["result-table"]}
-    assert rows["Accuracy"] == ["not measured"] * 3
-    assert next(cells for title, cells in rows.items() if title.startswith("Disagreements"))[1] == "87 of 300"
-    assert next(cells for title, cells in rows.items() if title.startswith("Gain over"))[1] == "+5.8"
+    assert rows["Accuracy"] == ["not measured"] * 4
+    assert next(cells for title, cells in rows.items() if title.startswith("Disagreements"))[2] == "87 of 300"
+    assert next(cells for title, cells in rows.items() if title.startswith("Gain over"))[2] == "+5.8"
     assert "no label of depot-north" not in page.text
     assert "ab" * 32 in html
     assert "disagree on 87 of 300 images of depot-north" in card
@@ -289,26 +291,38 @@ def test_a_fall_is_told_with_the_probability_of_a_fall(pages):
     assert told in page.by_id["verdict"]
 
 
-def test_the_three_columns_are_the_numbers_of_the_verdict(pages):
+def test_the_columns_are_the_numbers_of_the_verdict(pages):
     workspace, page, card = pages[PROMOTE.target]
     verdict = read_json(workspace.stage("gate", PROMOTE.target) / "verdict.json")
     rows = {re.sub(r"\s+", " ", row[0]): row[1:] for row in page.tables["result-table"][1:]}
-    accuracies = [verdict[key]["accuracy"] for key in ("source_only", "selected", "oracle")]
+    columns = ("source_only", "target_statistics", "selected", "oracle")
+    assert page.tables["result-table"][0][1:] == ["Source-only", "Target statistics", "Selected", "Oracle"]
+    assert rows["Candidate"] == [verdict[key]["candidate"] for key in columns]
+    accuracies = [verdict[key]["accuracy"] for key in columns]
     assert rows["Accuracyshare of images named right"] == [f"{a * 100:.1f}\u00a0%" for a in accuracies]
-    assert rows["Labelled images, nthe hold-out"] == ["359"] * 3
-    gain, oracle = (f"+{(a - accuracies[0]) * 100:.1f}" for a in accuracies[1:])
-    assert rows["Gain over source-onlyin percentage points"] == ["baseline", gain, oracle]
+    assert rows["Labelled images, nthe hold-out"] == ["359"] * 4
+    gains = [f"{(a - accuracies[0]) * 100:+.1f}" for a in accuracies[1:]]
+    assert rows["Gain over source-onlyin percentage points"] == ["baseline", *gains]
     proof = verdict["evidence"]
     low, high = (f"{end * 100:+.1f}" for end in proof["interval"])
     assert (
-        rows["95\u00a0% interval of the gainpaired bootstrap, points".replace("\u00a0", " ")][1]
+        rows["95\u00a0% interval of the gainpaired bootstrap, points".replace("\u00a0", " ")][2]
         == f"{low} to {high}"
     )
-    assert rows["Wrong to right / right to wrongimages"][1] == f"{proof['better']} / {proof['worse']}"
-    assert rows["McNemar pone-sided, exact"][1] == "below 0.0001"
+    assert rows["Wrong to right / right to wrongimages"][2] == f"{proof['better']} / {proof['worse']}"
+    assert rows["McNemar pone-sided, exact"][2] == "below 0.0001"
     detectable = next(cells for title, cells in rows.items() if title.startswith("Smallest detectable gain"))
-    assert detectable[1] == f"{proof['smallest_detectable_gain'] * 100:.1f}"
-    assert f"| Accuracy | {accuracies[0] * 100:.1f}\u00a0% |" in card
+    assert detectable[2] == f"{proof['smallest_detectable_gain'] * 100:.1f}"
+    told = " | ".join(f"{a * 100:.1f}\u00a0%" for a in accuracies)
+    assert f"| Accuracy | {told} |" in card
+
+
+def test_where_target_statistics_were_not_tried_their_column_is_empty(pages):
+    workspace, page, card = pages[HOLD.target]
+    verdict = read_json(workspace.stage("gate", HOLD.target) / "verdict.json")
+    assert verdict["target_statistics"] is None
+    assert {row[2] for row in page.tables["result-table"][1:]} == {"—"}
+    assert f"| Accuracy | {verdict['source_only']['accuracy'] * 100:.1f}\u00a0% | — |" in card
 
 
 def test_where_there_are_no_labels_every_number_that_needs_them_says_so(pages):
@@ -316,13 +330,13 @@ def test_where_there_are_no_labels_every_number_that_needs_them_says_so(pages):
     measured = page.tables["result-table"][2:]
     assert len(measured) == 6
     assert {cell for row in measured for cell in row[1:]} == {"no labels"}
-    assert {row[6] for row in page.tables["candidates-table"][1:]} == {"no labels"}
+    assert {row[4] for row in page.tables["candidates-table"][1:]} == {"no labels"}
     assert not any(name.startswith("confusion") for name in page.tables)
     assert "classes-table" not in page.tables
-    assert "| Accuracy | no labels | no labels | no labels |" in card
+    assert "| Accuracy | no labels | no labels | no labels | no labels |" in card
 
 
-def test_every_candidate_is_listed_with_scores_ranks_vetoes_and_accuracy(pages):
+def test_every_candidate_is_listed_with_its_score_gain_vetoes_and_accuracy(pages):
     workspace, page, _ = pages[REJECT.target]
     rows = {
         row["name"]: row
@@ -332,11 +346,12 @@ def test_every_candidate_is_listed_with_scores_ranks_vetoes_and_accuracy(pages):
     assert len(table) == len(rows) == 4
     shown = {next(name for name in rows if row[0].startswith(name)): row for row in table}
     for name, row in rows.items():
-        expected = [f"{row['scores'][key]:.3f}{row['ranks'][key]:g}" for key in candidates.SCORES]
-        expected += [f"{row['rank_sum']:g}", f"{row['source_accuracy'] * 100:.1f}\u00a0%"]
-        assert shown[name][1:6] == expected
-        assert shown[name][6] == f"{row['holdout_accuracy'] * 100:.1f}\u00a0%"
-    assert REJECT.vetoes["mcc-0"] in shown["mcc-0"][7]
+        expected = [f"{row['scores'][key]:.3f}" for key in candidates.SCORES]
+        expected += [f"{row['gain']:+.3f}", f"{row['source_accuracy'] * 100:.1f}\u00a0%"]
+        assert shown[name][1:4] == expected
+        assert shown[name][4] == f"{row['holdout_accuracy'] * 100:.1f}\u00a0%"
+    assert list(shown) == sorted(rows, key=lambda name: -rows[name]["gain"])
+    assert REJECT.vetoes["mcc-0"] in shown["mcc-0"][5]
     assert "selected" in shown["dann-0"][0]
 
 
@@ -347,7 +362,7 @@ def test_diagnostics_are_listed_under_a_heading_that_says_they_decide_nothing(pa
     table = page.tables["diagnostics-table"]
 
     assert "these decide nothing" in page.by_id["diagnostics-table"]
-    assert table[0][1:] == ["−Entropy", "BNM", "SND", "RankMe", "ATC", "PAD", "MMD²"]
+    assert table[0][1:] == ["V-measure", "−Entropy", "BNM", "SND", "RankMe", "ATC", "PAD", "MMD²"]
     shown = {row[0]: row[1:] for row in table[1:]}
     assert shown == {
         row["name"]: [wording.decimal(row["diagnostics"][key]) for key in candidates.DIAGNOSTICS]
@@ -356,8 +371,9 @@ def test_diagnostics_are_listed_under_a_heading_that_says_they_decide_nothing(pa
     assert shown["mmd-0"][-1] == "—"
 
 
-def test_the_report_has_words_for_every_diagnostic():
-    assert set(candidates.DIAGNOSTICS) == set(DIAGNOSTICS)
+def test_the_report_has_words_for_every_score_and_diagnostic():
+    assert tuple(candidates.SCORES) == SCORES
+    assert tuple(candidates.DIAGNOSTICS) == DIAGNOSTICS
 
 
 def test_a_candidate_without_outputs_has_no_diagnostics(build: Build, params: Params):
@@ -415,14 +431,16 @@ def test_the_route_and_the_reason_for_it_are_told(pages):
         assert page.by_id["route"] == "cached (auto: 320 px is above 160 px, too much for blocks on a CPU)"
 
 
-def test_a_preset_on_two_routes_is_two_methods():
-    names = ["mcc-0", "mcc-1", "mcc@deeper-0", "source_only@deeper-12"]
+def test_a_preset_on_two_routes_is_two_methods_and_what_has_no_seed_is_one():
+    records = [candidate_record(name) for name in ("mcc-0", "mcc-1", "mcc@deeper-0", "source_only@deeper-12")]
+    records.append(candidate_record("ensemble-0", name="ensemble", seed=None))
 
-    assert [candidates.method_of(name) for name in names] == [
+    assert [candidates.method_of(record) for record in records] == [
         "mcc",
         "mcc",
         "mcc@deeper",
         "source_only@deeper",
+        "ensemble",
     ]
 
 
@@ -519,8 +537,9 @@ def test_curves_show_every_method_and_the_discriminator_only_where_there_is_one(
     ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     curves = [name for name in ids if str(name).startswith("curve-") and str(name).endswith("-t")]
     assert curves == [
-        "curve-1-source-t", "curve-2-source-t", "curve-2-target-t", "curve-2-discriminator-t",
-        "curve-3-source-t", "curve-3-target-t", "curve-4-source-t", "curve-4-target-t",
+        "curve-1-source-t", "curve-2-source-t",
+        "curve-3-source-t", "curve-3-target-t", "curve-3-discriminator-t",
+        "curve-4-source-t", "curve-4-target-t", "curve-5-source-t", "curve-5-target-t",
     ]  # fmt: skip
     assert "this is the baseline that has seen no target image" in page.by_id["training"]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.selection.concerns import missing_classes, rewritten, unlike_any_class
+from tasks.selection.concerns import crowded, far_from_prior, missing_classes, rewritten, unlike_any_class
 
 CLASSES = ("cat", "dog", "owl")
 EVEN = np.full(3, 1 / 3)
@@ -114,3 +114,69 @@ def test_much_disagreement_with_source_only_is_noticed_and_the_bound_is_allowed(
     assert "to_label.csv" in warning
     (close,) = rewritten(confident([1] * 402 + [0] * 598), confident([0] * 1000), baseline="source_only-3")
     assert close.startswith("it names 40.2 % of")
+
+
+# --- shares of the classes ----------------------------------------------------------------------
+
+
+def test_a_class_that_is_predicted_far_more_often_than_by_source_only_is_a_warning(confident):
+    source_only = confident([0, 1, 2, 3] * 10, num_classes=4)
+    mostly = confident([0] * 30 + [1, 2, 3] * 3 + [1], num_classes=4)
+    assert crowded(mostly, source_only, None, max_ratio=2.0) == [
+        "75 % of its predictions are one class, more than 2 times (gate.max_share_ratio) the 25 % of source-only: look"
+        " whether the target is like that"
+    ]
+
+
+def test_twice_the_largest_share_of_source_only_is_itself_allowed(confident):
+    source_only = confident([0, 1, 2, 3] * 10, num_classes=4)
+    half = confident([0] * 20 + [1, 2, 3] * 6 + [1, 2], num_classes=4)
+    one_more = confident([0] * 21 + [1, 2, 3] * 6 + [1], num_classes=4)
+
+    assert crowded(half, source_only, None, max_ratio=2.0) == []
+    (warning,) = crowded(one_more, source_only, None, max_ratio=2.0)
+    assert warning.startswith("52 % of its predictions are one class")
+
+
+def test_a_class_that_source_only_or_the_prior_has_as_often_is_not_crowded(confident):
+    cats, even = confident([0] * 8 + [1, 2]), confident([0, 1, 2] * 10)
+
+    assert crowded(cats, cats, None, max_ratio=2.0) == []
+    assert crowded(cats, even, np.array([0.7, 0.2, 0.1]), max_ratio=2.0) == []
+
+
+def test_the_larger_of_the_shares_of_source_only_and_of_the_prior_is_named(confident):
+    cats, even = confident([0] * 9 + [1]), confident([0, 1, 2] * 10)
+
+    assert crowded(cats, even, np.array([0.4, 0.35, 0.25]), max_ratio=2.0) == [
+        "90 % of its predictions are one class, more than 2 times (gate.max_share_ratio) the 40 % of gate.target_prior:"
+        " look whether the target is like that"
+    ]
+    (warning,) = crowded(cats, confident([0] * 4 + [1, 2] * 3), np.array([0.35, 0.35, 0.3]), max_ratio=2.0)
+    assert "the 40 % of source-only" in warning
+
+
+def test_predictions_far_from_the_shares_that_are_known_are_a_warning(confident):
+    half = confident([0, 1] * 10, 1.0, num_classes=4)  # ln 2 from even shares
+
+    assert far_from_prior(half, np.full(4, 0.25), max_divergence=0.5) == [
+        "the mean prediction is 0.69 nats from gate.target_prior, more than the 0.5 of gate.max_prior_divergence: it"
+        " takes some classes for others, or the shares are not those"
+    ]
+
+
+def test_the_largest_divergence_is_itself_allowed_and_one_that_looks_like_it_has_more_digits(confident):
+    half, even_C = confident([0, 1] * 10, 1.0, num_classes=4), np.full(4, 0.25)
+
+    assert far_from_prior(half, even_C, max_divergence=float(np.log(2))) == []
+    (warning,) = far_from_prior(half, even_C, max_divergence=0.69)
+    assert warning.startswith(
+        "the mean prediction is 0.693 nats from gate.target_prior, more than the 0.69 of gate.max_prior_divergence"
+    )
+
+
+def test_predictions_as_a_skewed_prior_says_are_not_far_from_it_and_even_ones_are(confident):
+    mostly_cats = np.array([0.9, 0.05, 0.05])
+
+    assert far_from_prior(confident([0] * 18 + [1, 2], 1.0), mostly_cats, max_divergence=1e-6) == []
+    assert len(far_from_prior(confident([0, 1, 2] * 10, 1.0), mostly_cats, max_divergence=0.5)) == 1

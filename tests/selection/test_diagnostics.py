@@ -17,6 +17,7 @@ from tasks.selection.diagnostics import (
     snd,
     squared_mmd,
 )
+from tasks.selection.scores import v_measure
 
 BALANCED = [0, 1, 2] * 10
 
@@ -252,6 +253,7 @@ def test_every_diagnostic_is_computed_from_one_candidates_outputs():
     assert tuple(found) == DIAGNOSTICS
     unit = [x.features_ND / np.linalg.norm(x.features_ND, axis=1, keepdims=True) for x in (source, target)]
     assert found == {
+        "v_measure": v_measure(target.probabilities_NC, target.features_ND, seed=0),
         "negative_entropy": negative_entropy(target.probabilities_NC),
         "bnm": bnm(target.probabilities_NC),
         "snd": snd(target.probabilities_NC),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import BadInput
-from tasks.selection.pool import read_outputs, read_pool, source_only_of, voices
+from tasks.selection.pool import read_outputs, read_pool
 
 
 def test_pool_and_outputs_are_read_back_as_recorded(record, confident, clustered, image_of):
@@ -80,27 +80,3 @@ def test_a_missing_or_damaged_file_is_named(record, confident, clustered, damage
 def test_a_missing_pool_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"candidates.json does not exist. Run the stage that writes it"):
         read_pool(tmp_path)
-
-
-def test_source_only_of_the_same_seed_is_the_partner_or_else_the_first(record):
-    pool = record(dict.fromkeys(("source_only-0", "source_only-1", "mcc-1", "mcc-2")))
-
-    partners = [source_only_of(candidate, pool.candidates).name for candidate in pool.candidates]
-
-    assert partners == ["source_only-0", "source_only-1", "source_only-1", "source_only-0"]
-
-
-def test_a_method_has_one_voice_however_many_of_its_seeds_speak(record, confident, clustered):
-    def outputs(predicted):
-        return {"select": (confident(predicted), clustered([0, 1, 2]))}
-
-    pool = record({"shot-0": outputs([0, 0, 0]), "shot-1": outputs([0, 0, 1]), "mcc-0": outputs([1, 1, 1])})
-    read = read_outputs(pool, "select")
-
-    ensemble_MNC = voices({candidate: read[candidate.name] for candidate in pool.candidates})
-
-    expected = [
-        (read["shot-0"].probabilities_NC + read["shot-1"].probabilities_NC) / 2,
-        read["mcc-0"].probabilities_NC,
-    ]
-    assert np.allclose(ensemble_MNC, expected, atol=1e-7)

@@ -8,13 +8,13 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import v_measure_score
 
 from tasks.selection.scores import (
+    SCORES,
     accuracy,
     divergence,
-    effective_classes,
-    ensemble_agreement,
     entropy,
     infomax,
     max_share,
+    selection_scores,
     v_measure,
 )
 
@@ -108,6 +108,15 @@ def test_infomax_equals_its_definition_and_lies_between_zero_and_one(rows, class
     assert 0 <= value <= 1
 
 
+def test_infomax_alone_selects_and_is_rounded_to_what_is_written():
+    p, prior_C = random_predictions(30, 3, 0), np.array([0.5, 0.3, 0.2])
+
+    assert SCORES == ("infomax",)
+    assert selection_scores(p) == {"infomax": round(infomax(p), 6)}
+    assert selection_scores(p, prior_C=prior_C) == {"infomax": round(infomax(p, prior_C), 6)}
+    assert infomax(p) != infomax(p, prior_C)
+
+
 def test_infomax_wants_certainty_and_every_class(confident):
     assert infomax(confident(BALANCED, 1.0)) == pytest.approx(1)
     assert infomax(confident([0] * 30, 1.0)) == 0
@@ -149,32 +158,7 @@ def test_a_class_that_a_prior_leaves_out_counts_as_a_tenth_of_an_even_share():
     )
 
 
-# --- ensemble agreement ------------------------------------------------------------------------
-
-
-def test_agreement_is_the_share_of_images_named_as_the_mean_of_the_ensemble_names_them(confident):
-    ensemble = np.stack([confident([0, 1, 2, 0]), confident([0, 1, 2, 1]), confident([0, 1, 1, 1])])
-
-    assert ensemble_agreement(ensemble[0], ensemble) == 0.75
-    assert ensemble_agreement(ensemble[1], ensemble) == 1.0
-    assert ensemble_agreement(ensemble[2], ensemble) == 0.75
-
-
-def test_agreement_weighs_votes_by_their_confidence(confident):
-    unsure = confident([0, 0], 0.4)
-    ensemble = np.stack([unsure, unsure, confident([1, 1], 1.0)])
-
-    assert ensemble_agreement(ensemble[2], ensemble) == 1.0
-    assert ensemble_agreement(unsure, ensemble) == 0.0
-
-
-# --- collapse ----------------------------------------------------------------------------------
-
-
-def test_effective_classes_counts_how_many_classes_the_mean_prediction_covers(confident):
-    assert effective_classes(confident(BALANCED, 1.0)) == pytest.approx(1)
-    assert effective_classes(confident([0, 1] * 5, 1.0, num_classes=4)) == pytest.approx(2 / 4)
-    assert effective_classes(confident([2] * 9, 1.0)) == pytest.approx(1 / 3)
+# --- counts and entropies ----------------------------------------------------------------------
 
 
 def test_max_share_is_that_of_the_class_predicted_most_often(confident):
@@ -195,7 +179,7 @@ def test_accuracy_is_the_share_of_images_however_uneven_the_classes(confident):
     assert accuracy(confident([0] * 10), np.array([0] * 9 + [1])) == 0.9
 
 
-@pytest.mark.parametrize("score", [infomax, effective_classes, max_share])
+@pytest.mark.parametrize("score", [infomax, max_share])
 def test_scores_do_not_depend_on_the_order_of_images_or_classes(score):
     p = random_predictions(40, 4, 3)
 

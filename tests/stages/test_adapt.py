@@ -1,5 +1,6 @@
 """The stage `adapt`, by the files it leaves: one budget for all, resumable candidates, no labels in sight."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -22,7 +23,8 @@ from tasks.errors import BadInput
 from tasks.files import read_json, sha256_of_file
 from tasks.models.alignment import linear_coral
 from tasks.models.backbones.build import build_backbone
-from tasks.models.classifier import Outputs, load_checkpoint, predict
+from tasks.models.checkpoint import load_checkpoint
+from tasks.models.classifier import Outputs, predict
 from tasks.models.rows import all_rows
 from tasks.records.features import read_features
 from tasks.records.manifest import read_examples
@@ -46,11 +48,28 @@ def test_every_candidate_is_trained_for_the_same_steps_and_source_only_comes_fir
     folder = finished.workspace.stage("adapt", TARGET)
     candidates = read_json(folder / "candidates.json")["candidates"]
 
-    assert [row["name"] for row in candidates] == ["source_only-0", "mcc-0"]
+    assert [row["name"] for row in candidates] == ["source_only-0", "target_statistics-0", "mcc-0"]
     curves = [read_json(folder / row["name"] / "training.json")["curve"] for row in candidates]
-    assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]]
-    # Same start and same first source batch: the source loss before the first update is the same.
-    assert curves[0][0]["source_loss"] == curves[1][0]["source_loss"]
+    assert len({tuple(row["step"] for row in curve) for curve in curves}) == 1
+    # Same start and same first batches of both domains: the source loss before the first update is the same.
+    assert curves[1][0]["source_loss"] == curves[2][0]["source_loss"]
+
+
+def test_source_only_is_the_same_to_the_byte_whatever_the_target_is_and_the_simplest_adaptation_is_not(
+    workspace_copy: Workspace,
+):
+    params, folder = load_params(workspace_copy.params), workspace_copy.stage("adapt", TARGET)
+    before = [row["checkpoint_sha256"] for row in read_json(folder / "candidates.json")["candidates"]]
+    inputs = workspace_copy.stage("features", TARGET) / "inputs.npy"
+    np.save(inputs, 255 - np.load(inputs))
+    info = inputs.with_name("info.json")
+    info.write_text(json.dumps(read_json(info) | {"data_digest": "of another target"}))
+
+    adapt.run(workspace_copy, params, TARGET)
+
+    after = [row["checkpoint_sha256"] for row in read_json(folder / "candidates.json")["candidates"]]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
 
 
 def test_checkpoints_are_named_by_their_hash_and_outputs_cover_the_splits_that_judge(finished: Finished):
@@ -79,8 +98,8 @@ def test_what_is_judged_is_what_the_saved_checkpoint_says(finished: Finished):
         torch.testing.assert_close(torch.from_numpy(said), again)
 
 
-def test_a_target_loss_of_weight_zero_gives_the_baseline_to_the_byte(workspace_copy: Workspace):
-    # Anything that sets source-only apart but the loss would show: budget, batches, augmentation, statistics.
+def test_a_target_loss_of_weight_zero_gives_the_simplest_adaptation_to_the_byte(workspace_copy: Workspace):
+    # Anything that sets the two apart but the loss would show: budget, batches, augmentation, statistics.
     params = load_params(workspace_copy.params)
     ((mcc,), presets) = params.adapt.presets["mcc"].losses, dict(params.adapt.presets)
     off = presets["mcc"].model_copy(update={"losses": (mcc.model_copy(update={"weight": 0.0}),)})
@@ -89,9 +108,9 @@ def test_a_target_loss_of_weight_zero_gives_the_baseline_to_the_byte(workspace_c
 
     adapt.run(workspace_copy, unweighted, TARGET)
 
-    baseline, adapted = read_json(workspace_copy.stage("adapt", TARGET) / "candidates.json")["candidates"]
-    assert (baseline["preset"], adapted["preset"]) == ("source_only", "mcc")
-    assert adapted["checkpoint_sha256"] == baseline["checkpoint_sha256"]
+    _, simplest, adapted = read_json(workspace_copy.stage("adapt", TARGET) / "candidates.json")["candidates"]
+    assert (simplest["preset"], adapted["preset"]) == ("target_statistics", "mcc")
+    assert adapted["checkpoint_sha256"] == simplest["checkpoint_sha256"]
 
 
 def test_what_adaptation_reads_of_a_target_holds_no_label(finished: Finished):
@@ -138,6 +157,41 @@ def test_what_was_finished_before_an_interruption_is_kept_and_not_trained_again(
     trained = [message for message in caplog.messages if "trained after" in message]
     assert trained == [f"adapt: candidate mcc-0 trained after {params.adapt.steps} steps"]
     assert {name: sha256_of_file(folder / name / "model.safetensors") for name in expected} == expected
+
+
+def test_an_ensemble_says_the_weighted_mean_of_its_voices_and_what_is_solved_for_has_no_seed(
+    workspace_copy: Workspace,
+):
+    params = changed(load_params(workspace_copy.params), "adapt.candidates=[source_only, ensemble]",
+                     "adapt.seeds=[0, 1]", "adapt.steps=6")  # fmt: skip
+    folder = workspace_copy.stage("adapt", TARGET)
+
+    adapt.run(workspace_copy, params, TARGET)
+
+    content = read_json(folder / "candidates.json")
+    rows = {row["name"]: row for row in content["candidates"]}
+    # One of the ensemble's voices asks for views, which are not kept here.
+    assert list(rows)[4:] == [
+        "propagation",
+        "propagation_joint",
+        "mcc_centroid-0",
+        "mcc_centroid-1",
+        "ensemble",
+    ]
+    for name in ("propagation", "propagation_joint", "ensemble"):
+        assert (rows[name]["preset"], rows[name]["seed"], rows[name]["status"]) == (name, None, "trained")
+        assert read_json(folder / name / "training.json")["curve"] == []
+    voices = rows["ensemble"]["voices"]
+    assert voices == dict.fromkeys(list(rows)[4:-1], 0.25)
+    assert all(rows[name]["voices"] == {} for name in voices)
+    said = {
+        name: load_file(folder / name / "outputs.safetensors")["test.probabilities"]
+        for name in (*voices, "ensemble")
+    }
+    mean = sum(weight * said[name] for name, weight in voices.items())
+    assert said["ensemble"] == pytest.approx(mean, abs=1e-5)
+    adapt.run(workspace_copy, params, TARGET)
+    assert read_json(folder / "candidates.json") == content
 
 
 def test_a_learning_rate_at_which_source_only_diverges_is_named(workspace_copy: Workspace):
@@ -253,7 +307,7 @@ def test_alignment_is_refused_where_no_frozen_features_are_kept(workspace_copy: 
         adapt.run(workspace_copy, params, TARGET)
 
 
-def test_every_candidate_and_source_only_too_is_offered_the_targets_statistics(workspace_copy: Workspace):
+def test_every_candidate_but_source_only_is_offered_the_targets_statistics(workspace_copy: Workspace):
     params = load_params(workspace_copy.params)
     folder = workspace_copy.stage("adapt", TARGET)
     unoffered = read_json(folder / "candidates.json")["candidates"]
@@ -262,12 +316,14 @@ def test_every_candidate_and_source_only_too_is_offered_the_targets_statistics(w
     adapt.run(workspace_copy, changed(params, "adapt.adabn=true"), TARGET)
 
     offered = read_json(folder / "candidates.json")["candidates"]
-    assert [row["name"] for row in offered] == ["source_only-0", "mcc-0"]
-    for row in offered:
+    assert [row["name"] for row in offered] == ["source_only-0", "target_statistics-0", "mcc-0"]
+    assert offered[0] == unoffered[0]
+    assert offered[0]["adabn"] == "off"
+    for row in offered[1:]:
         before, after = row["adabn_scores"]["before"], row["adabn_scores"]["after"]
         assert before.keys() == after.keys() == {"v_measure", "infomax"}
         assert row["adabn"] == ("kept" if all(after[key] > before[key] for key in before) else "not kept")
-    for row, plain in zip(offered, unoffered, strict=True):
+    for row, plain in zip(offered[1:], unoffered[1:], strict=True):
         assert (plain["adabn"], plain["adabn_scores"]) == ("off", {"before": None, "after": None})
         assert (plain["checkpoint_sha256"] == row["checkpoint_sha256"]) == (row["adabn"] == "not kept")
 
@@ -303,9 +359,10 @@ def test_every_candidate_is_trained_on_the_labelled_images_and_knows_no_other_la
     assert known["label"].value_counts().to_dict() == dict.fromkeys(CLASSES, 3)
     first = [
         read_json(workspace_copy.stage("adapt", TARGET) / name / "training.json")["curve"][0]["labelled_loss"]
-        for name in ("source_only-0", "mcc-0")
+        for name in ("source_only-0", "target_statistics-0", "mcc-0")
     ]
-    assert first[0] == first[1]  # the same rows in the same order: a fair baseline
+    assert None not in first
+    assert first[1] == first[2]  # the same rows in the same order, beside the same batches
 
 
 def test_labels_planted_beside_labelled_images_change_no_model_and_their_own_labels_do(
@@ -347,9 +404,6 @@ def test_source_free_candidates_and_their_baseline_use_labelled_images_under_a_f
         assert (model["bottleneck.0.weight"] != start["bottleneck.0.weight"]).any()
 
 
-# --- what goes deeper --------------------------------------------------------------------------
-
-
 # --- a deeper route from end to end ------------------------------------------------------------
 
 
@@ -366,7 +420,7 @@ def test_candidates_of_both_depths_stand_beside_a_baseline_of_their_own_depth(de
     candidates = read_json(deeper.stage("adapt", TARGET) / "candidates.json")
 
     assert [(row["name"], row["route"]) for row in candidates["candidates"]] == [
-        ("source_only-0", "cached"), ("mcc-0", "cached"), ("mcc_edge-0", "cached"),
+        ("source_only-0", "cached"), ("target_statistics-0", "cached"), ("mcc-0", "cached"), ("mcc_edge-0", "cached"),
         ("source_only@deeper-0", "deeper"), ("mcc_histogram@deeper-0", "deeper"),
     ]  # fmt: skip
     assert (candidates["route"], candidates["route_reason"]) == ("deeper", "as params.yaml says")
@@ -446,7 +500,7 @@ def test_source_free_candidates_are_trained_where_nothing_is_left_of_the_source(
     assert f"results/features/{TARGET}/inputs.npy" in opened
     folder = deeper_copy.stage("adapt", TARGET)
     rows = {row["name"]: row for row in read_json(folder / "candidates.json")["candidates"]}
-    assert rows.keys() == {"source_only-0", "shot-0"}
+    assert rows.keys() == {"source_only-0", "target_statistics-0", "shot-0"}
     finetuned = deeper_copy.stage("finetune") / "model.safetensors"
     assert rows["source_only-0"]["checkpoint_sha256"] == sha256_of_file(finetuned)
     assert rows["shot-0"]["checkpoint_sha256"] != sha256_of_file(finetuned)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from tasks.config.params import load_params
+from tasks.config.params import Params, load_params
 from tasks.config.sections.model import ModelParams
 from tasks.domains.batch import read_batch
 from tasks.domains.image.reader import Images
@@ -26,16 +26,28 @@ from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier, predict
 from tasks.records.manifest import read_examples
 from tasks.records.selection import Selected, write_selected
-from tasks.stages import export
+from tasks.stages import adapt, export, features, finetune
 from tasks.stages.export import export_onnx, load_selected
 from tasks.workspace import Workspace
-from tests.support.tiny import CHECKOUT, DEEPER_SETTINGS, Finished, photograph_params
+from tests.support.tiny import CHECKOUT, DEEPER_SETTINGS, Finished, changed, photograph_params
 
 METADATA = {
     "acclimate_version": "0", "target": "t", "classes": '["a", "b", "c"]', "candidate": "mcc-0",
     "input": image_spec(32).to_json(), "checkpoint_sha256": "0", "data_digest": "0",
     "code_digest": "0",
 }  # fmt: skip
+
+
+def selects(workspace: Workspace, name: str) -> None:
+    """Make the gate select a candidate."""
+    candidates = read_json(workspace.stage("adapt", "new-camera") / "candidates.json")["candidates"]
+    (row,) = (row for row in candidates if row["name"] == name)
+    chosen = Selected(
+        source_only="source_only-0",
+        target="new-camera", candidate=row["name"], checkpoint_sha256=row["checkpoint_sha256"],
+        reasons=("because",), target_prior=None, candidates=(),
+    )  # fmt: skip
+    write_selected(workspace.stage("gate", "new-camera"), chosen)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +177,55 @@ def test_a_model_that_differs_from_torch_by_more_than_the_tolerance_is_not_expor
     assert (workspace_copy.stage("export", "new-camera") / "model.onnx").read_bytes() == before
 
 
+# --- what is solved for, and what is joined ----------------------------------------------------
+
+
+FROZEN = ("features.route=cached", "finetune.scope=head", "finetune.augment=none")
+
+
+@pytest.fixture(scope="module", params=["end_to_end", "cached"])
+def joined(
+    request: pytest.FixtureRequest, finished: Finished, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, Params]:
+    """A workspace whose pool has closed forms and an ensemble of them and a trained candidate."""
+    root = tmp_path_factory.mktemp(request.param) / "w"
+    workspace = Workspace(Path(shutil.copytree(finished.workspace.root, root, symlinks=True)))
+    frozen = FROZEN if request.param == "cached" else ()
+    params = changed(load_params(workspace.params), *frozen, "adapt.candidates=[source_only, ensemble]",
+                     "adapt.steps=6")  # fmt: skip
+    if frozen:
+        for name in ("source", "new-camera"):
+            features.run(workspace, params, name)
+        finetune.run(workspace, params)
+    adapt.run(workspace, params, "new-camera")
+    return workspace, params
+
+
+@pytest.mark.parametrize("name", ["propagation", "ensemble"])
+def test_a_closed_form_and_an_ensemble_are_exported_and_answer_pixels_as_they_were_judged(
+    joined: tuple[Workspace, Params], name: str
+):
+    workspace, params = joined
+    selects(workspace, name)
+
+    export.run(workspace, params, "new-camera")
+
+    record = read_json(workspace.stage("export", "new-camera") / "export.json")
+    assert record["candidate"] == name
+    assert record["metric"]["torch"] == record["metric"]["onnx"]
+    rows = read_examples(workspace.stage("manifest", "new-camera"))
+    paths = [workspace.data("new-camera") / row.path for row in rows if row.split == "test"]
+    pixels = read_batch(Images(image_spec(16), 10**6), paths)
+    judged = load_file(workspace.stage("adapt", "new-camera") / name / "outputs.safetensors")
+    session = open_session(workspace.stage("export", "new-camera") / "model.onnx", device="cpu")
+    served = predict_onnx(session, pixels)
+    assert served.probabilities == pytest.approx(judged["test.probabilities"], abs=1e-4)
+    assert served.features == pytest.approx(judged["test.features"], abs=1e-3)
+    assert predict_onnx(session, pixels[:1]).probabilities == pytest.approx(
+        served.probabilities[:1], abs=1e-5
+    )
+
+
 # --- candidates of route deeper ----------------------------------------------------------------
 
 
@@ -173,13 +234,7 @@ def deeper_selected(deeper: Workspace, tmp_path: Path) -> Workspace:
     """Route deeper, with a candidate of that depth selected."""
     workspace = Workspace(tmp_path / "deeper")
     shutil.copytree(deeper.root, workspace.root)
-    candidates = read_json(workspace.stage("adapt", "new-camera") / "candidates.json")["candidates"]
-    (row,) = (row for row in candidates if row["name"] == "mcc_histogram@deeper-0")
-    chosen = Selected(
-        target="new-camera", candidate=row["name"], checkpoint_sha256=row["checkpoint_sha256"],
-        reasons=("because",), target_prior=None, candidates=(),
-    )  # fmt: skip
-    write_selected(workspace.stage("gate", "new-camera"), chosen)
+    selects(workspace, "mcc_histogram@deeper-0")
     return workspace
 
 

@@ -19,7 +19,7 @@ Said = Mapping[str, Mapping[Split, Outputs] | None]
 """By candidate and split; None for a candidate that diverged."""
 
 
-def candidate_record(name: str, *, trained: bool = True, **changes: Any) -> CandidateRecord:
+def candidate_record(name: str, /, *, trained: bool = True, **changes: Any) -> CandidateRecord:
     """The record of ``<preset>-<seed>``, on frozen features unless ``changes`` say otherwise."""
     preset, _, seed = name.rpartition("-")
     values: dict[str, Any] = {

@@ -93,7 +93,7 @@ PROMOTE = Case(
     num_select=359,
     num_source=1000,
     accuracies={
-        "source_only-0": 0.62, "source_only-1": 0.72, "dann-0": 0.78, "dann-1": 0.80,
+        "source_only-0": 0.62, "source_only-1": 0.72, "target_statistics-0": 0.7, "dann-0": 0.78, "dann-1": 0.80,
         "mmd-0": 0.91, "mmd-1": 0.905, "mcc-0": 0.986, "mcc-1": 0.992,
     },
     reasons=(
@@ -322,7 +322,7 @@ def _curve(preset: str, status: str, draw: np.random.Generator) -> list[dict[str
         if preset == "dann":
             row["dann"] = 0.5 + 0.19 * p + float(draw.normal(0, 0.02))
             row["dann_discriminator_accuracy"] = 0.92 - 0.35 * p + float(draw.normal(0, 0.03))
-        elif preset != "source_only":
+        elif preset not in ("source_only", "target_statistics"):
             row[preset] = 0.45 * math.exp(-5 * p) + 0.04 + abs(float(draw.normal(0, 0.02)))
         row["loss"] = row["source_loss"] + row.get(preset, 0.0)
         if status == "diverged" and step >= 200:
@@ -376,7 +376,7 @@ def _write_gate(
         for name, accuracy in case.accuracies.items()
     }
     rows = _scored(case, predictions, labels_N)
-    baseline = f"source_only-{_preset(case.selected)[1]}"
+    baseline = _baseline(case)
     before, after = predictions[baseline], predictions[case.selected]
     labelled = case.num_holdout > 0
     best = max(rows, key=lambda row: row.holdout_accuracy or 0)
@@ -389,6 +389,7 @@ def _write_gate(
         target=case.target, verdict=case.verdict, reasons=case.reasons, warnings=case.warnings,
         candidate=case.selected, checkpoint_sha256=sha(case.selected),
         source_only=measured(baseline), selected=measured(case.selected),
+        target_statistics=measured(_simplest(case)) if _simplest(case) in predictions else None,
         oracle=Oracle(**dict(measured(best.name))) if labelled else Oracle(accuracy=None, n=0, candidate=None),
         champion=case.champion,
         evidence=_evidence(before == labels_N, after == labels_N) if labelled and case.selected != baseline else None,
@@ -409,7 +410,7 @@ def _write_gate(
     ]
     selected = Selected(
         target=case.target, candidate=case.selected, checkpoint_sha256=sha(case.selected),
-        reasons=(f"{case.selected} has the lowest rank sum",), target_prior=_target_prior(case),
+        reasons=(f"{case.selected} has the highest InfoMax",), source_only=baseline, target_prior=_target_prior(case),
         candidates=tuple(contenders),
     )  # fmt: skip
     write_selected(folder, selected)
@@ -423,24 +424,27 @@ def _write_gate(
     write_to_label(folder, disagreements, {})
 
 
+def _baseline(case: Case) -> str:
+    return f"source_only-{_preset(case.selected)[1]}"
+
+
+def _simplest(case: Case) -> str:
+    return f"target_statistics-{_preset(case.selected)[1]}"
+
+
 def _scored(
     case: Case, predictions: dict[str, NDArray[np.integer]], labels_N: NDArray[np.integer]
 ) -> tuple[JudgedContender, ...]:
-    order = sorted((name for name in case.accuracies if name not in case.diverged),
-                   key=lambda name: (name != case.selected, -case.accuracies[name]))  # fmt: skip
     rows = []
-    for name in (name for name in case.accuracies if name in order):
+    for name in (name for name in case.accuracies if name not in case.diverged):
         preset, seed = _preset(name)
-        rank = order.index(name) + 1
         quality = case.accuracies[name]
         rows.append(JudgedContender(
             name=name, preset=preset, seed=seed, route="cached", checkpoint_sha256=sha(name),
-            scores={"v_measure": quality * 0.9, "infomax": quality * 0.95, "ensemble_agreement": quality * 0.85},
-            ranks={"v_measure": rank, "infomax": rank, "ensemble_agreement": rank},
-            rank_sum=3.0 * rank, vetoes=(case.vetoes[name],) if name in case.vetoes else (),
+            scores={"infomax": quality * 0.95}, gain=0.95 * (quality - case.accuracies[_baseline(case)]), vetoes=(case.vetoes[name],) if name in case.vetoes else (),
             warnings=("source accuracy fell by 0.031",) if name == "dann-1" else (),
             source_accuracy=0.97 - 0.03 * (preset == "dann"),
-            diagnostics={"negative_entropy": quality - 1, "bnm": quality * 0.8, "snd": 3.5, "rankme": 40 * quality,
+            diagnostics={"v_measure": quality * 0.9, "negative_entropy": quality - 1, "bnm": quality * 0.8, "snd": 3.5, "rankme": 40 * quality,
                          "atc": quality * 0.7, "pad": 2 - quality, "mmd": None if preset == "mmd" else 0.1},
             holdout_accuracy=float((predictions[name] == labels_N).mean()) if len(labels_N) else None,
         ))  # fmt: skip

@@ -19,6 +19,9 @@ class GateRules(Section):
     """The lower end of the paired-bootstrap interval of the gain over source-only must exceed this."""
     max_loss_against_champion: Fraction | None = None
     """The champion may be better by at most this, at the lower end of the paired-bootstrap interval."""
+    max_loss_against_target_statistics: Fraction | None = None
+    """The simplest adaptation, ``target_statistics``, may be right on at most this much more of the labelled images, and
+    not significantly more."""
     min_class_recall: Fraction | None = None
     """Every class with ten or more hold-out images must reach this recall."""
     min_accuracy: Fraction | None = None
@@ -43,19 +46,20 @@ class GateParams(Section):
     min_holdout: Count
     """With fewer labelled images, but some, the verdict is at most ``hold``."""
     min_effective_classes: Fraction
-    """Collapse veto: exp(entropy of the mean prediction) as a share of the number of classes."""
+    """Collapse veto: the number of classes that predictions amount to, exp(entropy) of their shares, over source-only's;
+    the first class of both is not counted."""
     max_share_ratio: Annotated[float, Field(ge=1)]
-    """Collapse veto: largest predicted class share over source-only's largest."""
+    """Warning: largest predicted class share over source-only's largest, or the prior's if that is larger."""
     max_source_accuracy_loss: Fraction
     """Warning when the candidate loses more than this on the source validation split."""
     target_prior: dict[str, Fraction] | None
-    """Share of every class on the targets where it is known, 0 for one they do not have; null where it is not. The
-    collapse veto and InfoMax then go by it, and no longer by even shares."""
+    """Share of every class on the targets where it is known, 0 for one they do not have; null where it is not. InfoMax,
+    the collapse veto and the warnings then go by it."""
     max_prior_divergence: Positive
-    """Collapse veto, with ``target_prior``: KL(mean prediction || prior) in nats. From even shares, a half of the
+    """Warning, with ``target_prior``: KL(mean prediction || prior) in nats. From even shares, a half of the
     classes is 0.69 away."""
     seed: int
-    """Seed of k-means, the bootstrap and the draws of the diagnostics."""
+    """Seed of the bootstrap and of the diagnostics."""
 
     @field_validator("target_prior", mode="before")
     @classmethod

@@ -73,9 +73,9 @@ Alignment = Annotated[SubspaceAlign | CoralAlign, Field(discriminator="method")]
 
 
 class Preset(Section):
-    """A method: weighted target losses, and what they are trained on."""
+    """A method: weighted target losses and what they are trained on, a closed form, or an ensemble of other methods."""
 
-    losses: tuple[LossTerm, ...]
+    losses: tuple[LossTerm, ...] = ()
     """Each with its weight; none for source-only."""
     views: tuple[str, ...] = ()
     """Names of ``features.views``: source images are drawn as they are or as one of these."""
@@ -83,6 +83,17 @@ class Preset(Section):
     """Start from the model of stage finetune, keep its head, and never see the source again."""
     align: Alignment | None = None
     """A closed-form map of frozen features, one per domain, before bottleneck and head are trained on them."""
+    closed_form: Literal["propagation", "propagation_joint"] | None = None
+    """A head that is solved for on frozen features, with no steps and no seed. ``propagation``: on the target's own
+    labels from balanced propagation. ``propagation_joint``: on these and the source's."""
+    voices: tuple[tuple[str, ...], ...] = ()
+    """Presets whose mean probability is the answer, by family: all families weigh alike, and the members of one share
+    its weight. A voice that asks for views that are not kept is left out."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the trainer makes it, once per seed."""
+        return not self.closed_form and not self.voices
 
     @model_validator(mode="before")
     @classmethod
@@ -92,6 +103,16 @@ class Preset(Section):
     @model_validator(mode="after")
     def _is_consistent(self) -> "Preset":
         losses = [term.loss for term in self.losses]
+        others = losses or self.views or self.source_free or self.align or (self.voices and self.closed_form)
+        if not self.is_trained and others:
+            raise ValueError(
+                "is a closed form or an ensemble: it can have no losses, views, source_free or align, nor be both"
+            )
+        named = [name for family in self.voices for name in family]
+        if len(set(named)) != len(named) or not all(self.voices):
+            raise ValueError(
+                f"names a voice twice, or a family without one: {[list(f) for f in self.voices]}"
+            )
         if len(set(losses)) != len(losses):
             raise ValueError(f"names a loss twice: {losses}; keep one, with one weight")
         if self.source_free and self.align:

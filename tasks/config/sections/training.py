@@ -8,9 +8,15 @@ from tasks.config.sections.presets import Preset, built_in_presets
 from tasks.config.sections.section import Count, Fraction, NonNegative, Positive, Section
 
 AUTO_CANDIDATES = (
-    "source_only", "mcc", "mcc_centroid", "mcc_centroid_edge", "cdan_mcc", "shot", "dann", "mmd",
+    "source_only", "target_statistics", "propagation", "propagation_joint", "mcc_centroid", "mcc_centroid_edge",
+    "ensemble",
 )  # fmt: skip
-"""The presets that ``adapt.candidates: auto`` trains: published defaults. Small strong pools beat large ones."""
+"""The presets of ``adapt.candidates: auto``: what docs/results.md shows to add to the others. Small strong pools beat
+large ones."""
+
+
+WITHOUT_LOSSES = ("source_only", "target_statistics")
+"""Every verdict compares with these: the baseline, which no target example has touched, and the simplest adaptation."""
 
 
 class FinetuneParams(Section):
@@ -95,10 +101,24 @@ class AdaptParams(Section):
 
     @property
     def pool(self) -> tuple[str, ...]:
-        """The presets to train, source-only first."""
+        """The presets of the candidates: source-only, the simplest adaptation, then the others, an ensemble after its voices.
+
+        The simplest adaptation and the voices are there whether they are named or not."""
         named = [name for name in AUTO_CANDIDATES if name in self.presets]
         names = named if self.candidates == "auto" else self.candidates
-        return tuple(sorted(names, key=lambda name: name != "source_only"))
+        with_voices = [one for name in names for one in (*self._voices_of(name), name)]
+        return tuple(dict.fromkeys((*WITHOUT_LOSSES, *with_voices)))
+
+    def _voices_of(self, name: str) -> list[str]:
+        families = self.presets[name].voices if name in self.presets else ()
+        return [voice for family in families for voice in family]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The presets that params.yaml names itself."""
+        return tuple(
+            dict.fromkeys((*(() if self.candidates == "auto" else self.candidates), *self.deeper.named))
+        )
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -129,13 +149,29 @@ class AdaptParams(Section):
             unknown = [name for name in names if name not in self.presets]
             if unknown:
                 raise ValueError(f"{field} {unknown} are not among the presets {sorted(self.presets)}")
-        if "source_only" not in self.pool:
+        if self.candidates != "auto" and "source_only" not in self.candidates:
             raise ValueError(
                 "candidates must include source_only: it is the baseline every verdict compares with"
             )
-        baseline = self.presets["source_only"]
-        if baseline.losses or baseline.views or baseline.align:
-            raise ValueError("the preset source_only must be empty: it is the baseline without a target loss")
+        for name in WITHOUT_LOSSES:
+            if self.presets[name] != Preset(losses=()):
+                raise ValueError(f"the preset {name} must be empty: every verdict compares with it")
+        for name in (name for name in self.trained if self.presets[name].voices):
+            silent = [one for one in self._voices_of(name) if one not in self.presets]
+            if silent:
+                raise ValueError(
+                    f"presets.{name}: voices {silent} are not among the presets {sorted(self.presets)}"
+                )
+            mixed = [one for one in self._voices_of(name) if self.presets[one].voices]
+            if mixed:
+                raise ValueError(
+                    f"presets.{name}: {mixed} are ensembles themselves, so they cannot be voices"
+                )
+        solved = [name for name in self.deeper.named if not self.presets[name].is_trained]
+        if solved:
+            raise ValueError(
+                f"deeper.candidates {solved} are not trained, so there is nothing to train deeper"
+            )
         source_free = [name for name in self.deeper.named if self.presets[name].source_free]
         if source_free:
             raise ValueError(
@@ -151,7 +187,8 @@ class AdaptParams(Section):
                 f"candidates {list(self.aligned)} align features, so they cannot start from the finetuned head,"
                 " which knows them as they were: leave them out, or set start to backbone"
             )
-        for field, values in (("candidates", self.pool), ("seeds", self.seeds)):
+        listed = () if self.candidates == "auto" else self.candidates
+        for field, values in (("candidates", listed), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{field} names something twice: {list(values)}")
         return self

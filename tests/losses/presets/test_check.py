@@ -88,4 +88,4 @@ def test_what_a_user_wrote_or_what_auto_leaves_out_is_checked():
         "coral",
         "mcc",
     )
-    assert trained("dann", mcc=f"[{MCC}]").adapt.unproven == ()
+    assert trained("mcc_centroid").adapt.unproven == ()

@@ -85,7 +85,7 @@ def test_a_file_and_a_preset_that_names_it_are_all_that_a_new_loss_takes(
     adapt.run(workspace_copy, params_with(workspace_copy, floor=0.9), TARGET)
 
     folder = workspace_copy.stage("adapt", TARGET)
-    baseline, mine = read_json(folder / "candidates.json")["candidates"]
+    baseline, _, mine = read_json(folder / "candidates.json")["candidates"]
     assert (mine["preset"], mine["status"]) == ("mine", "trained")
     assert mine["checkpoint_sha256"] != baseline["checkpoint_sha256"]
     curve = read_json(folder / "mine-0" / "training.json")["curve"]
