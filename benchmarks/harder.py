@@ -68,7 +68,7 @@ def harder(origin: Path, folder: Path, *, how: str) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         if how in CAMERAS:
             with Image.open(path) as image:
-                CAMERAS[how](image.convert("RGB"), draw(path)).save(place.with_suffix(".png"))
+                CAMERAS[how](image.convert("RGB"), draw(path)).save(place.with_name(f"{place.name}.png"))
         else:
             shutil.copyfile(path, place)
     partial.rename(folder)

@@ -46,6 +46,15 @@ def test_tasks_are_what_the_folder_has_and_the_demo_and_digits_become_class_fold
     assert sorted(path.parent.name for path in tasks["mnist"].source.rglob("*.png")) == ["0", "7", "7"]
 
 
+def test_nothing_is_made_for_a_task_that_is_not_wanted(tmp_path: Path):
+    data, scratch = tmp_path / "data", tmp_path / "scratch"
+    (data / "digits").mkdir(parents=True)
+    (data / "pacs" / "photo" / "dog").mkdir(parents=True)
+
+    assert [task.name for task in tasks_of(data, scratch, [], only=["demo"])] == ["demo"]
+    assert not scratch.exists()
+
+
 # --- other rules of selection ------------------------------------------------------------------
 
 
@@ -116,6 +125,15 @@ def test_few_images_are_as_many_as_promised_and_the_same_each_time(images: Path,
     }
 
 
+def test_two_images_of_one_stem_stay_two(tmp_path: Path):
+    folder = tmp_path / "data" / "a"
+    folder.mkdir(parents=True)
+    for suffix in ("png", "bmp"):
+        Image.new("RGB", (32, 24)).save(folder / f"same.{suffix}")
+
+    assert counts(harder(folder.parent, tmp_path / "made", how="dark")) == [2]
+
+
 @pytest.mark.parametrize("how", CAMERAS)
 def test_a_worse_camera_keeps_every_image_its_size_and_its_class(images: Path, tmp_path: Path, how: str):
     made = harder(images, tmp_path / how, how=how)
@@ -127,7 +145,7 @@ def test_a_worse_camera_keeps_every_image_its_size_and_its_class(images: Path, t
 
 def test_noise_and_darkness_change_what_is_seen(images: Path, tmp_path: Path):
     noise, dark = (
-        np.asarray(Image.open(harder(images, tmp_path / how, how=how) / "a" / "0.png"))
+        np.asarray(Image.open(harder(images, tmp_path / how, how=how) / "a" / "0.png.png"))
         for how in ("noise", "dark")
     )
 

@@ -4,6 +4,7 @@ Each holds the target's lock, and can be killed and run again.
 """
 
 import logging
+import re
 
 from deploy.registry.history import Entry, append, latest_verdicts, now, pointer_on_disk, promotions, settle
 from deploy.registry.layout import locked, require_target
@@ -114,4 +115,4 @@ def _objection(
 
 
 def _is_source_only(candidate: str) -> bool:
-    return candidate == "source_only" or candidate.startswith("source_only-")
+    return re.fullmatch(r"source_only(@deeper)?(-\d+)?", candidate) is not None

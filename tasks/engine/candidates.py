@@ -11,7 +11,7 @@ import torch
 from tasks.config.sections.presets import Preset
 from tasks.engine.adabn import Proposal, propose_target_statistics
 from tasks.engine.checkpoints import Checkpoints
-from tasks.engine.closed_forms import solve
+from tasks.engine.closed_forms import Spread, solve
 from tasks.engine.devices import make_deterministic, training_device
 from tasks.engine.ensembles import join_voices, weights_of
 from tasks.engine.inputs import Inputs, labelled_rows
@@ -99,9 +99,16 @@ def train_candidate(folder: Path, plan: Plan, *, inputs: Inputs, seen: Inputs) -
     log.info("adapt: candidate %s %s after %d steps", plan.name, status, recipe.steps)
 
 
-def solve_candidate(folder: Path, plan: Plan, *, inputs: Inputs) -> None:
-    """Solve for one candidate in ``folder``; its candidate.json is written last and marks it finished."""
-    model = solve(inputs.params.adapt.presets[plan.preset], inputs).to(training_device())
+def solve_candidate(folder: Path, plan: Plan, *, inputs: Inputs, spread: Spread) -> None:
+    """Solve for one candidate in ``folder``; its candidate.json is written last and marks it finished.
+
+    Args:
+        folder: In scratch.
+        plan: The candidate.
+        inputs: As the network is judged and put in service.
+        spread: The labels that it learns.
+    """
+    model = solve(inputs.params.adapt.presets[plan.preset], spread).to(training_device())
     outputs = judged_outputs(model, inputs.target, model, inputs.source, kind=plan.kind)
     _finish(folder, plan, Made(model, outputs), inputs)
     log.info("adapt: candidate %s solved for", plan.name)
@@ -109,8 +116,10 @@ def solve_candidate(folder: Path, plan: Plan, *, inputs: Inputs) -> None:
 
 def join_candidate(
     folder: Path, plan: Plan, *, inputs: Inputs, voices: Sequence[CandidateRecord], finished: Path
-) -> None:
+) -> bool:
     """Join candidates below ``finished`` to one in ``folder``; its candidate.json is written last.
+
+    Returns whether there was one to join. All of its voices may have diverged, which each of them reports.
 
     Args:
         folder: In scratch.
@@ -118,20 +127,16 @@ def join_candidate(
         inputs: As the network is judged and put in service.
         voices: The finished candidates, among them those that have a voice.
         finished: Where their folders are.
-
-    Raises:
-        BadInput: None of its voices was trained.
     """
     weights = weights_of(inputs.params.adapt.presets[plan.preset], voices)
     if not weights:
-        raise BadInput(
-            f"params.yaml: adapt.presets.{plan.preset} has no voice: each one diverged, or asks for views that"
-            " features.views lacks. Change its voices, or leave it out of adapt.candidates."
-        )
+        log.warning("adapt: candidate %s is left out: none of its voices was trained to the end", plan.name)
+        return False
     model = join_voices(finished, weights, inputs).to(training_device())
     outputs = judged_outputs(model, inputs.target, model, inputs.source, kind=plan.kind)
     _finish(folder, plan, Made(model, outputs, voices=weights), inputs)
     log.info("adapt: candidate %s joined from %s", plan.name, ", ".join(weights))
+    return True
 
 
 def _finish(folder: Path, plan: Plan, made: Made, inputs: Inputs) -> None:

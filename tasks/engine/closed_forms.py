@@ -4,6 +4,7 @@ Shape suffixes: N = rows of a domain, S = source rows in all their views, T = ta
 C = classes.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -64,17 +65,34 @@ class Head(NamedTuple):
         return torch.softmax(logits_NC, dim=1).numpy()
 
 
-def solve(preset: Preset, inputs: Inputs) -> LinearClassifier:
-    """A linear head on the labels that balanced propagation gives the target's adapt split.
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """The labels that balanced propagation gives a target, and all that a head needs to learn them."""
+
+    backbone: Backbone | None
+    """``None`` where rows are features."""
+    standard: Standard
+    """Of the target."""
+    source_SD: np.ndarray
+    """Standardised, each view by itself."""
+    labels_S: np.ndarray
+    target_TD: np.ndarray
+    """Standardised."""
+    labels_T: np.ndarray
+    """What came out; the known ones as they are known."""
+    weights_T: np.ndarray
+    """Confidence in them, in ``[0, 1]``."""
+    num_classes: int
+
+
+def spread_labels(inputs: Inputs) -> Spread:
+    """Labels for the target's adapt split, by balanced propagation.
 
     Each domain, and each view of the source, is standardised by its own statistics. A logistic regression on the
-    source, in all its views, gives the first probabilities of the target. These are propagated, and a second
-    logistic regression learns what comes out, each example weighted by its confidence. Under ``propagation_joint`` it
-    learns the source as well, both domains with the same total weight. Labelled target examples, where there are any,
-    are rows of both regressions, and speak with certainty in between.
+    source, in all its views, gives the first probabilities of the target, which are propagated. Labelled target
+    examples, where there are any, are rows of the regression too, and speak with certainty afterwards.
 
     Args:
-        preset: Its closed form.
         inputs: A source and a target. The source is read in every view that is kept of it.
     """
     assert inputs.source is not None, "the source is opened for whatever is not source-free"
@@ -82,33 +100,54 @@ def solve(preset: Preset, inputs: Inputs) -> LinearClassifier:
     source = labelled_split(inputs.source, "train", inputs.classes, views=inputs.params.features.views)
     source_SD = np.concatenate([_standard(one).apply(one) for one in _variants(source.rows, backbone)])
     labels_S = np.tile(source.labels_N.numpy(), len(source.rows.variants))
-    target_TD, labels_T = _target(inputs, backbone)
-    is_known_T = labels_T >= 0
+    target_TD, known_T = _target(inputs, backbone)
+    is_known_T = known_T >= 0
     standard = _standard(target_TD)
     target_TD = standard.apply(target_TD)
-    num_classes = len(inputs.classes)
     first = fit_head(
         np.concatenate([source_SD, target_TD[is_known_T]]),
-        np.concatenate([labels_S, labels_T[is_known_T]]),
-        num_classes=num_classes,
+        np.concatenate([labels_S, known_T[is_known_T]]),
+        num_classes=len(inputs.classes),
         penalty=SOURCE_PENALTY,
     )
-    spread_TC = balanced_propagation(target_TD, first.probabilities(target_TD), labels_T)
-    guessed_T = np.where(is_known_T, labels_T, spread_TC.argmax(axis=1))
-    weights_T = np.where(is_known_T, 1.0, spread_TC.max(axis=1))
+    spread_TC = balanced_propagation(target_TD, first.probabilities(target_TD), known_T)
+    return Spread(
+        backbone,
+        standard,
+        source_SD,
+        labels_S,
+        target_TD,
+        labels_T=np.where(is_known_T, known_T, spread_TC.argmax(axis=1)),
+        weights_T=np.where(is_known_T, 1.0, spread_TC.max(axis=1)),
+        num_classes=len(inputs.classes),
+    )
+
+
+def solve(preset: Preset, spread: Spread) -> LinearClassifier:
+    """A linear head on the labels of ``spread``, each example weighted by the confidence in its label.
+
+    Under ``propagation_joint`` it learns the source as well, both domains with the same total weight.
+    """
     if preset.closed_form == "propagation":
         head = fit_head(
-            target_TD, guessed_T, num_classes=num_classes, penalty=TARGET_PENALTY, weights_N=weights_T
+            spread.target_TD,
+            spread.labels_T,
+            num_classes=spread.num_classes,
+            penalty=TARGET_PENALTY,
+            weights_N=spread.weights_T,
         )
     else:
+        num_source = len(spread.source_SD)
         head = fit_head(
-            np.concatenate([source_SD, target_TD]),
-            np.concatenate([labels_S, guessed_T]),
-            num_classes=num_classes,
+            np.concatenate([spread.source_SD, spread.target_TD]),
+            np.concatenate([spread.labels_S, spread.labels_T]),
+            num_classes=spread.num_classes,
             penalty=JOINT_PENALTY,
-            weights_N=np.concatenate([np.ones(len(source_SD)), weights_T * len(source_SD) / weights_T.sum()]),
+            weights_N=np.concatenate(
+                [np.ones(num_source), spread.weights_T * num_source / spread.weights_T.sum()]
+            ),
         )
-    return _classifier(backbone, standard, head)
+    return _classifier(spread.backbone, spread.standard, head)
 
 
 def fit_head(

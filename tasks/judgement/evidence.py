@@ -17,7 +17,7 @@ class Chosen:
     reasons: tuple[str, ...]
     """Why selection chose it."""
     num_adapted: int
-    """Candidates in the pool besides source-only."""
+    """Candidates in the pool besides source-only; the simplest adaptation is always one."""
     vetoed: Mapping[str, Sequence[str]]
     """Adapted candidates that took no part, with reasons."""
     target_statistics: str | None = None

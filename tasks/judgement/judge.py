@@ -75,7 +75,7 @@ def judge(
         target_statistics: Against the simplest adaptation; ``None`` without labels, or where it was selected or has no
             outputs.
     """
-    if chosen.num_adapted and len(chosen.vetoed) == chosen.num_adapted:
+    if len(chosen.vetoed) == chosen.num_adapted:
         return Judgement("reject", _all_vetoed(chosen))
     if chosen.is_source_only:
         return Judgement("hold", _nothing_beat_source_only(chosen))
@@ -173,10 +173,6 @@ def _all_vetoed(chosen: Chosen) -> tuple[str, ...]:
 
 
 def _nothing_beat_source_only(chosen: Chosen) -> tuple[str, ...]:
-    if not chosen.num_adapted:
-        return (
-            "adapt.candidates holds source_only alone: nothing was adapted, and source-only is what ships",
-        )
     return ("nothing beat source-only; source-only is what ships", *chosen.reasons)
 
 

@@ -49,14 +49,13 @@ def build_network(form: Form, *, num_classes: int, make_backbone: MakeBackbone) 
         num_classes: Width of its logits.
         make_backbone: Called for every part that trained a backbone of its own.
     """
-    if form["head"] == "ensemble":
-        voices = [
-            build_network(voice, num_classes=num_classes, make_backbone=make_backbone)
-            for voice in form["voices"]
-        ]
-        return Ensemble(
-            None, [voice for voice in voices if not isinstance(voice, Ensemble)], [1.0] * len(voices)
-        )
+    if form["head"] != "ensemble":
+        return _build_voice(form, num_classes, make_backbone)
+    voices = [_build_voice(voice, num_classes, make_backbone) for voice in form["voices"]]
+    return Ensemble(None, voices, [1.0] * len(voices))  # the weights are in the checkpoint
+
+
+def _build_voice(form: Form, num_classes: int, make_backbone: MakeBackbone) -> Voice:
     backbone: Any = make_backbone() if form["own_backbone"] else None
     if form["head"] == "linear":
         return LinearClassifier(backbone, feature_width=form["width"], num_classes=num_classes)

@@ -32,8 +32,8 @@ class TargetResult(Part):
     """One target that got through."""
 
     source_only: Measured
-    target_statistics: Measured | None = None
-    """The simplest adaptation."""
+    target_statistics: Measured | None
+    """The simplest adaptation; None where it has no outputs."""
     selected: Measured
     oracle: Oracle
     verdict: Ruling
@@ -69,7 +69,7 @@ class Digests(Part):
 class Result(Record):
     """The content of result.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     targets: dict[str, TargetResult]
     failed: dict[str, str]
     """Why a target did not get through."""

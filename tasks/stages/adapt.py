@@ -26,6 +26,7 @@ from functools import cache, partial
 from tasks.config.params import Params
 from tasks.engine.candidates import join_candidate, solve_candidate, train_candidate
 from tasks.engine.checkpoints import clear, digest_of
+from tasks.engine.closed_forms import spread_labels
 from tasks.engine.inputs import Inputs, aligned, read_inputs
 from tasks.engine.plans import Plan, deeper_plans, shallow_plans
 from tasks.errors import BadInput
@@ -53,15 +54,17 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     folder, scratch = workspace.stage("adapt", target), workspace.scratch("adapt", target)
     unfinished = scratch / _key(inputs)
     seen = cache(partial(aligned, inputs))
+    spread = cache(partial(spread_labels, inputs))
 
     candidates: list[CandidateRecord] = []
 
     def finish(plan: Plan) -> None:
         place, preset = unfinished / plan.name, params.adapt.presets[plan.preset]
         if preset.voices:  # made anew: an older one may have had other voices
-            join_candidate(place, plan, inputs=inputs, voices=candidates, finished=folder)
+            if not join_candidate(place, plan, inputs=inputs, voices=candidates, finished=folder):
+                return
         elif not is_finished(place) and preset.closed_form:
-            solve_candidate(place, plan, inputs=inputs)
+            solve_candidate(place, plan, inputs=inputs, spread=spread())
         elif not is_finished(place):
             train_candidate(place, plan, inputs=inputs, seen=seen(plan.preset))
         candidates.append(publish_candidate(place, folder / plan.name))

@@ -309,6 +309,10 @@ def test_an_unknown_version_is_answered_with_the_published_ones(published):
         pytest.param("provisional", "mcc-0", True, {"force": True}, True, id="provisional-forced"),
         pytest.param("hold", "mcc-0", False, {}, False, id="hold-of-a-candidate"),
         pytest.param("hold", "source_only-0", False, {}, True, id="source-only-ships-when-nothing-beats-it"),
+        pytest.param(
+            "hold", "source_only@deeper-2", False, {}, True, id="source-only-of-the-deeper-route-too"
+        ),
+        pytest.param("hold", "source_only-mine-0", False, {}, False, id="a-preset-of-a-like-name-does-not"),
         pytest.param("hold", "source_only-0", True, {}, False, id="source-only-does-not-replace-a-champion"),
         pytest.param("hold", "mcc-0", True, {"force": True}, True, id="hold-forced"),
         pytest.param("reject", "mcc-0", False, {"allow_provisional": True}, False, id="reject"),

@@ -205,14 +205,6 @@ def test_some_candidates_vetoed_is_no_rejection(gate_params):
     assert judge(chosen, None, [], None, gate_params()).verdict == "hold"
 
 
-def test_a_pool_of_source_only_alone_holds_and_says_so(gate_params):
-    chosen = Chosen("source_only-0", "source_only-0", ("why",), num_adapted=0, vetoed={})
-
-    assert judge(chosen, None, [], None, gate_params()).reasons == (
-        "adapt.candidates holds source_only alone: nothing was adapted, and source-only is what ships",
-    )
-
-
 def test_label_free_reasons_are_passed_on_where_labels_decided_nothing(gate_params):
     assert judge(MCC, None, [], None, gate_params()).reasons[1:] == WHY
     nothing = judge(SOURCE_ONLY, None, [], None, gate_params()).reasons

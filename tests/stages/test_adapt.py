@@ -507,3 +507,25 @@ def test_source_free_candidates_are_trained_where_nothing_is_left_of_the_source(
     for name in rows:
         outputs = load_file(folder / name / "outputs.safetensors")
         assert {key.partition(".")[0] for key in outputs} == {"select", "test"}
+
+
+def test_an_ensemble_whose_voices_all_diverged_is_left_out_and_stops_nothing(
+    workspace_copy: Workspace, caplog: pytest.LogCaptureFixture
+):
+    wild = "{losses: [{loss: mcc, weight: 1.0e+30, temperature: 2.5}]}"
+    params = changed(
+        load_params(workspace_copy.params),
+        f"adapt.presets.wild={wild}",
+        "adapt.presets.choir={voices: [[wild]]}",
+        "adapt.candidates=[source_only, choir]",
+    )
+
+    adapt.run(workspace_copy, params, TARGET)
+
+    rows = read_json(workspace_copy.stage("adapt", TARGET) / "candidates.json")["candidates"]
+    assert [(row["name"], row["status"]) for row in rows] == [
+        ("source_only-0", "trained"),
+        ("target_statistics-0", "trained"),
+        ("wild-0", "diverged"),
+    ]
+    assert "adapt: candidate choir is left out: none of its voices was trained to the end" in caplog.text
