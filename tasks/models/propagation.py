@@ -65,8 +65,6 @@ def balanced_propagation(
     start_NC[~is_known_N] = balance(start_NC[~is_known_N])
     if labels_N is not None:
         start_NC[is_known_N] = np.eye(start_NC.shape[1])[labels_N[is_known_N]]
-    if len(features_ND) < 3:
-        return start_NC
     graph_NN = graph(nearest(features_ND, num=min(NEIGHBOURS, len(features_ND) - 1)))
     return propagate(graph_NN, start_NC)
 

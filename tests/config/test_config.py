@@ -260,3 +260,10 @@ def test_a_params_file_may_begin_with_a_byte_order_mark(tmp_path: Path):
     path.write_bytes(b"\xef\xbb\xbf" + (CHECKOUT / "params.yaml").read_bytes())
 
     assert load_params(path) == load_params(CHECKOUT / "params.yaml")
+
+
+def test_a_voice_that_is_no_preset_is_named_where_only_route_deeper_asks_for_its_ensemble():
+    with pytest.raises(
+        ConfigError, match=r"presets\.mine: voices \['nope'\] are not among the presets \['adda', "
+    ):
+        changed("adapt.presets.mine={voices: [[nope]]}", "adapt.deeper.candidates=[mine]")

@@ -50,7 +50,9 @@ def shape_of(kind: type[Record]) -> str:
 
 
 def test_every_record_is_listed():
-    assert set(SHAPES) == set(Record.__subclasses__())
+    assert set(SHAPES) == {
+        kind for kind in Record.__subclasses__() if kind.__module__.startswith("tasks.records.")
+    }
 
 
 @pytest.mark.parametrize("kind", SHAPES, ids=lambda kind: kind.__name__)

@@ -537,6 +537,19 @@ def test_source_only_is_held_where_nothing_beats_it(tmp_path):
     assert verdict["selected"]["accuracy"] is None
 
 
+def test_nothing_is_to_be_labelled_where_source_only_was_selected_although_the_simplest_adaptation_differs(
+    tmp_path,
+):
+    world = World(
+        {"source_only-0": Says(), "target_statistics-0": Says(flipped(TRUTH, 30), CONFUSED, certainty=0.6)}
+    )
+
+    workspace = lay_out(tmp_path, world.without_labels())
+
+    assert judge(workspace)["candidate"] == "source_only-0"
+    assert to_label(workspace) == []
+
+
 def test_labels_do_not_rescue_a_candidate_that_selection_passed_over(tmp_path):
     hidden_gem = Says(select=flipped(TRUTH, 30), test=TRUTH, certainty=0.6)
     verdict = judge(lay_out(tmp_path, World({"source_only-0": Says(test=CONFUSED), "dann-0": hidden_gem})))
