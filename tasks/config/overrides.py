@@ -14,16 +14,17 @@ PRESETS = ["adapt", "presets"]
 def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """``content`` with ``dotted.key=value`` settings applied; values are parsed as YAML.
 
-    Below ``adapt.presets`` a setting may name a preset that is built in, or a new one that candidates name.
+    Below ``adapt.presets`` a setting may name a preset that is built in, or a new one that candidates or an ensemble's
+    voices name.
 
     Raises:
         ConfigError: A setting has no ``=`` or its key is not in ``content``; all are named at once.
     """
     result = yaml.safe_load(yaml.safe_dump(content))
     faults = [fault for override in overrides if (fault := _apply(result, override))]
-    known = {*_mapping(content, PRESETS), *built_in_presets(), *_candidates(result)}
+    known = {*_mapping(content, PRESETS), *built_in_presets(), *_candidates(result), *_voices(result)}
     faults += [
-        f"  --set adapt.presets.{name}: unknown key; no preset has this name, and no candidates name it"
+        f"  --set adapt.presets.{name}: unknown key; no preset has this name, and neither candidates nor voices name it"
         for name in _mapping(result, PRESETS)
         if name not in known
     ]
@@ -59,6 +60,17 @@ def _candidates(content: dict[str, Any]) -> list[str]:
     keys = (["adapt", "candidates"], ["adapt", "deeper", "candidates"])
     lists = [names for key in keys if isinstance(names := _find(content, key), list)]
     return [name for names in lists for name in names if isinstance(name, str)]
+
+
+def _voices(content: dict[str, Any]) -> list[str]:
+    """Names under ``voices`` of the presets that ``content`` has."""
+    presets = [preset for preset in _mapping(content, PRESETS).values() if isinstance(preset, dict)]
+    families = [
+        family for preset in presets if isinstance(preset.get("voices"), list) for family in preset["voices"]
+    ]
+    return [
+        name for family in families if isinstance(family, list) for name in family if isinstance(name, str)
+    ]
 
 
 def _mapping(content: dict[str, Any], key: list[str]) -> dict[str, Any]:

@@ -72,14 +72,14 @@ class Spread:
     backbone: Backbone | None
     """``None`` where rows are features."""
     standard: Standard
-    """Of the target."""
+    """Mean and deviation of the target's features."""
     source_SD: np.ndarray
     """Standardised, each view by itself."""
     labels_S: np.ndarray
     target_TD: np.ndarray
     """Standardised."""
     labels_T: np.ndarray
-    """What came out; the known ones as they are known."""
+    """Class numbers; where a label is known, that one."""
     weights_T: np.ndarray
     """Confidence in them, in ``[0, 1]``."""
     num_classes: int

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.errors import BadInput
 from tasks.files import write_bytes
@@ -19,8 +19,27 @@ from tasks.models.linear import LinearClassifier
 
 Network = Classifier | LinearClassifier | Ensemble
 
-Form = dict[str, Any]
-"""How a network is put together: ``head`` is bottleneck, linear or ensemble."""
+
+class VoiceForm(TypedDict):
+    """How a network with one head is put together."""
+
+    head: Literal["bottleneck", "linear"]
+    width: int
+    """Width of the features that it stands on."""
+    bottleneck: int | None
+    """Width of the bottleneck; None for a linear head, which has none."""
+    own_backbone: bool
+    """Whether it trained a backbone of its own, which the checkpoint holds."""
+
+
+class EnsembleForm(TypedDict):
+    """How an ensemble is put together."""
+
+    head: Literal["ensemble"]
+    voices: list[VoiceForm]
+
+
+Form = VoiceForm | EnsembleForm
 
 MakeBackbone = Callable[[], Backbone | Tail]
 """A backbone for a network that trained its own."""
@@ -29,16 +48,24 @@ MakeBackbone = Callable[[], Backbone | Tail]
 def form_of(network: Network) -> Form:
     """How ``network`` is put together, for :func:`build_network`."""
     if isinstance(network, Ensemble):
-        return {"head": "ensemble", "voices": [form_of(voice) for voice in _voices(network)]}
-    own = {"own_backbone": network.backbone is not None}
-    if isinstance(network, LinearClassifier):
-        return {"head": "linear", "width": network.head.in_features, **own}
-    return {
-        "head": "bottleneck",
-        "width": network.bottleneck[0].in_features,
-        "bottleneck": network.head.in_features,
-        **own,
-    }
+        return {"head": "ensemble", "voices": [_form_of_voice(voice) for voice in _voices(network)]}
+    return _form_of_voice(network)
+
+
+def _form_of_voice(voice: Voice) -> VoiceForm:
+    own_backbone = voice.backbone is not None
+    if isinstance(voice, LinearClassifier):
+        return VoiceForm(
+            head="linear", width=voice.head.in_features, bottleneck=None, own_backbone=own_backbone
+        )
+    first = voice.bottleneck[0]
+    assert isinstance(first, nn.Linear), "a bottleneck begins with a linear layer"
+    return VoiceForm(
+        head="bottleneck",
+        width=first.in_features,
+        bottleneck=voice.head.in_features,
+        own_backbone=own_backbone,
+    )
 
 
 def build_network(form: Form, *, num_classes: int, make_backbone: MakeBackbone) -> Network:
@@ -49,15 +76,15 @@ def build_network(form: Form, *, num_classes: int, make_backbone: MakeBackbone) 
         num_classes: Width of its logits.
         make_backbone: Called for every part that trained a backbone of its own.
     """
-    if form["head"] != "ensemble":
-        return _build_voice(form, num_classes, make_backbone)
-    voices = [_build_voice(voice, num_classes, make_backbone) for voice in form["voices"]]
-    return Ensemble(None, voices, [1.0] * len(voices))  # the weights are in the checkpoint
+    if form["head"] == "ensemble":
+        voices = [_build_voice(voice, num_classes, make_backbone) for voice in form["voices"]]
+        return Ensemble(None, voices, [1.0] * len(voices))  # the weights are in the checkpoint
+    return _build_voice(form, num_classes, make_backbone)
 
 
-def _build_voice(form: Form, num_classes: int, make_backbone: MakeBackbone) -> Voice:
+def _build_voice(form: VoiceForm, num_classes: int, make_backbone: MakeBackbone) -> Voice:
     backbone: Any = make_backbone() if form["own_backbone"] else None
-    if form["head"] == "linear":
+    if form["bottleneck"] is None:
         return LinearClassifier(backbone, feature_width=form["width"], num_classes=num_classes)
     return Classifier(
         backbone, feature_width=form["width"], bottleneck=form["bottleneck"], num_classes=num_classes

@@ -208,7 +208,9 @@ def test_a_new_preset_can_be_set_where_candidates_name_it():
 
     assert "mine" in changed(preset, "adapt.candidates=[source_only, mine]")["adapt"]["presets"]
     assert "mine" in changed(preset, "adapt.deeper.candidates=[mine]")["adapt"]["presets"]
-    with pytest.raises(ConfigError, match=r"--set adapt.presets.mine: unknown key; .* no candidates name it"):
+    with pytest.raises(
+        ConfigError, match=r"--set adapt.presets.mine: unknown key; .* neither candidates nor voices name it"
+    ):
         changed(preset)
     with pytest.raises(ConfigError, match=r"--set adapt.presets.mine.losses: unknown key"):
         changed("adapt.presets.mine.losses=[]", "adapt.candidates=[source_only, mine]")
@@ -266,3 +268,18 @@ def test_a_voice_that_is_no_preset_is_named_where_only_route_deeper_asks_for_its
     content = changed("adapt.presets.mine={voices: [[nope]]}", "adapt.deeper.candidates=[mine]")
 
     assert "adapt: presets.mine: voices ['nope'] are not among the presets ['adda', " in message(content)
+
+
+def test_a_new_preset_can_be_set_where_the_voices_of_another_name_it():
+    content = changed(
+        "adapt.presets.mine=[{loss: bnm, weight: 1.0}]",
+        "adapt.presets.choir={voices: [[mine]]}",
+        "adapt.candidates=[source_only, choir]",
+    )
+
+    assert check_params(content, origin="params.yaml").candidates == (
+        "source_only",
+        "target_statistics",
+        "mine",
+        "choir",
+    )

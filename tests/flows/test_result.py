@@ -32,6 +32,7 @@ def row(said: str) -> TargetResult:
     measured = Measured(accuracy=None, n=0, candidate="mcc-0")
     return TargetResult(
         source_only=measured,
+        target_statistics=measured,
         selected=measured,
         oracle=Oracle(accuracy=None, n=0, candidate=None),
         verdict=Ruling(verdict="provisional", reasons=(said,), warnings=()),
