@@ -1,4 +1,4 @@
-"""Where training runs: asked for by ``ACCLIMATE_DEVICE``, never guessed away."""
+"""Where training runs, asked for by ``ACCLIMATE_DEVICE`` and never guessed away, and what it can do there."""
 
 import os
 
@@ -22,6 +22,14 @@ def training_device() -> torch.device:
         )
     use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if use_cuda else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies in bfloat16 itself; elsewhere it would be emulated, and slow."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    instructions = torch.cpu.get_capabilities()
+    return any(instructions.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def make_deterministic(seed: int) -> None:

@@ -5,9 +5,11 @@ Shape suffixes: N = examples of a batch, X = the axes of one, as its input spec 
 
 import hashlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tasks.config.params import Params
 from tasks.domains.kinds import reader_of
@@ -16,12 +18,22 @@ from tasks.engine.routes import Route
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
+from tasks.records.features import Kind, Precision
 
-Observer = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
-"""From inputs ``(N, X)`` and which of them training sees ``(N,)`` to the arrays that are kept, by kind."""
+Look = Callable[[np.ndarray], dict[Kind, np.ndarray]]
+"""From inputs ``(N, X)`` to the arrays that are kept of them, by kind."""
 
 BATCH = 64
 """Examples that are read, and sent through the backbone, at once."""
+
+
+class Observer(NamedTuple):
+    """How the frozen backbone looks at examples."""
+
+    trained: Look
+    """Those that training reads: in the precision of training, activations in float16."""
+    judged: Look
+    """Those that judge a candidate: in float32 throughout, so that the exported model repeats its answers."""
 
 
 def build_frozen(params: Params) -> Backbone:
@@ -30,32 +42,40 @@ def build_frozen(params: Params) -> Backbone:
     return build_backbone(params.model, reader_of(params).spec)
 
 
-def observer(backbone: Backbone, route: Route) -> Observer:
-    """A function from a batch of inputs to the arrays that ``route`` keeps of it."""
+def observer(backbone: Backbone, route: Route, precision: Precision) -> Observer:
+    """How examples are looked at on ``route``; on route end_to_end they are kept as they are."""
     if route.name == "end_to_end":
-        return lambda inputs_NX, is_trained_N: {"inputs": inputs_NX}
+        return Observer(trained=_as_it_is, judged=_as_it_is)
     device = training_device()
     backbone.eval().to(device)
 
     @torch.inference_mode()
-    def look(inputs_NX: np.ndarray, is_trained_N: np.ndarray) -> dict[str, np.ndarray]:
-        """The arrays of one batch, by the names of their files."""
+    def look(inputs_NX: np.ndarray, *, is_halved: bool) -> dict[Kind, Tensor]:
         on_device_NX = torch.from_numpy(inputs_NX).to(device)
-        if route.front is None:
-            return {"inputs": backbone(on_device_NX).float().cpu().numpy()}
-        activations, features_ND = route.front(on_device_NX)
-        activations = activations.float().cpu()
-        return {
-            "inputs": features_ND.float().cpu().numpy(),
-            "activations": _halved(activations, is_trained_N).numpy(),
-            "judged": activations[~is_trained_N].numpy(),
-        }
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_halved):
+            if route.front is None:
+                return {"inputs": backbone(on_device_NX).float().cpu()}
+            activations, features_ND = route.front(on_device_NX)
+        return {"inputs": features_ND.float().cpu(), "activations": activations.float().cpu()}
 
-    return look
+    def trained(inputs_NX: np.ndarray) -> dict[Kind, np.ndarray]:
+        seen = look(inputs_NX, is_halved=precision == "bfloat16")
+        if "activations" in seen:
+            seen["activations"] = _halved(seen["activations"])
+        return {kind: tensor.numpy() for kind, tensor in seen.items()}
+
+    def judged(inputs_NX: np.ndarray) -> dict[Kind, np.ndarray]:
+        return {kind: tensor.numpy() for kind, tensor in look(inputs_NX, is_halved=False).items()}
+
+    return Observer(trained, judged)
 
 
-def _halved(activations: torch.Tensor, is_trained_N: np.ndarray) -> torch.Tensor:
-    halves = activations[is_trained_N].half()
+def _as_it_is(inputs_NX: np.ndarray) -> dict[Kind, np.ndarray]:
+    return {"inputs": inputs_NX}
+
+
+def _halved(activations: Tensor) -> Tensor:
+    halves = activations.half()
     if not torch.isfinite(halves).all():
         raise BadInput(
             f"params.yaml: {float(activations.abs().max()):.3g} enters the trained blocks, more than float16 holds:"

@@ -1,13 +1,16 @@
-"""How deep a run trains: the head on cached features, the last blocks as well, or everything end to end."""
+"""How deep a run trains: the head on cached features, the last blocks as well, or everything end to end.
+
+And in which precision the frozen part runs for training.
+"""
 
 from dataclasses import dataclass
 
 from tasks.config.params import Params
-from tasks.engine.devices import training_device
+from tasks.engine.devices import has_bfloat16, training_device
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.boundary import Front, cut
-from tasks.records.features import RouteName
+from tasks.records.features import Precision, RouteName
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,16 @@ def route_named(name: RouteName, reason: str, params: Params, backbone: Backbone
     if name == "deeper":
         front, _ = cut(backbone, last_k=params.features.trained_blocks, name=params.model.backbone)
     return Route(name, reason, front)
+
+
+def resolve_precision(params: Params, route: Route) -> Precision:
+    """The precision that params.yaml names, or bfloat16 under ``auto`` where this machine multiplies in it.
+
+    Route end_to_end keeps examples as they are: float32, whatever is asked.
+    """
+    asked = params.features.precision
+    if route.name == "end_to_end":
+        return "float32"
+    if asked != "auto":
+        return asked
+    return "bfloat16" if has_bfloat16(training_device()) else "float32"

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from tasks.errors import BadInput
 from tasks.files import read_json, write_bytes, write_json
-from tasks.records.features import RouteName
+from tasks.records.features import Precision, RouteName
 from tasks.records.record import Part, Record, read_record, write_record
 from tasks.records.training import FILE as TRAINING
 
@@ -64,12 +64,14 @@ class CandidateRecord(Part):
 class Candidates(Record):
     """The content of candidates.json; source-only stands first."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     target: str
     classes: tuple[str, ...]
     """In the order of the models' outputs."""
     route: RouteName
     route_reason: str
+    precision: Precision
+    """That of the rows that training read; those that judge were float32."""
     candidates: tuple[CandidateRecord, ...]
 
 

@@ -1,16 +1,19 @@
 """The inputs of training from one domain: results/features/<domain>, and results/views/<target> beside it.
 
 index.parquet has hash, split and label of every row, info.json what the rows were computed with. Arrays have one
-row per example, in the order of the index:
+row per example, in the order of the index. Of the examples that training reads:
 
     inputs.npy       float32 features of the frozen backbone (routes ``cached`` and ``deeper``), or the arrays
                      themselves (route ``end_to_end``)
     activations.npy  route ``deeper``: what enters the blocks that are trained, in float16 (bfloat16 would be as
-                     small and eight times coarser); of the examples that training sees
-    judged.npy       route ``deeper``: the same in float32 of the examples that judge a candidate, so that the
-                     exported model repeats its answers
+                     small and eight times coarser)
 
-    <file>.<view>.npy is the same of every example in another view.
+    <file>.<view>.npy is the same of every such example in another view.
+
+Where ``precision`` is bfloat16 the network that they come from was run in it. Of the examples that judge a candidate:
+
+    judged.inputs.npy, judged.activations.npy    the same in float32 throughout, so that the exported model repeats
+                                                 the answers to them
 
 Shape suffixes: N = examples of the domain, M = those that an array holds.
 """
@@ -33,16 +36,22 @@ INFO = "info.json"
 
 RouteName = Literal["cached", "deeper", "end_to_end"]
 Kind = Literal["inputs", "activations"]
+Precision = Literal["float32", "bfloat16"]
 Append = Callable[[np.ndarray], None]
-AppendSeen = Callable[[str, Mapping[str, np.ndarray]], None]
+AppendSeen = Callable[[str, Mapping[Kind, np.ndarray]], None]
+
+JUDGED = "judged."
+"""The names of files of the examples that judge a candidate begin with it."""
 
 
 class FeaturesInfo(Record):
     """info.json of a domain: what its rows were computed with."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     route: RouteName
     route_reason: str
+    precision: Precision
+    """That of the rows that training reads; those that judge are float32."""
     views: tuple[str, ...]
     """Further views of every row, sorted."""
     shape: tuple[int, ...]
@@ -113,17 +122,11 @@ class Features:
         in_split_N = self.index.split_N == split
         is_trained_N = np.isin(self.index.split_N, TRAINED_SPLITS)
         if split not in TRAINED_SPLITS:
-            if kind == "inputs":
-                return RowsOnDisk((_array(self.folder / "inputs.npy"),), np.flatnonzero(in_split_N))
-            return RowsOnDisk(
-                (_array(self.folder / "judged.npy"),), np.flatnonzero(in_split_N[~is_trained_N])
-            )
+            judged = _array(self.folder / f"{JUDGED}{kind}.npy")
+            return RowsOnDisk((judged,), np.flatnonzero(in_split_N[~is_trained_N]))
         mirrored = ["mirror"] if "mirror" in self.info.views else []
         files = [self.folder / f"{kind}.npy", *(self._view(kind, view) for view in (*mirrored, *views))]
-        return RowsOnDisk(
-            tuple(_array(file) for file in files),
-            np.flatnonzero(in_split_N if kind == "inputs" else in_split_N[is_trained_N]),
-        )
+        return RowsOnDisk(tuple(_array(file) for file in files), np.flatnonzero(in_split_N[is_trained_N]))
 
     def adapted(self, views: Sequence[str], *, kind: Kind) -> tuple[np.ndarray, ...]:
         """The rows of the adapt split alone in views that are kept of no other."""
@@ -208,29 +211,22 @@ def write_info(folder: Path, info: FeaturesInfo | ViewsInfo) -> None:
 
 
 @contextmanager
-def seen_files(folder: Path, is_trained_N: np.ndarray) -> Iterator[AppendSeen]:
+def seen_files(folder: Path, num_rows: int, *, prefix: str = "") -> Iterator[AppendSeen]:
     """A function that appends the arrays kept of a batch, by kind, to the files of one view.
 
     Args:
         folder: Where the files appear when all rows are there.
-        is_trained_N: Which examples of the domain training sees.
+        num_rows: How many that is.
+        prefix: What the names of the files begin with.
     """
-    lengths = {
-        "inputs": len(is_trained_N),
-        "activations": is_trained_N.sum(),
-        "judged": (~is_trained_N).sum(),
-    }
     files: dict[str, Append] = {}
     with ExitStack() as opened:
 
-        def append(view: str, seen: Mapping[str, np.ndarray]) -> None:
+        def append(view: str, seen: Mapping[Kind, np.ndarray]) -> None:
             for kind, array in seen.items():
-                if kind == "judged" and view:
-                    continue
-                name = f"{kind}.{view}.npy" if view else f"{kind}.npy"
+                name = f"{prefix}{kind}.{view}.npy" if view else f"{prefix}{kind}.npy"
                 if name not in files:
-                    file = rows_file(folder / name, num_rows=int(lengths[kind]))
-                    files[name] = opened.enter_context(file)
+                    files[name] = opened.enter_context(rows_file(folder / name, num_rows=num_rows))
                 files[name](array)
 
         yield append

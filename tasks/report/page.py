@@ -95,6 +95,7 @@ def _candidates(dossier: Dossier) -> dict[str, object]:
         "selection_reasons": dossier.selection.reasons,
         "route": dossier.trained.route,
         "route_reason": dossier.trained.route_reason,
+        "precision": dossier.trained.precision,
         "score_names": SCORES,
         "diagnostic_names": DIAGNOSTICS,
         "spread": seed_spread(dossier),

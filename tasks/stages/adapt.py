@@ -79,6 +79,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         classes=tuple(inputs.classes),
         route=info.route,
         route_reason=info.route_reason,
+        precision=info.precision,
         candidates=tuple(candidates),
     )
     write_candidates(folder, record)

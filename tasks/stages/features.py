@@ -3,9 +3,12 @@
 In:  data/<domain>, results/manifest/<domain>.
 Out: results/features/<domain>; :mod:`tasks.records.features` says which file holds what.
 
-Besides the examples as they are, these views are kept: ``mirror``, mirrored; those of ``features.views`` that need
-no target, of the source alone (those in the style of a target: stage `views`); and ``rot90``, ``rot180`` and
-``rot270``, turned, of a target's adapt split alone, where ``features.rotations`` asks for them.
+Besides the examples as they are, these views are kept of those that training reads: ``mirror``, mirrored; those of
+``features.views`` that need no target, of the source alone (those in the style of a target: stage `views`); and
+``rot90``, ``rot180`` and ``rot270``, turned, of a target's adapt split alone, where ``features.rotations`` asks for them.
+
+Training reads them in bfloat16 where ``features.precision`` and the machine allow it, for that is twice as fast. What
+judges a candidate is float32, as it is served.
 
 Only the labels of a target's split ``labelled`` leave the manifest here: what adapts cannot read
 what it must not know.
@@ -24,9 +27,9 @@ from tasks.domains.batch import read_batch
 from tasks.domains.contract import Reader, Redraw, Views
 from tasks.domains.kinds import reader_of
 from tasks.domains.redrawn import check_views
-from tasks.engine.frozen import BATCH, Observer, build_frozen, observer, parameters_sha256
-from tasks.engine.routes import resolve_route
-from tasks.records.features import FeaturesInfo, seen_files, write_index, write_info
+from tasks.engine.frozen import BATCH, Look, Observer, build_frozen, observer, parameters_sha256
+from tasks.engine.routes import resolve_precision, resolve_route
+from tasks.records.features import JUDGED, FeaturesInfo, Kind, seen_files, write_index, write_info
 from tasks.records.manifest import (
     LABELLED_SPLITS,
     TRAINED_SPLITS,
@@ -51,6 +54,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     examples, reader = read_examples(manifest), reader_of(params)
     backbone = build_frozen(params)
     route = resolve_route(params, backbone)
+    precision = resolve_precision(params, route)
     is_redrawn = route.name != "end_to_end"
     views = views_of(params, domain, reader.views, mirror=params.features.mirror and is_redrawn)
     is_turned = params.features.rotations and domain != "source" and is_redrawn
@@ -59,7 +63,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
         workspace.data(domain),
         folder,
         reader=reader,
-        look=observer(backbone, route),
+        observer=observer(backbone, route, precision),
         views=views,
         turns=reader.views.turns if is_turned else {},
     )
@@ -67,6 +71,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     info = FeaturesInfo(
         route=route.name,
         route_reason=route.reason,
+        precision=precision,
         views=tuple(sorted(name for name in views if name)),
         shape=reader.spec.shape,
         rows=len(examples),
@@ -74,11 +79,18 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
         backbone_sha256=None if route.name == "end_to_end" else parameters_sha256(backbone),
     )
     write_info(folder, info)
-    log.info("features %s: %d examples, route %s (%s)", domain, len(examples), route.name, route.reason)
+    log.info(
+        "features %s: %d examples, route %s (%s), in %s",
+        domain,
+        len(examples),
+        route.name,
+        route.reason,
+        precision,
+    )
 
 
 def views_of(params: Params, domain: str, views: Views, *, mirror: bool) -> Mapping[str, Redraw]:
-    """The views that are kept of every example: itself under the empty name, mirrored, and the source redrawn."""
+    """The views that are kept of an example that training reads: itself under the empty name, mirrored, and the source redrawn."""
     kept: dict[str, Redraw] = {"": lambda inputs: inputs}
     if mirror and views.mirror:
         kept["mirror"] = views.mirror
@@ -93,21 +105,33 @@ def _look_at_all(
     folder: Path,
     *,
     reader: Reader,
-    look: Observer,
+    observer: Observer,
     views: Mapping[str, Redraw],
     turns: Mapping[str, Redraw],
 ) -> None:
-    """Write the arrays that ``look`` keeps of every example in ``views``, and of the adapt split in ``turns``."""
+    """Write the arrays that are kept of all examples: the trained ones in ``views``, and of the adapt split in ``turns``."""
     paths = [data / example.path for example in examples]
     is_trained_N = np.array([example.split in TRAINED_SPLITS for example in examples], dtype=bool)
     is_adapted_N = np.array([example.split == "adapt" for example in examples], dtype=bool)
-    all_adapted_N = np.ones(is_adapted_N.sum(), dtype=bool)
-    with seen_files(folder, is_trained_N) as append, seen_files(folder, all_adapted_N) as append_turned:
+    num_trained, num_adapted = int(is_trained_N.sum()), int(is_adapted_N.sum())
+    with (
+        seen_files(folder, num_trained) as append,
+        seen_files(folder, len(examples) - num_trained, prefix=JUDGED) as append_judged,
+        seen_files(folder, num_adapted) as append_turned,
+    ):
         for start in range(0, len(paths), BATCH):
             batch = slice(start, start + BATCH)
             inputs_NX = read_batch(reader, paths[batch])
             for view, redraw in views.items():
-                append(view, look(redraw(inputs_NX), is_trained_N[batch]))
+                append(view, _seen(observer.trained, redraw(inputs_NX), is_trained_N[batch]))
+            append_judged("", _seen(observer.judged, inputs_NX, ~is_trained_N[batch]))
             adapted_NX = inputs_NX[is_adapted_N[batch]]
             for name, turn in turns.items() if len(adapted_NX) else ():
-                append_turned(name, look(turn(adapted_NX).copy(), np.ones(len(adapted_NX), dtype=bool)))
+                append_turned(name, observer.trained(turn(adapted_NX).copy()))
+
+
+def _seen(look: Look, inputs_NX: np.ndarray, is_kept_N: np.ndarray) -> Mapping[Kind, np.ndarray]:
+    """The arrays that are kept of some of a batch; of none, arrays of the same shapes without a row."""
+    if is_kept_N.any():
+        return look(inputs_NX[is_kept_N])
+    return {kind: array[:0] for kind, array in look(inputs_NX[:1]).items()}

@@ -4,9 +4,9 @@ In:  data/{source,<target>}, results/manifest/{source,<target>}, the route from 
 Out: info.json and, for every view of params.yaml's features.views that needs a target,
 
      inputs.<view>.npy, activations.<view>.npy    as stage `features` writes them of the source's other views:
-                                                  the same images in the same order
+                                                  the images that training reads, in the same order
 
-Each image of the source takes the style of one image of the target's adapt split, drawn by the source image's
+Each such image of the source takes the style of one image of the target's adapt split, drawn by the source image's
 own hash: neither names nor the order of files matter. No other split of the target is opened and no label of
 it read. Where no such view is asked for, no image is opened at all.
 """
@@ -47,6 +47,7 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
     from tasks.engine.routes import route_named
 
     source, styles = (read_examples(workspace.stage("manifest", domain)) for domain in ("source", target))
+    source = [example for example in source if example.split in TRAINED_SPLITS]
     styles = [example for example in styles if example.split == "adapt"]
     if not styles:
         raise BadInput(
@@ -56,19 +57,19 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
     paths = [workspace.data("source") / example.path for example in source]
     style_paths = [workspace.data(target) / example.path for example in styles]
     style_N = draw_styles([example.sha256 for example in source], len(styles), seed=params.finetune.seed)
-    is_trained_N = np.array([example.split in TRAINED_SPLITS for example in source], dtype=bool)
 
     backbone = build_frozen(params)
     kept = read_info(workspace.stage("features", "source"))
-    look = observer(backbone, route_named(kept.route, kept.route_reason, params, backbone))
+    route = route_named(kept.route, kept.route_reason, params, backbone)
+    look = observer(backbone, route, kept.precision).trained
     reader = reader_of(params)
-    with seen_files(workspace.stage("views", target), is_trained_N) as append:
+    with seen_files(workspace.stage("views", target), len(source)) as append:
         for start in range(0, len(paths), BATCH):
             batch = slice(start, start + BATCH)
             inputs_NX = read_batch(reader, paths[batch])
             styles_NX = read_batch(reader, [style_paths[number] for number in style_N[batch]])
             for name in names:
-                append(name, look(reader.views.target[name](inputs_NX, styles_NX), is_trained_N[batch]))
+                append(name, look(reader.views.target[name](inputs_NX, styles_NX)))
 
 
 def draw_styles(hashes: Sequence[str], num_styles: int, *, seed: int) -> np.ndarray:

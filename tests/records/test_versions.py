@@ -20,11 +20,11 @@ from tasks.records.verdict import Judged
 SHAPES: dict[type[Record], tuple[int, str]] = {
     Summary: (1, "572cafe28f55"),
     DataChecked: (1, "960abfbcc09e"),
-    FeaturesInfo: (3, "44923e47731c"),
+    FeaturesInfo: (4, "fc216446b3cb"),
     ViewsInfo: (1, "8d4e2e5a81dc"),
     Finetuning: (1, "9ec1ddcdd09d"),
     CandidateTraining: (1, "60051cd3f06a"),
-    Candidates: (3, "498da88a72ae"),
+    Candidates: (4, "c3cbc400cc2a"),
     Selected: (2, "00fc2390e9b4"),
     Judged: (2, "df418a76d838"),
     Exported: (1, "5dc527dfde4b"),

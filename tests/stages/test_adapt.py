@@ -60,9 +60,10 @@ def test_source_only_is_the_same_to_the_byte_whatever_the_target_is_and_the_simp
 ):
     params, folder = load_params(workspace_copy.params), workspace_copy.stage("adapt", TARGET)
     before = [row["checkpoint_sha256"] for row in read_json(folder / "candidates.json")["candidates"]]
-    inputs = workspace_copy.stage("features", TARGET) / "inputs.npy"
-    np.save(inputs, 255 - np.load(inputs))
-    info = inputs.with_name("info.json")
+    features = workspace_copy.stage("features", TARGET)
+    for inputs in (features / "inputs.npy", features / "judged.inputs.npy"):
+        np.save(inputs, 255 - np.load(inputs))
+    info = features / "info.json"
     info.write_text(json.dumps(read_json(info) | {"data_digest": "of another target"}))
 
     adapt.run(workspace_copy, params, TARGET)

@@ -16,7 +16,7 @@ from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
 from tasks.domains.image.views import edge
 from tasks.engine.frozen import BATCH, parameters_sha256
-from tasks.engine.routes import resolve_route
+from tasks.engine.routes import resolve_precision, resolve_route
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.models.backbones.backbone import Backbone
@@ -36,6 +36,7 @@ LENET = (
     "model.backbone=lenet",
     "model.weights=none",
     "features.trained_blocks=1",
+    "features.precision=float32",
 )
 
 
@@ -98,35 +99,53 @@ def pixels_of(workspace: Workspace, domain: str, size_px: int) -> np.ndarray:
 # --- routes and what they keep -----------------------------------------------------------------
 
 
-def test_route_end_to_end_keeps_pixels_of_every_image_and_the_views_of_the_source(workspace: Workspace):
+def trained_rows(workspace: Workspace, domain: str) -> np.ndarray:
+    """Which rows of the index training reads."""
+    index = pd.read_parquet(workspace.stage("features", domain) / "index.parquet")
+    trained = index["split"].isin(["train", "adapt"]).to_numpy(copy=True)
+    assert 0 < trained.sum() < len(trained)
+    return trained
+
+
+def test_route_end_to_end_keeps_pixels_of_every_image_and_views_of_what_is_trained_of_the_source(
+    workspace: Workspace,
+):
     params = lenet("features.route=end_to_end")
     for domain in ("source", TARGET):
         features.run(workspace, params, domain)
 
     source = arrays(workspace.stage("features", "source"))
-    assert source.keys() == {"inputs.npy", "inputs.edge.npy"}  # mirroring pixels is for augmentation
+    # Mirroring pixels is for augmentation.
+    assert source.keys() == {"inputs.npy", "inputs.edge.npy", "judged.inputs.npy"}
     assert {array.dtype for array in source.values()} == {np.dtype(np.uint8)}
-    assert np.array_equal(source["inputs.npy"], pixels_of(workspace, "source", 16))
+    pixels, trained = pixels_of(workspace, "source", 16), trained_rows(workspace, "source")
+    assert np.array_equal(source["inputs.npy"], pixels[trained])
+    assert np.array_equal(source["judged.inputs.npy"], pixels[~trained])
     assert np.array_equal(source["inputs.edge.npy"], edge(source["inputs.npy"]))
     target = arrays(workspace.stage("features", TARGET))
-    assert target.keys() == {"inputs.npy"}
-    assert np.array_equal(target["inputs.npy"], pixels_of(workspace, TARGET, 16))
+    assert target.keys() == {"inputs.npy", "judged.inputs.npy"}
+    pixels, trained = pixels_of(workspace, TARGET, 16), trained_rows(workspace, TARGET)
+    assert np.array_equal(target["inputs.npy"], pixels[trained])
+    assert np.array_equal(target["judged.inputs.npy"], pixels[~trained])
 
 
-def test_route_cached_keeps_the_frozen_features_of_every_image_and_of_its_mirror_image(workspace: Workspace):
+def test_route_cached_keeps_the_frozen_features_of_every_image_and_mirrored_of_what_is_trained(
+    workspace: Workspace,
+):
     params = lenet("features.route=cached")
     features.run(workspace, params, "source")
 
     kept = arrays(workspace.stage("features", "source"))
-    assert kept.keys() == {"inputs.npy", "inputs.mirror.npy", "inputs.edge.npy"}
+    assert kept.keys() == {"inputs.npy", "inputs.mirror.npy", "inputs.edge.npy", "judged.inputs.npy"}
     assert {array.dtype for array in kept.values()} == {np.dtype(np.float32)}
     torch.manual_seed(params.finetune.seed)
     backbone = build_backbone(params.model, image_spec(16)).eval()
-    pixels = pixels_of(workspace, "source", 16)
+    pixels, trained = pixels_of(workspace, "source", 16), trained_rows(workspace, "source")
     expected = {
-        "inputs.npy": pixels,
-        "inputs.mirror.npy": pixels[:, :, ::-1],
-        "inputs.edge.npy": edge(pixels),
+        "inputs.npy": pixels[trained],
+        "inputs.mirror.npy": pixels[trained][:, :, ::-1],
+        "inputs.edge.npy": edge(pixels[trained]),
+        "judged.inputs.npy": pixels[~trained],
     }
     with torch.inference_mode():
         for name, images in expected.items():
@@ -135,31 +154,74 @@ def test_route_cached_keeps_the_frozen_features_of_every_image_and_of_its_mirror
 
 
 @pytest.mark.parametrize("domain", ["source", TARGET])
-def test_route_deeper_keeps_features_of_all_halves_for_training_and_floats_for_judging(
+def test_route_deeper_keeps_features_and_halves_for_training_and_floats_for_judging(
     deeper: Workspace, published: tuple[Backbone, Front], domain: str
 ):
-    folder = deeper.stage("features", domain)
+    kept, trained = arrays(deeper.stage("features", domain)), trained_rows(deeper, domain)
     views = {"", ".mirror", ".edge"} if domain == "source" else {"", ".mirror"}
-    kept, index = arrays(folder), pd.read_parquet(folder / "index.parquet")
-    trained = index["split"].isin(["train", "adapt"]).to_numpy(copy=True)
 
-    assert kept.keys() == {f"{kind}{v}.npy" for kind in ("inputs", "activations") for v in views} | {
-        "judged.npy"
+    halves = {f"activations{view}.npy" for view in views}
+    floats = {f"inputs{view}.npy" for view in views} | {"judged.inputs.npy", "judged.activations.npy"}
+    assert {name: array.dtype.name for name, array in kept.items()} == {
+        **dict.fromkeys(halves, "float16"),
+        **dict.fromkeys(floats, "float32"),
     }
-    dtypes = {name: array.dtype.name for name, array in kept.items()}
-    assert {dtypes[name] for name in kept if name.startswith("activations")} == {"float16"}
-    assert {dtypes[name] for name in kept if not name.startswith("activations")} == {"float32"}
-    assert 0 < trained.sum() < len(trained)
-
     pixels = pixels_of(deeper, domain, 32)
     for view in views:
         drawn = {"": pixels, ".mirror": pixels[:, :, ::-1], ".edge": edge(pixels)}[view]
-        activations, features_ND = published[1](torch.from_numpy(drawn.copy()))
-        assert kept[f"inputs{view}.npy"] == pytest.approx(features_ND.numpy(), abs=1e-4)
-        halves = activations.numpy()[trained]
-        assert kept[f"activations{view}.npy"].astype(np.float32) == pytest.approx(halves, rel=2e-3, abs=1e-3)
+        activations, features_ND = (seen.numpy() for seen in published[1](torch.from_numpy(drawn.copy())))
+        assert kept[f"inputs{view}.npy"] == pytest.approx(features_ND[trained], abs=1e-4)
+        halves = kept[f"activations{view}.npy"].astype(np.float32)
+        assert halves == pytest.approx(activations[trained], rel=2e-3, abs=1e-3)
         if not view:
-            assert kept["judged.npy"] == pytest.approx(activations.numpy()[~trained], abs=1e-4)
+            assert kept["judged.inputs.npy"] == pytest.approx(features_ND[~trained], abs=1e-4)
+            assert kept["judged.activations.npy"] == pytest.approx(activations[~trained], abs=1e-4)
+
+
+@pytest.mark.parametrize("route", ["cached", "deeper"])
+def test_in_bfloat16_what_training_reads_is_close_and_what_judges_is_the_same(
+    workspace: Workspace, route: str
+):
+    exact, kept = {}, {}
+    for precision, found in (("float32", exact), ("bfloat16", kept)):
+        params = lenet(f"features.route={route}", f"features.precision={precision}")
+        for domain in ("source", TARGET):
+            features.run(workspace, params, domain)
+            folder = workspace.stage("features", domain)
+            found |= {(domain, name): array for name, array in arrays(folder).items()}
+            assert read_json(folder / "info.json")["precision"] == precision
+
+    assert exact.keys() == kept.keys()
+    for (domain, name), expected in exact.items():
+        found, scale = kept[domain, name].astype(np.float64), np.abs(expected).mean()
+        if name.startswith("judged."):
+            assert np.array_equal(found, expected), (domain, name)
+        else:
+            assert 1e-5 < np.abs(found - expected).mean() / scale < 0.02, (domain, name)
+
+
+def test_auto_is_bfloat16_where_the_machine_multiplies_in_it_and_pixels_are_kept_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("ACCLIMATE_DEVICE", "cpu")
+    backbone = build_backbone(lenet().model, image_spec(16))
+
+    def precision(route: str, asked: str) -> str:
+        params = lenet(f"features.route={route}", f"features.precision={asked}")
+        return resolve_precision(params, resolve_route(params, backbone))
+
+    for has, expected in (
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({}, "float32"),
+    ):
+        monkeypatch.setattr(
+            torch.cpu, "get_capabilities", lambda has=has: {"avx2": True, "avx512_bf16": False} | has
+        )
+        assert precision("cached", "auto") == expected
+        assert precision("deeper", "float32") == "float32"
+        assert precision("deeper", "bfloat16") == "bfloat16"
+        assert precision("end_to_end", "auto") == "float32"
 
 
 def test_the_index_lists_every_usable_image_by_its_hash_and_labels_of_the_source_alone(deeper: Workspace):
@@ -186,7 +248,9 @@ def test_views_in_the_style_of_a_target_are_not_this_stages(workspace: Workspace
     )
     features.run(workspace, params, "source")
 
-    assert arrays(workspace.stage("features", "source")).keys() == {"inputs.npy", "inputs.grey.npy"}
+    assert arrays(workspace.stage("features", "source")).keys() == {
+        "inputs.npy", "inputs.grey.npy", "judged.inputs.npy",
+    }  # fmt: skip
 
 
 def test_labels_of_a_target_change_nothing(workspace: Workspace):
@@ -214,7 +278,7 @@ def test_other_names_and_another_order_of_files_give_the_same_bytes(workspace: W
     features.run(workspace, params, "source")
 
     assert digests(workspace.stage("features", "source")) == before
-    assert "judged.npy" in before
+    assert "judged.activations.npy" in before
 
 
 # --- which route -------------------------------------------------------------------------------
@@ -300,5 +364,6 @@ def test_a_domain_of_which_nothing_is_trained_on_has_empty_activations(workspace
     features.run(workspace, params, TARGET)
 
     kept = arrays(workspace.stage("features", TARGET))
-    assert kept["activations.npy"].shape == (0, *kept["judged.npy"].shape[1:])
-    assert len(kept["judged.npy"]) == len(kept["inputs.npy"]) == 36
+    for kind in ("inputs", "activations"):
+        assert kept[f"{kind}.npy"].shape == (0, *kept[f"judged.{kind}.npy"].shape[1:])
+        assert len(kept[f"judged.{kind}.npy"]) == 36

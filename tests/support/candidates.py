@@ -48,5 +48,9 @@ def candidates_of(
     records: Sequence[CandidateRecord], classes: Sequence[str], *, target: str, **changes: Any
 ) -> Candidates:
     """The content of candidates.json."""
-    values: dict[str, Any] = {"route": "cached", "route_reason": "as params.yaml says"}
+    values: dict[str, Any] = {
+        "route": "cached",
+        "route_reason": "as params.yaml says",
+        "precision": "float32",
+    }
     return Candidates(target=target, classes=tuple(classes), candidates=tuple(records), **(values | changes))

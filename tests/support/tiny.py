@@ -51,6 +51,7 @@ DEEPER_SETTINGS = (
     "images.size_px=32",
     "model.bottleneck=16",
     "features.route=deeper",
+    "features.precision=float32",  # the same on every machine
     "features.trained_blocks=3",
     "features.views=[edge, histogram]",
     "finetune.steps=4",
