@@ -272,7 +272,7 @@ def _alignment_warnings(preset: Preset) -> list[str]:
 def judged_outputs(
     shipped: Network, target: DomainRows, trained: Network, source: DomainRows | None, *, kind: Kind
 ) -> dict[Split, Outputs]:
-    """The outputs of a candidate for the splits that judge it; splits without examples are left out.
+    """The outputs of a candidate for the splits it is asked about; splits without examples are left out.
 
     Args:
         shipped: The network that is put in service, which answers for the target.
@@ -282,6 +282,7 @@ def judged_outputs(
         kind: The rows that the candidate takes.
     """
     asked: list[tuple[Split, Network, DomainRows | None]] = [
+        ("adapt", shipped, target),
         ("select", shipped, target),
         ("test", shipped, target),
         ("validation", trained, source),
@@ -294,7 +295,7 @@ def judged_outputs(
 
 
 def _outputs(model: Network, domain: DomainRows, split: str, *, kind: Kind) -> Outputs:
-    features_ND, logits_NC = predict(model, domain.rows(split, kind=kind))
+    features_ND, logits_NC = predict(model, domain.rows(split, kind=kind), keep_features=split != "adapt")
     return Outputs(
         torch.softmax(logits_NC, dim=1).numpy(), features_ND.numpy(), tuple(domain.index.hashes(split))
     )

@@ -102,13 +102,23 @@ def forgetting_statistics(model: Classifier) -> Iterator[None]:
             module.track_running_stats = True
 
 
-def predict(model: nn.Module, inputs: Batches, *, batch_size: int = 256) -> Outputs:
-    """Outputs of ``model`` in evaluation mode for all rows of ``inputs``, on the CPU."""
+def predict(
+    model: nn.Module, inputs: Batches, *, batch_size: int = 256, keep_features: bool = True
+) -> Outputs:
+    """Outputs of ``model`` in evaluation mode for all rows of ``inputs``, on the CPU.
+
+    Args:
+        model: A classifier.
+        inputs: Its inputs.
+        batch_size: How many it is given at once.
+        keep_features: False for features of no width: those of many rows may not fit into memory.
+    """
     model.eval()
     device = next(model.parameters()).device
+    features, logits = [], []
     with torch.inference_mode():
-        parts = [model(batch.to(device)) for batch in inputs.split(batch_size)]
-    return Outputs(
-        torch.cat([part.features_ND for part in parts]).cpu(),
-        torch.cat([part.logits_NC for part in parts]).cpu(),
-    )
+        for batch in inputs.split(batch_size):
+            said = model(batch.to(device))
+            features.append(said.features_ND.cpu() if keep_features else torch.empty(len(batch), 0))
+            logits.append(said.logits_NC.cpu())
+    return Outputs(torch.cat(features), torch.cat(logits))

@@ -1,8 +1,8 @@
 """The candidates of a target: results/adapt/<target>/candidates.json, and a folder for each.
 
 A candidate's folder has model.safetensors, training.json (:mod:`tasks.records.training`) and outputs.safetensors:
-probabilities, features and hashes of the splits that judge it. A candidate that diverged has no outputs. There are
-no labels in any of these files. While candidates are still being made, candidate.json marks one that is finished.
+probabilities, features and hashes of the splits that judge it, and without features those of the target's adapt split.
+A candidate that diverged has no outputs. There are no labels in any of these files. While candidates are still being made, candidate.json marks one that is finished.
 
 Shape suffixes: N = examples of a split, C = classes, D = bottleneck width.
 """
@@ -26,9 +26,10 @@ CANDIDATE = "candidate.json"
 MODEL = "model.safetensors"
 OUTPUTS = "outputs.safetensors"
 
-Split = Literal["select", "test", "validation"]
-SPLITS: tuple[Split, ...] = ("select", "test", "validation")
-"""The splits that judge a candidate: two of the target, one of the source."""
+Split = Literal["adapt", "select", "test", "validation"]
+SPLITS: tuple[Split, ...] = ("adapt", "select", "test", "validation")
+"""The splits that candidates are asked about: three of the target, one of the source. The first one they were trained
+on: it says how often they predict each class, and judges nothing."""
 
 Status = Literal["trained", "diverged"]
 
@@ -81,6 +82,7 @@ class Outputs:
 
     probabilities_NC: np.ndarray
     features_ND: np.ndarray
+    """Of no width on the adapt split, where nobody needs them."""
     sha256_N: tuple[str, ...]
 
     def predictions(self) -> np.ndarray:

@@ -507,7 +507,7 @@ def test_source_free_candidates_are_trained_where_nothing_is_left_of_the_source(
     assert rows["shot-0"]["checkpoint_sha256"] != sha256_of_file(finetuned)
     for name in rows:
         outputs = load_file(folder / name / "outputs.safetensors")
-        assert {key.partition(".")[0] for key in outputs} == {"select", "test"}
+        assert {key.partition(".")[0] for key in outputs} == {"adapt", "select", "test"}
 
 
 def test_an_ensemble_whose_voices_all_diverged_is_left_out_and_stops_nothing(
