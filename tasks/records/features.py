@@ -1,7 +1,7 @@
 """The inputs of training from one domain: results/features/<domain>, and results/views/<target> beside it.
 
 index.parquet has hash, split and label of every row, info.json what the rows were computed with. Arrays have one
-row per example, in the order of the index. Of the examples that training reads:
+row per example, in the order of the index. For the examples that training reads these are:
 
     inputs.npy       float32 features of the frozen backbone (routes ``cached`` and ``deeper``), or the arrays
                      themselves (route ``end_to_end``)
@@ -10,10 +10,10 @@ row per example, in the order of the index. Of the examples that training reads:
 
     <file>.<view>.npy is the same of every such example in another view.
 
-Where ``precision`` is bfloat16 the network that they come from was run in it. Of the examples that judge a candidate:
+Where ``precision`` is bfloat16, the backbone ran in it for these. For the examples that judge a candidate it ran in
+float32, so that the exported model repeats the answers to them:
 
-    judged.inputs.npy, judged.activations.npy    the same in float32 throughout, so that the exported model repeats
-                                                 the answers to them
+    judged.inputs.npy, judged.activations.npy    as inputs.npy and activations.npy, but both in float32
 
 Shape suffixes: N = examples of the domain, M = those that an array holds.
 """

@@ -7,8 +7,8 @@ Besides the examples as they are, these views are kept of those that training re
 ``features.views`` that need no target, of the source alone (those in the style of a target: stage `views`); and
 ``rot90``, ``rot180`` and ``rot270``, turned, of a target's adapt split alone, where ``features.rotations`` asks for them.
 
-Training reads them in bfloat16 where ``features.precision`` and the machine allow it, for that is twice as fast. What
-judges a candidate is float32, as it is served.
+The backbone runs in bfloat16 for what training reads, where ``features.precision`` and the machine allow it: that is
+twice as fast. For examples that judge a candidate it runs in float32, as it is served.
 
 Only the labels of a target's split ``labelled`` leave the manifest here: what adapts cannot read
 what it must not know.

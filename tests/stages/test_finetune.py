@@ -23,6 +23,7 @@ def test_on_frozen_features_bottleneck_and_head_are_trained_and_nothing_of_a_tar
 
     assert {path for path in opened if path.endswith(".npy")} == {
         "results/features/source/inputs.npy", "results/features/source/inputs.mirror.npy",
+        "results/features/source/judged.inputs.npy",
     }  # fmt: skip
     checkpoint = load_file(workspace.stage("finetune") / "model.safetensors")
     assert {name.split(".")[0] for name in checkpoint} == {"bottleneck", "head"}

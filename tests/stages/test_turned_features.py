@@ -65,7 +65,7 @@ def files(workspace: Workspace, domain: str) -> set[str]:
 @pytest.mark.parametrize("route", ["cached", "deeper"])
 def test_the_adapt_split_is_kept_turned_and_a_candidate_is_trained_on_it(workspace: Workspace, route: str):
     deeper = ("adapt.deeper.candidates=[mcc_rotation]", "adapt.deeper.steps=4") if route == "deeper" else ()
-    params = settings(f"features.route={route}", *FROZEN, *TURNED, *deeper)
+    params = settings(f"features.route={route}", "features.precision=float32", *FROZEN, *TURNED, *deeper)
     digests = run(workspace, params)
 
     kinds = ("inputs", "activations") if route == "deeper" else ("inputs",)

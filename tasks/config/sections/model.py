@@ -26,8 +26,8 @@ class FeaturesParams(Section):
     enters them, kept on disk. ``end_to_end``: nothing is kept but pixels. ``auto``: by backbone, device and size; the
     report says which and why."""
     precision: Literal["auto", "float32", "bfloat16"]
-    """Routes cached and deeper: in what the frozen backbone runs for the examples that training reads. ``auto``: bfloat16
-    where the machine multiplies in it, which is twice as fast, else float32. Those that judge are always float32."""
+    """Routes cached and deeper: the precision of the frozen backbone for the examples that training reads. ``auto``:
+    bfloat16 where the machine multiplies in it, which is twice as fast, else float32. It is float32 for those that judge."""
     trained_blocks: Count
     """Route deeper: blocks of the backbone that are trained, counted from the output."""
     mirror: bool
