@@ -17,6 +17,7 @@ from deploy.registry import Champion, champion_bytes, read_champion, registered_
 from tasks.domains.contract import Limits, Reader
 from tasks.domains.kinds import reader_for
 from tasks.errors import AcclimateError, Refused
+from tasks.exported.possible import answer as said
 from tasks.exported.session import Device, OnnxModel, open_session, predict
 from tasks.workspace import Workspace
 
@@ -164,7 +165,7 @@ def load_champion(workspace: Workspace, champion: Champion, device: Device, limi
 
 
 def answer(loaded: Loaded, content: bytes) -> dict[str, Any]:
-    """The class of one encoded example, with the probability of every class and who says so.
+    """The class of one encoded example, whether that is unsure, the probability of every class, and who says so.
 
     Raises:
         UnreadableExample: ``content`` cannot be used as an example.
@@ -179,7 +180,7 @@ def answer(loaded: Loaded, content: bytes) -> dict[str, Any]:
         )
     return {
         "target": champion.target,
-        "class": classes[int(probabilities.argmax())],
+        **said(probabilities, classes, loaded.model.possible),
         "probabilities": dict(zip(classes, map(float, probabilities), strict=True)),
         "version": champion.version,
         "model_sha256": champion.model_sha256,

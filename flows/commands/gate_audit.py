@@ -15,7 +15,7 @@ from tasks.audit.rows import Audit, DrawsRow, TargetRow
 from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
-from tasks.selection.pool import read_pool
+from tasks.selection.pool import read_pool, with_known_shares
 from tasks.selection.select import select_candidate
 from tasks.workspace import Workspace
 
@@ -128,7 +128,9 @@ def _replay(task: _Task, draws: Draws) -> tuple[list[Trial], list[str]]:
     from tasks.audit.candidates import with_bad_candidates
 
     with lock_workspace(task.workspace, purpose="gate-audit"):
-        pool = with_bad_candidates(task.workspace, task.params, task.target)
+        pool = with_known_shares(
+            with_bad_candidates(task.workspace, task.params, task.target), task.params.gate.target_prior
+        )
         holdout = read_holdout(task.workspace, task.target, pool)
         selections = {
             name: select_candidate(task.workspace, part, task.params.gate)

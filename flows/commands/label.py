@@ -18,7 +18,7 @@ from tasks.records.answers import NO_CLASS, Answer, as_label, latest, read_answe
 from tasks.records.result import Result
 from tasks.records.selection import read_selected
 from tasks.records.to_label import CSV, Disagreement
-from tasks.selection.pool import Candidate, read_pool
+from tasks.selection.pool import Candidate, as_selected, read_pool
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _judged(workspace: Workspace, target: str) -> tuple[Candidate, list[Candidat
         BadInput: Nothing was selected yet, or the candidates have changed since.
     """
     selected = read_selected(workspace.stage("gate", target))
-    pool = read_pool(workspace.stage("adapt", target))
+    pool = as_selected(read_pool(workspace.stage("adapt", target)), selected)
     pair = selected.candidate, selected.checkpoint_sha256
     chosen = next((one for one in pool.candidates if (one.name, one.checkpoint_sha256) == pair), None)
     if chosen is None:

@@ -12,12 +12,13 @@ from flows.workspaces.targets import check_target
 from tasks.domains.contract import Reader
 from tasks.domains.kinds import reader_for, reader_of
 from tasks.errors import BadInput
+from tasks.exported.possible import answer
 from tasks.exported.session import OnnxModel, open_session, predict
 from tasks.workspace import Workspace
 
 
 def predict_files(root: Path, target: str, files: Sequence[Path], *, device: Any) -> int:
-    """Print a line for each file: class, probabilities, model; the number that could not be read.
+    """Print a line for each file: class, whether that is unsure, probabilities, model; the number that could not be read.
 
     The champion answers; before the first promotion the latest export does, and each line says so.
 
@@ -55,8 +56,7 @@ def _classify(model: OnnxModel, reader: Reader, file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BadInput(f"{file} is not a file")
     probabilities = predict(model, reader.read(file)[None]).probabilities[0]
-    return {
-        "class": model.classes[int(probabilities.argmax())],
+    return answer(probabilities, model.classes, model.possible) | {
         "probabilities": {
             name: round(float(p), 6) for name, p in zip(model.classes, probabilities, strict=True)
         },

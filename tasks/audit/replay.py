@@ -183,7 +183,15 @@ def _one_by_one(selection: Selection) -> Iterator[_Case]:
         chosen = candidate if choice.name == candidate.name else baseline
         # The rest of the selection is about another candidate, and no verdict depends on it.
         as_ruled = Selection(
-            chosen, baseline, selection.target_statistics, choice, pair, target_prior=None, warnings=()
+            selection.pool,
+            chosen,
+            baseline,
+            selection.target_statistics,
+            choice,
+            pair,
+            estimate=None,
+            target_prior=None,
+            warnings=(),
         )
         not_vetoed = replace(row, scored=replace(row.scored, vetoes=()))
         as_if_chosen = replace(

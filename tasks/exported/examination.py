@@ -28,6 +28,7 @@ from tasks.domains.kinds import reader_for
 from tasks.errors import BadInput
 from tasks.exported.session import OnnxModel, Predictions, open_session, predict
 from tasks.files import write_json
+from tasks.records.calibration import Calibration
 from tasks.records.candidates import read_split
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Request:
     model: str
     judged: str
     """The candidate's folder, with what torch said."""
+    calibration: dict[str, Any]
+    """The record of what the file adds to it, as calibration.json holds it."""
     target: str
     classes: list[str]
     checkpoint_sha256: str
@@ -284,7 +287,7 @@ def _check_batch_parity(single: Predictions, batched: dict[int, Predictions], to
 
 
 def _check_torch_parity(single: Predictions, request: Request) -> Check:
-    recorded = _torch_probabilities(Path(request.judged))
+    recorded = _torch_probabilities(Path(request.judged), Calibration.model_validate(request.calibration))
     known = [index for index, (_, sha256) in enumerate(request.examples) if sha256 in recorded]
     name = "torch_parity"
     if not known:
@@ -307,13 +310,14 @@ def _check_torch_parity(single: Predictions, request: Request) -> Check:
     )
 
 
-def _torch_probabilities(candidate: Path) -> dict[str, np.ndarray]:
-    """Recorded probabilities of the test and select splits, by the example's sha256."""
+def _torch_probabilities(candidate: Path, calibration: Calibration) -> dict[str, np.ndarray]:
+    """Recorded probabilities of the test and select splits, calibrated, by the example's sha256."""
     recorded: dict[str, np.ndarray] = {}
     try:
         for said in (read_split(candidate, "test"), read_split(candidate, "select")):
             if said is not None:
-                recorded.update(zip(said.sha256_N, said.probabilities_NC, strict=True))
+                served_NC = calibration.apply(said.probabilities_NC)
+                recorded.update(zip(said.sha256_N, served_NC, strict=True))
     except BadInput as error:
         log.warning("%s", error)
         return {}

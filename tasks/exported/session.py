@@ -30,6 +30,7 @@ import onnxruntime
 from tasks.domains.contract import InputSpec
 from tasks.domains.kinds import SPEC_KEY, spec_in
 from tasks.errors import BadInput
+from tasks.exported.possible import Possible, possible_in
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class OnnxModel:
     """Names of the C classes, in the order of the outputs."""
     spec: InputSpec
     """The array it takes, and how an example becomes one."""
+    possible: Possible | None
+    """When a class is possible; None in files of older versions."""
     metadata: Mapping[str, str]
     """All metadata of the file, as text."""
     sha256: str
@@ -283,6 +286,7 @@ def _describe(session: onnxruntime.InferenceSession, content: bytes, name: str) 
         provider=session.get_providers()[0],
         classes=_classes(metadata["classes"], name),
         spec=spec,
+        possible=possible_in(metadata, origin=name),
         metadata=metadata,
         sha256=hashlib.sha256(content).hexdigest(),
     )

@@ -107,6 +107,7 @@ def _chosen(case: Case) -> Chosen:
         num_adapted=len(adapted),
         vetoed={scored.candidate.name: scored.vetoes for scored in adapted if scored.vetoes},
         target_statistics=case.simplest,
+        estimate=selection.estimate,
     )
 
 

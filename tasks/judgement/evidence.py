@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tasks.judgement.disagreements import Drawn, gain_from_disagreements
 from tasks.judgement.paired import PairedCounts, mcnemar_p
+from tasks.records.selection import Estimate
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Chosen:
     """Adapted candidates that took no part, with reasons."""
     target_statistics: str | None = None
     """The simplest adaptation, by its name; None where it has no outputs."""
+    estimate: Estimate | None = None
+    """Its accuracy, estimated without labels; None where nothing can be said."""
 
     @property
     def is_source_only(self) -> bool:

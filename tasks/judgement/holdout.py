@@ -2,7 +2,7 @@
 
 In: results/manifest/<domain>, results/adapt/<target>.
 
-Shape suffixes: N = labelled images of the hold-out.
+Shape suffixes: N = labelled images of the hold-out, C = classes.
 """
 
 from collections.abc import Mapping
@@ -54,6 +54,11 @@ class Holdout:
         """The predictions of a candidate for the labelled images, shape ``(N,)``."""
         is_labelled = [image in self.labels for image in self.images]
         return self.outputs[name].predictions()[is_labelled]
+
+    def probabilities(self, name: str) -> np.ndarray:
+        """The probabilities that a candidate gives the classes of the labelled images, shape ``(N, C)``."""
+        is_labelled = [image in self.labels for image in self.images]
+        return self.outputs[name].probabilities_NC[is_labelled]
 
     def right(self, name: str) -> np.ndarray:
         """Which of the labelled images that a candidate names rightly, shape ``(N,)``."""

@@ -191,7 +191,22 @@ def _in_service(
 
 
 def _label_free(chosen: Chosen) -> tuple[str, ...]:
-    return ("no labelled hold-out: scores without labels choose, and prove nothing", *chosen.reasons)
+    return (
+        "no labelled hold-out: scores without labels choose, and prove nothing",
+        *chosen.reasons,
+        *_estimated(chosen),
+    )
+
+
+def _estimated(chosen: Chosen) -> list[str]:
+    estimate = chosen.estimate
+    if estimate is None:
+        return []
+    return [
+        f"{chosen.name} is right on about {percent(estimate.accuracy, digits=0)} of the images, {percent(estimate.low, digits=0)} to"
+        f" {percent(estimate.high, digits=0)}, as far as that can be told without labels. On pairs with labels such estimates were"
+        f" {100 * estimate.mean_error:g} points off on average"
+    ]
 
 
 def _summary(chosen: Chosen, evidence: Evidence, params: GateParams) -> str:

@@ -23,6 +23,8 @@ class Contender(Part):
     route: str
     """How deep it was trained."""
     checkpoint_sha256: str
+    bias: tuple[float, ...] | None = None
+    """Added to its logits on the target, class by class, because of ``gate.target_prior``; None where nothing was."""
     scores: dict[str, float] | None
     """By name, higher is better; None where its outputs cannot be used."""
     gain: float | None
@@ -61,10 +63,21 @@ class ClassShares(Part):
     classes: tuple[ClassShare, ...]
 
 
+class Estimate(Part):
+    """The accuracy of the chosen candidate on the target, estimated without labels; in ``[0, 1]``."""
+
+    accuracy: float
+    low: float
+    high: float
+    """Ends of the interval that held the truth in nine of ten cases where it was known."""
+    mean_error: float
+    """How wrong such estimates were on average there."""
+
+
 class Selected(Record):
     """The content of selection.json."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     target: str
     candidate: str
     """Name of the chosen one."""
@@ -74,6 +87,8 @@ class Selected(Record):
     """Name of the source-only that every candidate is compared with."""
     target_statistics: str | None = None
     """Name of the simplest adaptation; None where it has no outputs."""
+    estimate: Estimate | None
+    """None where nothing can be estimated."""
     target_prior: ClassShares | None
     """None without a validation split of the source."""
     candidates: tuple[Contender, ...]

@@ -121,7 +121,7 @@ class DataDigest(Part):
 class Judged(Record):
     """The content of verdict.json."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     target: str
     candidate: str
     """Name of the selected one."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.records.calibration import Calibration, read_calibration
 from tasks.records.candidates import Candidates, Outputs, Split, read_all_splits, read_candidates
 from tasks.records.data_checks import DataChecked, read_data_checked
 from tasks.records.export import Exported, has_exported, read_exported
@@ -40,6 +41,7 @@ class Dossier:
     outputs: Mapping[str, Mapping[Split, Outputs]]
     """By candidate and split, of the two that are compared."""
     selection: Selected
+    calibration: Calibration
     judged: Judged
     exported: Exported | None
     probed: Probed | None
@@ -111,6 +113,7 @@ def read_dossier(workspace: Workspace, target: str) -> Dossier:
         curves={name: read_candidate_training(adapt / name).curve for name in names},
         outputs={name: read_all_splits(adapt / name) for name in shown},
         selection=read_selected(gate),
+        calibration=read_calibration(gate),
         judged=judged,
         # A refused candidate is not exported: the page says so.
         exported=read_exported(export) if has_exported(export) else None,

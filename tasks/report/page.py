@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tasks.config.sections.gate import GateParams
 from tasks.domains.contract import Reader
 from tasks.report.candidates import DIAGNOSTICS, SCORES, candidate_rows, seed_spread, strip_plot
+from tasks.report.certainty import certainty
 from tasks.report.classes import class_rows, confusion_view, share_rows
 from tasks.report.data import MAX_LISTED, check_views, domain_view
 from tasks.report.dossier import Dossier
@@ -62,6 +63,7 @@ def describe(dossier: Dossier, gate: GateParams, reader: Reader, *, max_map_poin
         "chose_source_only": dossier.chose_source_only,
         **_verdict(dossier, gate),
         **_candidates(dossier),
+        "certainty": certainty(dossier.calibration, dossier.selection.estimate),
         "maps": pictures(dossier, max_map_points),
         "input": str(reader.spec),
         **_data(dossier, reader),

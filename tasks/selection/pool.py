@@ -1,12 +1,17 @@
 """The recorded candidates of a target as one pool: what each said about images, read from disk as arrays.
 
 In: results/adapt/<target>. There are no labels in it.
+
+Shape suffixes: N = images of a split, C = classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
+from tasks.records.calibration import with_bias
 from tasks.records.candidates import (
     CandidateRecord,
     Outputs,
@@ -16,6 +21,9 @@ from tasks.records.candidates import (
     unusable,
 )
 from tasks.records.features import RouteName
+from tasks.records.selection import Selected
+from tasks.selection.known_shares import bias_of
+from tasks.selection.label_shift import given_prior
 
 SOURCE_ONLY = "source_only"
 """The preset that is trained on the source alone: the baseline."""
@@ -49,6 +57,39 @@ class Pool:
     folder: Path
     classes: tuple[str, ...]
     candidates: tuple[Candidate, ...]
+    biases: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Added to the logits ``(C,)`` of candidates on the target, by name; see :func:`with_known_shares`."""
+
+
+def with_known_shares(pool: Pool, shares: Mapping[str, float] | None) -> Pool:
+    """``pool`` with every adapted candidate predicting the classes as often as they are known to be there.
+
+    Source-only stays as it is: a bias that follows the target would be an adaptation. So does a candidate without
+    outputs on the adapt split, or with broken ones.
+
+    Args:
+        pool: The candidates.
+        shares: ``gate.target_prior``; ``None`` where the shares of the classes are not known.
+
+    Raises:
+        ConfigError: It names other classes than the models know.
+    """
+    shares_C = given_prior(shares, pool.classes)
+    if shares_C is None:
+        return pool
+    adapted = {one.name for one in pool.candidates if one.preset != SOURCE_ONLY}
+    biases = {
+        name: bias_of(outputs.probabilities_NC, shares_C)
+        for name, outputs in read_outputs(replace(pool, biases={}), "adapt").items()
+        if name in adapted and np.isfinite(outputs.probabilities_NC).all()
+    }
+    return replace(pool, biases=biases)
+
+
+def as_selected(pool: Pool, selected: Selected) -> Pool:
+    """``pool`` with the biases that its candidates had when ``selected`` was chosen."""
+    biases = {one.name: np.array(one.bias) for one in selected.candidates if one.bias is not None}
+    return replace(pool, biases=biases)
 
 
 def read_pool(folder: Path) -> Pool:
@@ -95,4 +136,13 @@ def read_outputs(pool: Pool, split: Split) -> Mapping[str, Outputs]:
         first = next(iter(images))
         if images[name] != images[first]:
             raise unusable(folder, f"its {split} split holds other images than that of {first}")
-    return {name: read for name, read in outputs.items() if read}
+    if split == "validation":  # of the source, whose shares are its own
+        return {name: read for name, read in outputs.items() if read}
+    return {name: _biased(read, pool.biases.get(name)) for name, read in outputs.items() if read}
+
+
+def _biased(outputs: Outputs, bias_C: np.ndarray | None) -> Outputs:
+    if bias_C is None:
+        return outputs
+    biased_NC = with_bias(outputs.probabilities_NC, bias_C)
+    return replace(outputs, probabilities_NC=biased_NC.astype(np.float32))

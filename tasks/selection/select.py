@@ -13,7 +13,7 @@ from tasks.config.sections.gate import GateParams
 from tasks.errors import BadInput
 from tasks.records.candidates import Outputs
 from tasks.records.manifest import read_labels
-from tasks.records.selection import ClassShares, Contender, Selected
+from tasks.records.selection import ClassShares, Contender, Estimate, Selected
 from tasks.selection.baseline import stand_in
 from tasks.selection.choose import Choice, Scored, choose
 from tasks.selection.concerns import (
@@ -24,6 +24,7 @@ from tasks.selection.concerns import (
     unlike_any_class,
 )
 from tasks.selection.diagnostics import diagnose
+from tasks.selection.estimate import estimate_accuracy
 from tasks.selection.label_shift import TargetPrior, estimate, given_prior
 from tasks.selection.pool import SOURCE_ONLY, TARGET_STATISTICS, Candidate, Pool, read_outputs
 from tasks.selection.scores import DECIMALS, accuracy, selection_scores
@@ -47,6 +48,8 @@ class Assessed:
 class Selection:
     """The candidate chosen without labels, and why."""
 
+    pool: Pool
+    """The candidates that there were."""
     chosen: Candidate
     source_only: Candidate
     """The source-only that all are compared with; the chosen one where nothing beat it."""
@@ -55,6 +58,8 @@ class Selection:
     choice: Choice
     assessed: tuple[Assessed, ...]
     """In the order of the pool."""
+    estimate: Estimate | None
+    """The chosen one's accuracy on the target without labels; ``None`` where nothing can be said."""
     target_prior: TargetPrior | None
     """Class shares of the target by the chosen one's predictions; ``None`` without a source validation split."""
     warnings: tuple[str, ...]
@@ -66,7 +71,7 @@ class Selection:
 
     def contenders(self) -> tuple[Contender, ...]:
         """The candidates as selection.json lists them; scores are None where there are none."""
-        return tuple(_contender(assessed, self.choice) for assessed in self.assessed)
+        return tuple(_contender(assessed, self.choice, self.pool.biases) for assessed in self.assessed)
 
     def class_shares(self) -> ClassShares | None:
         """The class shares of the target as selection.json lists them."""
@@ -81,6 +86,7 @@ class Selection:
             reasons=self.choice.reasons,
             source_only=self.source_only.name,
             target_statistics=None if self.target_statistics is None else self.target_statistics.name,
+            estimate=self.estimate,
             target_prior=self.class_shares(),
             candidates=self.contenders(),
         )
@@ -140,6 +146,7 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
             selects[chosen.name], validations[chosen.name], labels_N, pool.classes, given_C=prior_C
         )
     return Selection(
+        pool,
         chosen,
         source_only,
         stand_in(TARGET_STATISTICS, usable, validations, labels_N),
@@ -159,6 +166,7 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
             )
             for row in scored
         ),
+        estimate_accuracy(chosen, scored, selects),
         target_prior,
         tuple(
             _concerns(chosen, source_only, selects, validations, target_prior, params=params, prior_C=prior_C)
@@ -310,15 +318,16 @@ def _forgetting(
     ]
 
 
-def _contender(assessed: Assessed, choice: Choice) -> Contender:
+def _contender(assessed: Assessed, choice: Choice, biases: Mapping[str, np.ndarray]) -> Contender:
     candidate, scored = assessed.scored.candidate, assessed.scored
-    diagnostics = assessed.diagnostics
+    diagnostics, bias_C = assessed.diagnostics, biases.get(candidate.name)
     return Contender(
         name=candidate.name,
         preset=candidate.preset,
         seed=candidate.seed,
         route=candidate.route,
         checkpoint_sha256=candidate.checkpoint_sha256,
+        bias=None if bias_C is None else tuple(bias_C.tolist()),
         scores=None if scored.scores is None else dict(scored.scores),
         gain=choice.gains.get(candidate.name),
         vetoes=scored.vetoes,

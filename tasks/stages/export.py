@@ -1,12 +1,13 @@
 """Stage `export`: the selected candidate as one ONNX file that needs nothing but an example as its reader gives it.
 
-In:  results/gate/<target>/selection.json, results/adapt/<target>/<candidate>, the manifests and the
-     examples of the target's test (else select) split.
+In:  results/gate/<target>/{selection,calibration}.json, results/adapt/<target>/<candidate>, the manifests and
+     the examples of the target's test (else select) split.
 Out: model.onnx, export.json.
 
 The exported model is the one that was judged: its preprocessing is inside the graph, probabilities agree
-with torch at several batch sizes, and the task metric is the same on the exported file. The same inputs
-give the same bytes in any folder: no time, path or commit is written.
+with torch at several batch sizes, and the task metric is the same on the exported file. Biases of known class shares
+and the temperature are in the graph too, so that no client has to know of them. The same inputs give the same bytes
+in any folder: no time, path or commit is written.
 """
 
 import json
@@ -25,6 +26,7 @@ from tasks.domains.contract import InputSpec
 from tasks.domains.kinds import SPEC_KEY, reader_of
 from tasks.engine.frozen import parameters_sha256
 from tasks.errors import BadInput, Fault
+from tasks.exported.possible import POSSIBLE_KEY, Possible
 from tasks.exported.session import OUTPUTS, OnnxModel, open_session, predict
 from tasks.files import sha256_of_file, sha256_of_lines, write_bytes
 from tasks.models.backbones.backbone import Backbone
@@ -32,6 +34,7 @@ from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut, join
 from tasks.models.checkpoint import Network, build_network, load_checkpoint, read_form
 from tasks.provenance import acclimate_version, code_digest
+from tasks.records.calibration import Calibration, read_calibration
 from tasks.records.candidates import Split, read_candidates, read_split
 from tasks.records.export import MODEL, Exported, Metric, Parity, write_exported
 from tasks.records.features import read_info
@@ -54,13 +57,16 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
             f"{candidate / 'model.safetensors'} has sha256 {checkpoint_sha256}, but the gate selected"
             f" {selected.checkpoint_sha256}. Run `acclimate run` to judge it again."
         )
-    model, classes = load_selected(workspace, params, candidate)
+    calibration = _calibration_of(workspace.stage("gate", target), checkpoint_sha256)
+    network, classes = load_selected(workspace, params, candidate)
+    model = Served(network, calibration).eval()
     spec = reader_of(params).spec
     metadata = {
         "acclimate_version": acclimate_version(),
         "target": target,
         "classes": json.dumps(classes, ensure_ascii=False),
         SPEC_KEY: spec.to_json(),
+        POSSIBLE_KEY: Possible(calibration.threshold, calibration.coverage, calibration.basis).to_json(),
         "candidate": selected.candidate,
         "checkpoint_sha256": checkpoint_sha256,
         "data_digest": _data_digest(workspace, target),
@@ -71,7 +77,9 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     exported = open_session(content, device="cpu")
     paths, split = _examples_of(workspace, target)
     parity = _check_parity(exported, model, paths, params)
-    metric = _check_metric(exported, candidate, workspace, target, paths=paths, split=split, params=params)
+    said_N = _said_by_torch(candidate, split, calibration)
+    labels_N = _labels(workspace, target, split, exported.classes)
+    metric = _check_metric(exported, paths, said_N, labels_N, split=split, params=params)
 
     folder = workspace.stage("export", target)
     write_bytes(folder / MODEL, content)
@@ -120,26 +128,48 @@ def load_selected(workspace: Workspace, params: Params, candidate: Path) -> tupl
     return model, list(recorded.classes)
 
 
-class _Served(nn.Module):
-    """The model as it is put in service: examples in; logits, probabilities and features out."""
+def _calibration_of(folder: Path, checkpoint_sha256: str) -> Calibration:
+    calibration = read_calibration(folder)
+    if calibration.checkpoint_sha256 != checkpoint_sha256:
+        raise Fault(
+            f"{folder} calibrates the checkpoint {calibration.checkpoint_sha256}, but selected {checkpoint_sha256}."
+            " Run `acclimate run` to judge it again."
+        )
+    return calibration
 
-    def __init__(self, model: Network) -> None:
+
+class Served(nn.Module):
+    """The network as it is put in service: examples in; logits, probabilities and features out.
+
+    Args:
+        network: From examples to logits.
+        calibration: Biases and temperature of its logits.
+    """
+
+    bias_C: Tensor
+    temperature: Tensor
+
+    def __init__(self, network: Network, calibration: Calibration) -> None:
         super().__init__()
-        self.model = model
+        self.network = network
+        bias = calibration.bias or [0.0] * len(calibration.classes)
+        self.register_buffer("bias_C", torch.tensor(bias, dtype=torch.float32))
+        self.register_buffer("temperature", torch.tensor(calibration.temperature, dtype=torch.float32))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        outputs = self.model(inputs)
-        return outputs.logits_NC, torch.softmax(outputs.logits_NC, dim=1), outputs.features_ND
+        """Logits and probabilities ``(N, C)`` and features ``(N, D)``."""
+        outputs = self.network(inputs)
+        logits_NC = (outputs.logits_NC + self.bias_C) / self.temperature
+        return logits_NC, torch.softmax(logits_NC, dim=1), outputs.features_ND
 
 
-def export_onnx(model: Network, spec: InputSpec, *, opset: int, metadata: dict[str, str]) -> bytes:
+def export_onnx(served: Served, spec: InputSpec, *, opset: int, metadata: dict[str, str]) -> bytes:
     """The bytes of an ONNX file with the input of ``spec`` and outputs ``logits``, ``probabilities`` and
     ``features``; the size of a batch is free.
 
     Raises:
         Fault: The exporter fixed the batch size.
     """
-    served = _Served(model).eval()
     # A batch above one: the exporter takes a dimension of one for a constant.
     example = torch.from_numpy(spec.zeros(2))
     program: Any = torch.onnx.export(
@@ -156,7 +186,7 @@ def export_onnx(model: Network, spec: InputSpec, *, opset: int, metadata: dict[s
     proto: onnx.ModelProto = program.model_proto
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise Fault(
-            f"the exporter fixed the batch size of {type(model).__name__}; report this with your backbone's name"
+            f"the exporter fixed the batch size of {type(served.network).__name__}; report this with your backbone's name"
         )
     strip_metadata(proto)
     for key, value in sorted(metadata.items()):
@@ -217,12 +247,12 @@ def _examples_of(workspace: Workspace, target: str) -> tuple[list[Path], Split]:
     return [workspace.data(target) / example.path for example in examples if example.split == split], split
 
 
-def _check_parity(exported: OnnxModel, model: Network, paths: list[Path], params: Params) -> Parity:
+def _check_parity(exported: OnnxModel, model: Served, paths: list[Path], params: Params) -> Parity:
     inputs_NX = read_batch(reader_of(params), [paths[i % len(paths)] for i in range(max(PARITY_BATCHES))])
     difference = 0.0
     for size in PARITY_BATCHES:
         with torch.inference_mode():
-            expected = torch.softmax(model(torch.from_numpy(inputs_NX[:size])).logits_NC, dim=1).numpy()
+            expected = model(torch.from_numpy(inputs_NX[:size]))[1].numpy()
         difference = max(
             difference, float(np.abs(predict(exported, inputs_NX[:size]).probabilities - expected).max())
         )
@@ -239,9 +269,14 @@ def _check_parity(exported: OnnxModel, model: Network, paths: list[Path], params
 
 
 def _check_metric(
-    exported: OnnxModel, candidate: Path, workspace: Workspace, target: str, *, paths: list[Path], split: Split,
+    exported: OnnxModel,
+    paths: list[Path],
+    torch_N: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    split: Split,
     params: Params,
-) -> Metric:  # fmt: skip
+) -> Metric:
     """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
     reader = reader_of(params)
     parts = []
@@ -249,8 +284,6 @@ def _check_metric(
         inputs_NX = read_batch(reader, paths[start : start + 256])
         parts.append(predict(exported, inputs_NX).probabilities.argmax(1))
     onnx_N = np.concatenate(parts)
-    torch_N = _said_by_torch(candidate, split)
-    labels = _labels(workspace, target, split, exported.classes)
     if labels is None:
         name, torch_value, onnx_value = f"agreement on {split}", 1.0, float((onnx_N == torch_N).mean())
     else:
@@ -264,13 +297,14 @@ def _check_metric(
     return Metric(name=name, torch=round(torch_value, 6), onnx=round(onnx_value, 6), n=len(paths))
 
 
-def _said_by_torch(candidate: Path, split: Split) -> np.ndarray:
+def _said_by_torch(candidate: Path, split: Split, calibration: Calibration) -> np.ndarray:
+    """The classes that were judged, by number."""
     said = read_split(candidate, split)
     if said is None:
         raise Fault(
             f"{candidate} says nothing about the {split} split. Run `acclimate run` to judge it again."
         )
-    return said.predictions()
+    return calibration.apply(said.probabilities_NC).argmax(axis=1)
 
 
 def _labels(workspace: Workspace, target: str, split: str, classes: tuple[str, ...]) -> np.ndarray | None:

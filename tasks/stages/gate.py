@@ -3,7 +3,7 @@
 In:  results/adapt/<target> (arrays), results/manifest/{source,<target>}, results/validate/<target>/verdict.json,
      registry/<target>/champion.json, answers/<target>.csv; with a champion and a labelled hold-out also its
      model and the hold-out images.
-Out: selection.json (label-free), verdict.json, to_label.csv.
+Out: selection.json (label-free), verdict.json, calibration.json, to_label.csv.
 
 No target label reaches :func:`~tasks.selection.select.select_candidate`, whose file is written before the first one is read.
 Labels are spent once, on the one candidate selected against source-only, the simplest adaptation and the model in
@@ -16,17 +16,19 @@ from tasks.config.params import Params
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.judgement.account import account_of
+from tasks.judgement.calibration import calibrate
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import read_holdout
 from tasks.judgement.in_service import ask_champion
 from tasks.judgement.to_label import Answered, find_disagreements
 from tasks.records.answers import latest, read_answers
+from tasks.records.calibration import write_calibration
 from tasks.records.data_checks import JSON, read_data_checked
 from tasks.records.manifest import LABELLED, read_examples, read_summary
 from tasks.records.selection import write_selected
 from tasks.records.to_label import write_to_label
 from tasks.records.verdict import DataDigest, write_judged
-from tasks.selection.pool import read_pool
+from tasks.selection.pool import read_pool, with_known_shares
 from tasks.selection.select import select_candidate
 from tasks.workspace import Workspace
 
@@ -40,7 +42,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         BadInput: Files of earlier stages are missing or damaged, or refer to different data.
     """
     folder = workspace.stage("gate", target)
-    pool = read_pool(workspace.stage("adapt", target))
+    pool = with_known_shares(read_pool(workspace.stage("adapt", target)), params.gate.target_prior)
     selection = select_candidate(workspace, pool, params.gate)
     write_selected(folder, selection.record(target))
 
@@ -59,6 +61,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         data_digest=_data_digest(workspace, target),
     )
     write_judged(folder, judged)
+    write_calibration(folder, calibrate(selection, holdout, params.gate))
     labels = {image: answer.label for image, answer in latest(answers).items()}
     write_to_label(folder, disagreements, labels)
     log.info("gate %s: %s for %s: %s", target, judged.verdict, judged.candidate, judged.reasons[0])

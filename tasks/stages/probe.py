@@ -1,7 +1,7 @@
 """Load and ask the exported bytes the way a server will: in a fresh process without torch.
 
 In:  results/export/<target>/{model.onnx,export.json}, results/manifest/<target>/manifest.parquet,
-     data/<target>, results/adapt/<target>/<candidate>/outputs.safetensors.
+     data/<target>, results/adapt/<target>/<candidate>/outputs.safetensors, results/gate/<target>/calibration.json.
 Out: results/probe/<target>/verdict.json, also for bytes that do not load, kill the process or
      answer wrongly. A refusal is an answer, so the stage ends with status 0.
 
@@ -24,6 +24,7 @@ from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput, Fault
 from tasks.exported.examination import Check, Findings, Request
 from tasks.files import sha256_of_file
+from tasks.records.calibration import read_calibration
 from tasks.records.export import MODEL, read_exported
 from tasks.records.manifest import read_examples
 from tasks.records.probe import ProbeCheck, Probed, write_probed
@@ -87,6 +88,7 @@ def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
     return Request(
         model=str(model),
         judged=str(candidate),
+        calibration=read_calibration(workspace.stage("gate", target)).model_dump(),
         target=target,
         classes=list(record.classes),
         checkpoint_sha256=record.checkpoint_sha256,

@@ -2,7 +2,7 @@
 
 In:  results/manifest/{source,<target>}/{manifest.json,manifest.parquet}, results/validate/<target>/verdict.json,
      results/finetune/training.json, results/adapt/<target>/{candidates.json,<name>/training.json,
-     <name>/outputs.safetensors}, results/gate/<target>/{selection.json,verdict.json,to_label.csv},
+     <name>/outputs.safetensors}, results/gate/<target>/{selection.json,calibration.json,verdict.json,to_label.csv},
      results/export/<target>, results/probe/<target>/verdict.json
 Out: results/report/<target>/{report.html,MODEL_CARD.md}
 

@@ -53,8 +53,10 @@ class GateParams(Section):
     max_source_accuracy_loss: Fraction
     """Warning when the candidate loses more than this on the source validation split."""
     target_prior: dict[str, Fraction] | None
-    """Share of every class on the targets where it is known, 0 for one they do not have; null where it is not. InfoMax,
-    the collapse veto and the warnings then go by it."""
+    """Share of every class on the targets where it is known, 0 for one they do not have; null where it is not. Every
+    adapted candidate then predicts the classes so often, and InfoMax, the collapse veto and the warnings go by it."""
+    coverage: Annotated[float, Field(ge=0.5, lt=1)]
+    """The right class of an image is among its possible ones at least this often. An answer with several is unsure."""
     max_prior_divergence: Positive
     """Warning, with ``target_prior``: KL(mean prediction || prior) in nats. From even shares, a half of the
     classes is 0.69 away."""
