@@ -26,7 +26,8 @@ from tasks.judgement.calibration import (
 from tasks.records.calibration import with_temperature
 from tasks.records.candidates import Split
 from tasks.records.manifest import read_examples
-from tasks.selection.pool import Pool, read_outputs, read_pool, with_known_shares
+from tasks.selection.known_shares import with_known_shares
+from tasks.selection.pool import Pool, read_outputs, read_pool
 from tasks.selection.select import select_candidate
 from tasks.workspace import Workspace
 
@@ -42,7 +43,7 @@ class Row:
 
     name: str
     accuracy: float
-    """Of the selected candidate."""
+    """That of the selected candidate."""
     estimated: float | None
     """None where the pool allows no estimate."""
     ece: float

@@ -129,6 +129,7 @@ def gate_params() -> Callable[..., GateParams]:
             "max_source_accuracy_loss": 0.1,
             "target_prior": None,
             "max_prior_divergence": 0.5,
+            "coverage": 0.9,
             "seed": 0,
         }
         return GateParams(**(values | changes))

@@ -15,7 +15,8 @@ from tasks.audit.rows import Audit, DrawsRow, TargetRow
 from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
-from tasks.selection.pool import read_pool, with_known_shares
+from tasks.selection.known_shares import with_known_shares
+from tasks.selection.pool import read_pool
 from tasks.selection.select import select_candidate
 from tasks.workspace import Workspace
 

@@ -18,7 +18,8 @@ from tasks.records.answers import NO_CLASS, Answer, as_label, latest, read_answe
 from tasks.records.result import Result
 from tasks.records.selection import read_selected
 from tasks.records.to_label import CSV, Disagreement
-from tasks.selection.pool import Candidate, as_selected, read_pool
+from tasks.selection.known_shares import as_selected
+from tasks.selection.pool import Candidate, read_pool
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)

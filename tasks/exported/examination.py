@@ -57,8 +57,8 @@ class Request:
     model: str
     judged: str
     """The candidate's folder, with what torch said."""
-    calibration: dict[str, Any]
-    """The record of what the file adds to it, as calibration.json holds it."""
+    calibration: str
+    """calibration.json: how the file changes the logits of the candidate."""
     target: str
     classes: list[str]
     checkpoint_sha256: str
@@ -287,7 +287,9 @@ def _check_batch_parity(single: Predictions, batched: dict[int, Predictions], to
 
 
 def _check_torch_parity(single: Predictions, request: Request) -> Check:
-    recorded = _torch_probabilities(Path(request.judged), Calibration.model_validate(request.calibration))
+    recorded = _torch_probabilities(
+        Path(request.judged), Calibration.model_validate_json(request.calibration)
+    )
     known = [index for index, (_, sha256) in enumerate(request.examples) if sha256 in recorded]
     name = "torch_parity"
     if not known:

@@ -1,4 +1,4 @@
-"""The classes that an example may belong to, by what the metadata of an exported file says. No torch.
+"""The classes that an example may belong to, by the metadata of an exported file. No torch.
 
 Shape suffixes: C = classes.
 """
@@ -6,7 +6,7 @@ Shape suffixes: C = classes.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -41,12 +41,14 @@ class Possible:
         return int((probabilities_C >= self.threshold).sum()) != 1
 
 
-def answer(probabilities_C: np.ndarray, classes: Sequence[str], possible: Possible | None) -> dict[str, Any]:
+def answer(
+    probabilities_C: np.ndarray, classes: Sequence[str], possible: Possible | None
+) -> dict[str, object]:
     """The most probable class, whether that is unsure, and the possible classes, the most probable first.
 
     An older file cannot say when it is unsure: its answer is the class alone.
     """
-    said: dict[str, Any] = {"class": classes[int(probabilities_C.argmax())]}
+    said: dict[str, object] = {"class": classes[int(probabilities_C.argmax())]}
     if possible is not None:
         said["unsure"] = possible.is_unsure(probabilities_C)
         said["possible"] = [classes[c] for c in possible.classes(probabilities_C)]
@@ -54,7 +56,7 @@ def answer(probabilities_C: np.ndarray, classes: Sequence[str], possible: Possib
 
 
 def possible_in(metadata: Mapping[str, str], *, origin: str) -> Possible | None:
-    """What ``metadata`` says of possible classes; ``None`` where an older version wrote it.
+    """When a class is possible, by ``metadata``; ``None`` where an older version wrote it.
 
     Raises:
         BadInput: It cannot be read; ``origin`` names the file.
@@ -63,7 +65,7 @@ def possible_in(metadata: Mapping[str, str], *, origin: str) -> Possible | None:
     if text is None:
         return None
     try:
-        content: dict[str, Any] = json.loads(text)
+        content = json.loads(text)
         found = Possible(float(content["threshold"]), float(content["coverage"]), content["basis"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(

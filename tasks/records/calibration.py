@@ -57,7 +57,9 @@ class Calibration(Record):
     """Share of the select split for which several classes are possible."""
 
     def apply(self, probabilities_NC: np.ndarray) -> np.ndarray:
-        """Recorded probabilities of the candidate as they are served, rows summing to 1, in float64."""
+        """Recorded probabilities of the candidate as they are served, rows summing to 1."""
+        if self.bias is None and self.temperature == 1.0:
+            return probabilities_NC
         biased_NC = (
             probabilities_NC if self.bias is None else with_bias(probabilities_NC, np.array(self.bias))
         )

@@ -82,7 +82,7 @@ class Outputs:
 
     probabilities_NC: np.ndarray
     features_ND: np.ndarray
-    """Of no width on the adapt split, where nobody needs them."""
+    """They have no width on the adapt split, where nobody needs them."""
     sha256_N: tuple[str, ...]
 
     def predictions(self) -> np.ndarray:

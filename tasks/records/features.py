@@ -217,7 +217,7 @@ def seen_files(folder: Path, num_rows: int, *, prefix: str = "") -> Iterator[App
     Args:
         folder: Where the files appear when all rows are there.
         num_rows: How many that is.
-        prefix: What the names of the files begin with.
+        prefix: The names of the files begin with it.
     """
     files: dict[str, Append] = {}
     with ExitStack() as opened:

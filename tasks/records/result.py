@@ -69,7 +69,7 @@ class Digests(Part):
 class Result(Record):
     """The content of result.json."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     targets: dict[str, TargetResult]
     failed: dict[str, str]
     """Why a target did not get through."""

@@ -87,7 +87,7 @@ class Selected(Record):
     """Name of the source-only that every candidate is compared with."""
     target_statistics: str | None = None
     """Name of the simplest adaptation; None where it has no outputs."""
-    estimate: Estimate | None
+    estimate: Estimate | None = None
     """None where nothing can be estimated."""
     target_prior: ClassShares | None
     """None without a validation split of the source."""

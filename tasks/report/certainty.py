@@ -6,7 +6,7 @@ from tasks.report.wording import count, decimal, percent
 
 
 def certainty(calibration: Calibration, estimate: Estimate | None) -> tuple[str, ...]:
-    """What a person who gets an answer must know about its probability."""
+    """All that a person who gets an answer must know about its probability."""
     return (
         *_estimated(estimate),
         _tempered(calibration, estimate),
@@ -21,7 +21,7 @@ def _estimated(estimate: Estimate | None) -> list[str]:
     return [
         f"Without labels its accuracy on the target is estimated as {percent(estimate.accuracy)},"
         f" {percent(estimate.low)} to {percent(estimate.high)} in nine of ten cases. On the public pairs of"
-        f" benchmarks/estimates.py such an estimate was wrong by {100 * estimate.mean_error:.1f} points on average."
+        f" benchmarks/probabilities.py such an estimate was wrong by {100 * estimate.mean_error:.1f} points on average."
         " It decides nothing."
     ]
 

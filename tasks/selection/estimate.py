@@ -38,7 +38,7 @@ def estimate_accuracy(
     Args:
         chosen: The selected candidate.
         scored: The pool, with vetoes.
-        selects: What each says about the select split, by name.
+        selects: Outputs of each on the select split, by name.
     """
     believed_NC = _believed(scored, selects)
     if believed_NC is None:

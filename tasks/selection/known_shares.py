@@ -8,10 +8,16 @@ is known to have.
 Shape suffixes: N = images of the adapt split, C = classes.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import chi2
 
 from tasks.records.calibration import SMALLEST, with_bias
+from tasks.records.selection import Selected
+from tasks.selection.label_shift import given_prior
+from tasks.selection.pool import SOURCE_ONLY, Pool, read_outputs
 
 FLOOR = 0.01
 """Least share of a class, as a part of an even share: one that the target is said not to have must not ask for a bias
@@ -27,6 +33,37 @@ ROUNDS = 500
 TOLERANCE = 1e-6
 DECIMALS = 6
 """The rounds end when no share is further than this from what is known."""
+
+
+def with_known_shares(pool: Pool, shares: Mapping[str, float] | None) -> Pool:
+    """``pool`` with every adapted candidate predicting the classes as often as they are known to be there.
+
+    Source-only stays as it is: a bias that follows the target would be an adaptation. So does a candidate without
+    outputs on the adapt split, or with broken ones.
+
+    Args:
+        pool: The candidates.
+        shares: ``gate.target_prior``; ``None`` where the shares of the classes are not known.
+
+    Raises:
+        ConfigError: It names other classes than the models know.
+    """
+    shares_C = given_prior(shares, pool.classes)
+    if shares_C is None:
+        return pool
+    adapted = {one.name for one in pool.candidates if one.preset != SOURCE_ONLY}
+    biases = {
+        name: bias_of(outputs.probabilities_NC, shares_C)
+        for name, outputs in read_outputs(replace(pool, biases={}), "adapt").items()
+        if name in adapted and np.isfinite(outputs.probabilities_NC).all()
+    }
+    return replace(pool, biases=biases)
+
+
+def as_selected(pool: Pool, selected: Selected) -> Pool:
+    """``pool`` with the biases that its candidates had when ``selected`` was chosen."""
+    biases = {one.name: np.array(one.bias) for one in selected.candidates if one.bias is not None}
+    return replace(pool, biases=biases)
 
 
 def bias_of(probabilities_NC: np.ndarray, shares_C: np.ndarray) -> np.ndarray:

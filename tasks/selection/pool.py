@@ -21,9 +21,6 @@ from tasks.records.candidates import (
     unusable,
 )
 from tasks.records.features import RouteName
-from tasks.records.selection import Selected
-from tasks.selection.known_shares import bias_of
-from tasks.selection.label_shift import given_prior
 
 SOURCE_ONLY = "source_only"
 """The preset that is trained on the source alone: the baseline."""
@@ -58,38 +55,7 @@ class Pool:
     classes: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     biases: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Added to the logits ``(C,)`` of candidates on the target, by name; see :func:`with_known_shares`."""
-
-
-def with_known_shares(pool: Pool, shares: Mapping[str, float] | None) -> Pool:
-    """``pool`` with every adapted candidate predicting the classes as often as they are known to be there.
-
-    Source-only stays as it is: a bias that follows the target would be an adaptation. So does a candidate without
-    outputs on the adapt split, or with broken ones.
-
-    Args:
-        pool: The candidates.
-        shares: ``gate.target_prior``; ``None`` where the shares of the classes are not known.
-
-    Raises:
-        ConfigError: It names other classes than the models know.
-    """
-    shares_C = given_prior(shares, pool.classes)
-    if shares_C is None:
-        return pool
-    adapted = {one.name for one in pool.candidates if one.preset != SOURCE_ONLY}
-    biases = {
-        name: bias_of(outputs.probabilities_NC, shares_C)
-        for name, outputs in read_outputs(replace(pool, biases={}), "adapt").items()
-        if name in adapted and np.isfinite(outputs.probabilities_NC).all()
-    }
-    return replace(pool, biases=biases)
-
-
-def as_selected(pool: Pool, selected: Selected) -> Pool:
-    """``pool`` with the biases that its candidates had when ``selected`` was chosen."""
-    biases = {one.name: np.array(one.bias) for one in selected.candidates if one.bias is not None}
-    return replace(pool, biases=biases)
+    """Added to the logits ``(C,)`` of candidates on the target, by name; see :mod:`tasks.selection.known_shares`."""
 
 
 def read_pool(folder: Path) -> Pool:

@@ -59,7 +59,6 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         )
     calibration = _calibration_of(workspace.stage("gate", target), checkpoint_sha256)
     network, classes = load_selected(workspace, params, candidate)
-    model = Served(network, calibration).eval()
     spec = reader_of(params).spec
     metadata = {
         "acclimate_version": acclimate_version(),
@@ -72,11 +71,13 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         "data_digest": _data_digest(workspace, target),
         "code_digest": code_digest("tasks.stages.adapt"),
     }
-    content = export_onnx(model, spec, opset=params.export.opset, metadata=metadata)
+    content = export_onnx(
+        network, spec, opset=params.export.opset, metadata=metadata, calibration=calibration
+    )
 
     exported = open_session(content, device="cpu")
     paths, split = _examples_of(workspace, target)
-    parity = _check_parity(exported, model, paths, params)
+    parity = _check_parity(exported, Served(network, calibration), paths, params)
     said_N = _said_by_torch(candidate, split, calibration)
     labels_N = _labels(workspace, target, split, exported.classes)
     metric = _check_metric(exported, paths, said_N, labels_N, split=split, params=params)
@@ -143,18 +144,18 @@ class Served(nn.Module):
 
     Args:
         network: From examples to logits.
-        calibration: Biases and temperature of its logits.
+        calibration: Biases and temperature of its logits; ``None`` leaves them as they are.
     """
 
     bias_C: Tensor
     temperature: Tensor
 
-    def __init__(self, network: Network, calibration: Calibration) -> None:
+    def __init__(self, network: Network, calibration: Calibration | None) -> None:
         super().__init__()
         self.network = network
-        bias = calibration.bias or [0.0] * len(calibration.classes)
-        self.register_buffer("bias_C", torch.tensor(bias, dtype=torch.float32))
-        self.register_buffer("temperature", torch.tensor(calibration.temperature, dtype=torch.float32))
+        bias, temperature = (calibration.bias, calibration.temperature) if calibration else (None, 1.0)
+        self.register_buffer("bias_C", torch.tensor(bias or 0.0, dtype=torch.float32))
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits and probabilities ``(N, C)`` and features ``(N, D)``."""
@@ -163,13 +164,28 @@ class Served(nn.Module):
         return logits_NC, torch.softmax(logits_NC, dim=1), outputs.features_ND
 
 
-def export_onnx(served: Served, spec: InputSpec, *, opset: int, metadata: dict[str, str]) -> bytes:
+def export_onnx(
+    model: Network,
+    spec: InputSpec,
+    *,
+    opset: int,
+    metadata: dict[str, str],
+    calibration: Calibration | None = None,
+) -> bytes:
     """The bytes of an ONNX file with the input of ``spec`` and outputs ``logits``, ``probabilities`` and
     ``features``; the size of a batch is free.
+
+    Args:
+        model: From examples to logits.
+        spec: The form of an example.
+        opset: ONNX operator set.
+        metadata: Written beside the graph.
+        calibration: Biases and temperature that the graph adds; ``None`` for none.
 
     Raises:
         Fault: The exporter fixed the batch size.
     """
+    served = Served(model, calibration).eval()
     # A batch above one: the exporter takes a dimension of one for a constant.
     example = torch.from_numpy(spec.zeros(2))
     program: Any = torch.onnx.export(
@@ -186,7 +202,7 @@ def export_onnx(served: Served, spec: InputSpec, *, opset: int, metadata: dict[s
     proto: onnx.ModelProto = program.model_proto
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise Fault(
-            f"the exporter fixed the batch size of {type(served.network).__name__}; report this with your backbone's name"
+            f"the exporter fixed the batch size of {type(model).__name__}; report this with your backbone's name"
         )
     strip_metadata(proto)
     for key, value in sorted(metadata.items()):

@@ -28,7 +28,8 @@ from tasks.records.manifest import LABELLED, read_examples, read_summary
 from tasks.records.selection import write_selected
 from tasks.records.to_label import write_to_label
 from tasks.records.verdict import DataDigest, write_judged
-from tasks.selection.pool import read_pool, with_known_shares
+from tasks.selection.known_shares import with_known_shares
+from tasks.selection.pool import read_pool
 from tasks.selection.select import select_candidate
 from tasks.workspace import Workspace
 

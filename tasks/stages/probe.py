@@ -88,7 +88,7 @@ def _make_request(workspace: Workspace, params: Params, target: str) -> Request:
     return Request(
         model=str(model),
         judged=str(candidate),
-        calibration=read_calibration(workspace.stage("gate", target)).model_dump(),
+        calibration=read_calibration(workspace.stage("gate", target)).model_dump_json(),
         target=target,
         classes=list(record.classes),
         checkpoint_sha256=record.checkpoint_sha256,

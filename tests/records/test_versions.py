@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tasks.records.calibration import Calibration
 from tasks.records.candidates import Candidates
 from tasks.records.data_checks import DataChecked
 from tasks.records.export import Exported
@@ -24,12 +25,13 @@ SHAPES: dict[type[Record], tuple[int, str]] = {
     ViewsInfo: (1, "8d4e2e5a81dc"),
     Finetuning: (1, "9ec1ddcdd09d"),
     CandidateTraining: (1, "60051cd3f06a"),
+    Calibration: (1, "453f53d61eba"),
     Candidates: (4, "c3cbc400cc2a"),
-    Selected: (2, "00fc2390e9b4"),
-    Judged: (2, "df418a76d838"),
+    Selected: (3, "84eb77d5dffe"),
+    Judged: (3, "1b33ff18b509"),
     Exported: (1, "5dc527dfde4b"),
     Probed: (1, "fd1a112c544b"),
-    Result: (2, "43df475134c5"),
+    Result: (3, "2e862a4cebd0"),
 }
 """The version of every record, and the digest of its shape."""
 

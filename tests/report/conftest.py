@@ -19,7 +19,7 @@ def params() -> Params:
     rules = GateRules(max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.01, min_class_recall=0.5)
     gate = GateParams(
         rules=rules, confidence=0.95, bootstrap_resamples=1000, min_holdout=50, min_effective_classes=0.5,
-        max_share_ratio=2.0, max_source_accuracy_loss=0.03, target_prior=None, max_prior_divergence=0.5, seed=0,
+        max_share_ratio=2.0, max_source_accuracy_loss=0.03, target_prior=None, max_prior_divergence=0.5, coverage=0.9, seed=0,
     )  # fmt: skip
     return Params.model_construct(
         kind="image",

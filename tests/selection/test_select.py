@@ -54,6 +54,7 @@ def test_the_candidate_that_follows_the_clusters_is_selected_over_source_only(
         "seed": 0,
         "route": "cached",
         "checkpoint_sha256": selection.chosen.checkpoint_sha256,
+        "bias": None,
         "scores": row_of(selection, "mcc-0").scores,
         "gain": pytest.approx(
             row_of(selection, "mcc-0").scores["infomax"]

@@ -19,11 +19,13 @@ from tasks.domains.batch import read_batch
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
 from tasks.errors import Fault
+from tasks.exported.possible import Possible
 from tasks.exported.session import open_session
 from tasks.exported.session import predict as predict_onnx
 from tasks.files import read_json, write_json
 from tasks.models.backbones.build import build_backbone
 from tasks.models.classifier import Classifier, predict
+from tasks.records.calibration import Calibration, write_calibration
 from tasks.records.manifest import read_examples
 from tasks.records.selection import Selected, write_selected
 from tasks.stages import adapt, export, features, finetune
@@ -38,8 +40,10 @@ METADATA = {
 }  # fmt: skip
 
 
-def selects(workspace: Workspace, name: str) -> None:
-    """Make the gate select a candidate."""
+def selects(
+    workspace: Workspace, name: str, *, bias: tuple[float, ...] | None = None, temperature: float = 1.0
+) -> None:
+    """Make the gate select a candidate and calibrate it."""
     candidates = read_json(workspace.stage("adapt", "new-camera") / "candidates.json")["candidates"]
     (row,) = (row for row in candidates if row["name"] == name)
     chosen = Selected(
@@ -48,6 +52,11 @@ def selects(workspace: Workspace, name: str) -> None:
         reasons=("because",), target_prior=None, candidates=(),
     )  # fmt: skip
     write_selected(workspace.stage("gate", "new-camera"), chosen)
+    calibration = Calibration(
+        candidate=name, checkpoint_sha256=row["checkpoint_sha256"], classes=("bars", "dots", "plain"), bias=bias,
+        temperature=temperature, labels=0, error=None, coverage=0.9, basis="estimate", threshold=0.25, unsure=0.1,
+    )  # fmt: skip
+    write_calibration(workspace.stage("gate", "new-camera"), calibration)
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +233,34 @@ def test_a_closed_form_and_an_ensemble_are_exported_and_answer_pixels_as_they_we
     assert predict_onnx(session, pixels[:1]).probabilities == pytest.approx(
         served.probabilities[:1], abs=1e-5
     )
+
+
+@pytest.mark.parametrize("joined", ["end_to_end"], indirect=True)
+def test_biases_and_temperature_are_in_the_graph_and_possible_classes_in_the_metadata(
+    joined: tuple[Workspace, Params],
+):
+    workspace, params = joined
+    selects(workspace, "propagation", bias=(2.0, 0.0, -2.0), temperature=2.5)
+
+    export.run(workspace, params, "new-camera")
+
+    rows = read_examples(workspace.stage("manifest", "new-camera"))
+    paths = [workspace.data("new-camera") / row.path for row in rows if row.split == "test"]
+    pixels = read_batch(Images(image_spec(16), 10**6), paths)
+    judged = load_file(workspace.stage("adapt", "new-camera") / "propagation" / "outputs.safetensors")
+    logits = (np.log(judged["test.probabilities"]) + np.array([2.0, 0.0, -2.0])) / 2.5
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    session = open_session(workspace.stage("export", "new-camera") / "model.onnx", device="cpu")
+    assert predict_onnx(session, pixels).probabilities == pytest.approx(expected, abs=1e-4)
+    assert session.possible == Possible(threshold=0.25, coverage=0.9, basis="estimate")
+
+
+def test_a_calibration_of_another_checkpoint_is_not_exported(workspace_copy: Workspace):
+    path = workspace_copy.stage("gate", "new-camera") / "calibration.json"
+    write_json(path, read_json(path) | {"checkpoint_sha256": "f" * 64})
+
+    with pytest.raises(Fault, match=r"calibrates the checkpoint f{64}, but selected"):
+        export.run(workspace_copy, load_params(workspace_copy.params), "new-camera")
 
 
 # --- candidates of route deeper ----------------------------------------------------------------

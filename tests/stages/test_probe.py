@@ -18,6 +18,7 @@ from tasks.config.sections.delivery import ExportParams, ProbeParams
 from tasks.errors import BadInput, Fault
 from tasks.exported import examination
 from tasks.files import write_bytes
+from tasks.records.calibration import Calibration, write_calibration
 from tasks.records.candidates import Outputs, Split
 from tasks.records.candidates import write_outputs as write_candidate_outputs
 from tasks.records.export import Exported, Metric, Parity, write_exported
@@ -49,7 +50,16 @@ def workspace(tmp_path) -> Workspace:
     write_manifest(workspace, rows)
     write_export(workspace, onnx_models.make_onnx())
     write_outputs(workspace, rows)
+    calibrate(workspace)
     return workspace
+
+
+def calibrate(workspace: Workspace, *, temperature: float = 1.0) -> None:
+    calibration = Calibration(
+        candidate="mcc-0", checkpoint_sha256="c" * 64, classes=onnx_models.CLASSES, bias=None,
+        temperature=temperature, labels=0, error=None, coverage=0.9, basis="estimate", threshold=0.4, unsure=0.1,
+    )  # fmt: skip
+    write_calibration(workspace.stage("gate", "cam7"), calibration)
 
 
 def write_images(workspace: Workspace, num: int) -> list[dict]:
@@ -262,6 +272,14 @@ def test_outputs_recorded_by_another_network_fail(workspace):
 
     assert failed_checks(verdict) == ["torch_parity"]
     assert "0.0002 from the ones the gate judged, more than export.tolerance 0.0001" in verdict["reasons"][0]
+
+
+def test_a_file_without_the_temperature_that_was_asked_for_fails(workspace):
+    calibrate(workspace, temperature=3.0)
+
+    verdict = examined(workspace)
+
+    assert failed_checks(verdict) == ["torch_parity"]
 
 
 def test_missing_outputs_are_no_proof_of_parity(workspace):

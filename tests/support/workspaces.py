@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.records.calibration import Calibration, Error, write_calibration
 from tasks.records.candidates import Outputs, Split, write_candidates, write_outputs
 from tasks.records.data_checks import DataCheck, DataChecked, write_data_checked
 from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.manifest import Row, Summary
 from tasks.records.probe import ProbeCheck, Probed, write_probed
-from tasks.records.selection import ClassShare, ClassShares, Contender, Selected, write_selected
+from tasks.records.selection import ClassShare, ClassShares, Contender, Estimate, Selected, write_selected
 from tasks.records.to_label import Disagreement, write_to_label
 from tasks.records.training import CandidateTraining, Finetuning, write_training
 from tasks.records.verdict import (
@@ -411,9 +412,16 @@ def _write_gate(
     selected = Selected(
         target=case.target, candidate=case.selected, checkpoint_sha256=sha(case.selected),
         reasons=(f"{case.selected} has the highest InfoMax",), source_only=baseline, target_prior=_target_prior(case),
-        candidates=tuple(contenders),
+        estimate=Estimate(accuracy=0.81, low=0.73, high=0.89, mean_error=0.03), candidates=tuple(contenders),
     )  # fmt: skip
     write_selected(folder, selected)
+    calibration = Calibration(
+        candidate=case.selected, checkpoint_sha256=sha(case.selected), classes=case.classes, bias=None,
+        temperature=1.6 if labelled else 1.0, labels=len(labels_N) if labelled else 0,
+        error=Error(before=0.182, after=0.041) if labelled else None, coverage=0.9,
+        basis="labels" if labelled else "estimate", threshold=0.31, unsure=0.124,
+    )  # fmt: skip
+    write_calibration(folder, calibration)
     paths = [f"images/frame_{i:05}.png" for i in range(case.to_label)]
     if case.to_label and case.quarantined:
         paths[0] = case.quarantined[0][0]
