@@ -10,8 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.runs.lock import lock_workspace
-from tasks.audit.replay import Draws, Trial, candidate_rows, confusion, kinds, pools, promises, replay
-from tasks.audit.rows import Audit, DrawsRow, TargetRow
+from tasks.audit.replay import (
+    Draws,
+    Trial,
+    candidate_rows,
+    confusion,
+    estimates,
+    kinds,
+    pools,
+    promises,
+    replay,
+)
+from tasks.audit.rows import Audit, DrawsRow, EstimateRow, TargetRow
 from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
@@ -36,6 +46,16 @@ class _Task:
     num_labelled: int
 
 
+@dataclass(frozen=True)
+class _Replayed:
+    trials: list[Trial]
+    unusable: list[str]
+    """Candidates that have no usable outputs."""
+    accuracy: float
+    """That of the candidate that selection chose from the recorded ones."""
+    estimate: EstimateRow | None
+
+
 def audit(roots: Sequence[Path], draws: Draws) -> Audit:
     """The confusion tables of the gate over every labelled target of some workspaces.
 
@@ -56,24 +76,27 @@ def audit(roots: Sequence[Path], draws: Draws) -> Audit:
     rows: list[TargetRow] = []
     for number, task in enumerate(tasks, start=1):
         log.info("gate-audit: %d of %d: %s of %s", number, len(tasks), task.target, task.workspace.root)
-        mine, unusable = _replay(task, draws)
-        trials += mine
+        replayed = _replay(task, draws)
+        trials += replayed.trials
         rows.append(
             {
                 "workspace": task.workspace.root.name,
                 "target": task.target,
                 "labelled": task.num_labelled,
                 "truth_images": task.num_labelled - draws.holdout,
-                "unusable": unusable,
-                "candidates": candidate_rows(mine),
+                "accuracy": replayed.accuracy,
+                "estimate": replayed.estimate,
+                "unusable": replayed.unusable,
+                "candidates": candidate_rows(replayed.trials),
             }
         )
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "draws": DrawsRow(holdout=draws.holdout, count=draws.count, seed=draws.seed),
         "promises": promises(trials),
         "confusion": confusion(trials),
         "kinds": kinds(trials),
+        "estimates": estimates(rows),
         "tasks": rows,
         "left_out": left_out,
     }
@@ -123,8 +146,8 @@ def _check_size(target: str, root: Path, num_labelled: int, draws: Draws) -> Non
         )  # fmt: skip
 
 
-def _replay(task: _Task, draws: Draws) -> tuple[list[Trial], list[str]]:
-    """Every trial of one target, and the candidates that have no usable outputs."""
+def _replay(task: _Task, draws: Draws) -> _Replayed:
+    """Every trial of one target, and what selection made of the recorded candidates."""
     # Imported here: it loads torch, which the rest of the audit and the command line do without.
     from tasks.audit.candidates import with_bad_candidates
 
@@ -141,4 +164,12 @@ def _replay(task: _Task, draws: Draws) -> tuple[list[Trial], list[str]]:
     unusable = [
         row.scored.candidate.name for row in selections["with bad"].assessed if row.scored.scores is None
     ]
-    return replay(selections, holdout, task.params.gate, draws), unusable
+    recorded = selections["recorded"]
+    accuracy, estimate = holdout.accuracy(recorded.chosen.name), recorded.estimate
+    assert accuracy is not None, "the target is labelled"
+    return _Replayed(
+        replay(selections, holdout, task.params.gate, draws),
+        unusable,
+        accuracy,
+        estimate and EstimateRow(accuracy=estimate.accuracy, low=estimate.low, high=estimate.high),
+    )

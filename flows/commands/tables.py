@@ -126,6 +126,14 @@ def audit_tables(result: Audit) -> str:
         "",
         markdown([_kind(row) for row in result["kinds"]]),
     ]
+    estimates = result["estimates"]
+    if estimates["mean_error"] is not None:
+        lines += [
+            "",
+            f"Accuracies estimated without labels, of the candidates that selection chose from the recorded ones: off by"
+            f" {100 * estimates['mean_error']:.1f} points on average; the interval held {estimates['held']} of"
+            f" {estimates['of']}.",
+        ]
     unusable = [f"{task['target']}: {name}" for task in tasks for name in task["unusable"]]
     if unusable:
         lines += ["", f"Without usable outputs, so never judged: {', '.join(unusable)}"]

@@ -25,7 +25,18 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.audit.rows import CandidateRow, ConfusionRow, KindRow, Passed, PromiseRow, Share, Truth, Way
+from tasks.audit.rows import (
+    CandidateRow,
+    ConfusionRow,
+    EstimatesRow,
+    KindRow,
+    Passed,
+    PromiseRow,
+    Share,
+    TargetRow,
+    Truth,
+    Way,
+)
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.account import DECIMALS
 from tasks.judgement.decide import Case, decide
@@ -266,6 +277,18 @@ def promises(trials: Sequence[Trial]) -> list[PromiseRow]:
             }
         )
     return rows
+
+
+def estimates(rows: Sequence[TargetRow]) -> EstimatesRow:
+    """How far the accuracies that were estimated without labels are from those that labels count."""
+    errors = [abs(row["estimate"]["accuracy"] - row["accuracy"]) for row in rows if row["estimate"]]
+    held = [
+        row["estimate"]["low"] <= row["accuracy"] <= row["estimate"]["high"]
+        for row in rows
+        if row["estimate"]
+    ]
+    mean_error = round(float(np.mean(errors)), DECIMALS) if errors else None
+    return {"of": len(errors), "mean_error": mean_error, "held": sum(held)}
 
 
 def kinds(trials: Sequence[Trial]) -> list[KindRow]:

@@ -78,6 +78,25 @@ class CandidateRow(TypedDict):
     """How often, by verdict."""
 
 
+class EstimateRow(TypedDict):
+    """An accuracy that was estimated without labels, and its interval, in ``[0, 1]``."""
+
+    accuracy: float
+    low: float
+    high: float
+
+
+class EstimatesRow(TypedDict):
+    """How wrong the accuracies of selected candidates were that were estimated without labels."""
+
+    of: int
+    """Targets with an estimate."""
+    mean_error: float | None
+    """Mean distance from the accuracy on all labelled test images; None without a target."""
+    held: int
+    """Targets whose interval held it."""
+
+
 class TargetRow(TypedDict):
     """One target whose gate was audited."""
 
@@ -85,6 +104,10 @@ class TargetRow(TypedDict):
     target: str
     labelled: int
     truth_images: int
+    accuracy: float
+    """That of the candidate that selection chose from the recorded ones, on all labelled test images."""
+    estimate: EstimateRow | None
+    """The same without labels."""
     unusable: list[str]
     """Candidates without usable outputs."""
     candidates: list[CandidateRow]
@@ -106,5 +129,6 @@ class Audit(TypedDict):
     promises: list[PromiseRow]
     confusion: list[ConfusionRow]
     kinds: list[KindRow]
+    estimates: EstimatesRow
     tasks: list[TargetRow]
     left_out: list[str]

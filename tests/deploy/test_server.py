@@ -111,6 +111,8 @@ def test_an_image_is_answered_with_class_probabilities_and_who_says_so(shared, o
     assert answer["target"] == "cam7"
     assert answer["version"] == 1
     assert answer["model_sha256"] == record.model_sha256
+    assert answer["unsure"] is False
+    assert answer["possible"] == [name]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,8 @@ def test_before_any_promotion_predict_uses_the_latest_export_and_says_so(workspa
 
     answer, failure = map(json.loads, done.stdout.splitlines())
     assert answer["version"] is None
+    assert answer["possible"][0] == answer["class"]
+    assert answer["unsure"] in (True, False)
     assert sum(answer["probabilities"].values()) > 0.999
     assert failure["error"] == "no such.png is not a file"
     assert done.returncode == 2

@@ -37,7 +37,7 @@ from tests.support.manifests import write_rows
 
 TARGET = "cam7"
 CLASSES = ("blue", "green", "red")  # another order than the champion's, which is asked by name
-OUTPUTS = ("selection.json", "verdict.json", "to_label.csv")
+OUTPUTS = ("selection.json", "verdict.json", "calibration.json", "to_label.csv")
 
 TRUTH = tuple([0, 1, 2] * 40)
 """The classes of the 120 images of the select and of the test split."""
@@ -54,6 +54,7 @@ class Says:
     validation: Sequence[int] = tuple([0, 1, 2] * 10)
     certainty: float = 0.9
     diverged: bool = False
+    adapt: Sequence[int] = TRUTH
 
 
 BASELINE = Says(CONFUSED, CONFUSED, certainty=0.7)
@@ -102,7 +103,7 @@ def lay_out(root: Path, world: World) -> Workspace:
 
 def write_candidates(workspace: Workspace, world: World, tests: Sequence[str]) -> None:
     images = {"test": tests} | {
-        split: [image(split, i) for i in range(120)] for split in ("select", "validation")
+        split: [image(split, i) for i in range(120)] for split in ("adapt", "select", "validation")
     }
 
     def outputs(says: Says, split: str) -> Outputs:
@@ -115,7 +116,7 @@ def write_candidates(workspace: Workspace, world: World, tests: Sequence[str]) -
         return Outputs(p_NC, features_ND, tuple(images[split][: len(predicted)]))
 
     said = {
-        name: None if says.diverged else {split: outputs(says, split) for split in SPLITS if split != "adapt"}
+        name: None if says.diverged else {split: outputs(says, split) for split in SPLITS}
         for name, says in world.candidates.items()
     }
     write_pool(workspace.stage("adapt", TARGET), said, CLASSES)
@@ -320,6 +321,57 @@ def test_the_verdict_reports_diagnostics_and_estimated_class_shares_and_warns_of
     assert len(verdict["warnings"]) == len(starts)
     for warning, start in zip(verdict["warnings"], starts, strict=True):
         assert warning.startswith(start)
+
+
+def test_known_shares_move_the_head_of_every_adapted_candidate_and_not_source_only(tmp_path):
+    # All images are blue. Most look otherwise to the candidate, which is not sure of any: known shares decide.
+    mostly_blue = {"blue": 0.9, "green": 0.05, "red": 0.05}
+    weak = Says(CONFUSED, CONFUSED, certainty=0.35)
+    world = World({"source_only-0": weak, "mcc-0": Says(certainty=0.4)}, labels=("blue",) * 120)
+    without = judge(lay_out(tmp_path / "without", world))
+
+    workspace = lay_out(tmp_path / "with", world)
+    verdict = judge(workspace, target_prior=mostly_blue)
+
+    selection, calibration = (
+        read_json(workspace.stage("gate", TARGET) / name) for name in ("selection.json", "calibration.json")
+    )
+    biases = {row["name"]: row["bias"] for row in selection["candidates"]}
+    assert biases["source_only-0"] is None
+    assert calibration["bias"] == biases["mcc-0"]
+    blue, green, red = biases["mcc-0"]
+    assert blue > 0 > red == pytest.approx(green, abs=1e-4)
+    assert verdict["source_only"] == without["source_only"]
+    assert verdict["selected"]["accuracy"] > without["selected"]["accuracy"]
+
+
+def test_the_calibration_follows_the_labels_there_are_and_the_verdict_does_not_follow_it(tmp_path):
+    workspace = lay_out(
+        tmp_path, World({"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 36), certainty=0.99)})
+    )
+    verdict = judge(workspace)
+
+    found = read_json(workspace.stage("gate", TARGET) / "calibration.json")
+
+    assert (found["candidate"], found["checkpoint_sha256"]) == (
+        verdict["candidate"],
+        verdict["checkpoint_sha256"],
+    )
+    assert (found["labels"], found["basis"], found["classes"]) == (120, "labels", list(CLASSES))
+    # Certain with .99 and right on 70 %: a temperature that leaves about .7, by labels that had no part in it.
+    assert found["temperature"] > 2
+    assert found["error"]["before"] == pytest.approx(0.29, abs=0.01)
+    assert found["error"]["after"] < 0.08
+    assert verdict["selected"]["accuracy"] == 84 / 120
+
+
+def test_without_labels_nothing_vouches_for_the_coverage_and_no_label_is_counted(tmp_path):
+    workspace = lay_out(tmp_path, World(labels=(None,) * 120))
+    judge(workspace)
+
+    found = read_json(workspace.stage("gate", TARGET) / "calibration.json")
+
+    assert (found["labels"], found["basis"], found["error"]) == (0, "estimate", None)
 
 
 def test_a_given_prior_of_unknown_classes_is_refused_before_anything_is_written(tmp_path):

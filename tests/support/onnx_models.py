@@ -44,6 +44,7 @@ def metadata(**changes: Any) -> dict[str, str]:
         "checkpoint_sha256": "c" * 64,
         "data_digest": "d" * 64,
         "code_digest": "e" * 64,
+        "possible_classes": {"threshold": 0.3, "coverage": 0.9, "basis": "labels"},
     } | changes
     return {
         key: value if isinstance(value, str) else json.dumps(value)
