@@ -327,7 +327,7 @@ def test_known_shares_move_the_head_of_every_adapted_candidate_and_not_source_on
     # All images are blue. Most look otherwise to the candidate, which is not sure of any: known shares decide.
     mostly_blue = {"blue": 0.9, "green": 0.05, "red": 0.05}
     weak = Says(CONFUSED, CONFUSED, certainty=0.35)
-    world = World({"source_only-0": weak, "mcc-0": Says(certainty=0.4)}, labels=("blue",) * 120)
+    world = World({"source_only-0": weak, "mcc-0": Says(certainty=0.6)}, labels=("blue",) * 120)
     without = judge(lay_out(tmp_path / "without", world))
 
     workspace = lay_out(tmp_path / "with", world)
