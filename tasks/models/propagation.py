@@ -5,13 +5,15 @@ So its probabilities are brought to even class shares, and every example then ta
 balance is what makes it work: without it the class that is predicted most often swallows the others. It is no claim
 about the shares of the target.
 
-Shape suffixes: N = examples of the target, D = feature width, C = classes, K = neighbours.
+Shape suffixes: N = examples of the target, B = those of a block, M = those that it is compared with, D = feature width,
+C = classes (or cells, of :func:`nearest_in_cells`), K = neighbours.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 NEIGHBOURS = 10
@@ -33,6 +35,12 @@ SMALLEST = 1e-12
 
 ROWS_AT_ONCE = 2048
 """Rows of the matrix of similarities that are held at once."""
+
+MOST_EXACT = 50_000
+"""Up to so many examples every pair is compared. Beyond them that would take hours."""
+
+PROBES = 24
+"""Cells that an example is compared with where there are more examples: its own and the nearest others."""
 
 
 class Neighbours(NamedTuple):
@@ -84,23 +92,81 @@ def balance(probabilities_NC: np.ndarray) -> np.ndarray:
 
 
 def nearest(features_ND: np.ndarray, *, num: int) -> Neighbours:
-    """The ``num`` most similar other rows of every row by cosine; ties go to the earlier row."""
+    """The ``num`` most similar other rows of every row by cosine, those of one row in their order.
+
+    Beyond :data:`MOST_EXACT` rows a few of them are missed.
+    """
     lengths_N1 = np.linalg.norm(features_ND, axis=1, keepdims=True)
     directions_ND = np.divide(
         features_ND, lengths_N1, out=np.zeros(features_ND.shape, np.float32), where=lengths_N1 > 0
     )
-    numbers, similarities = [], []
     # One thread: the order in which several add up their sums is not fixed, and results must be.
     with threadpool_limits(limits=1):
-        for start in range(0, len(directions_ND), ROWS_AT_ONCE):
-            block_BN = directions_ND[start : start + ROWS_AT_ONCE] @ directions_ND.T
-            rows_B = np.arange(len(block_BN))
-            block_BN[rows_B, start + rows_B] = -np.inf
-            found_BK = np.argpartition(-block_BN, num - 1, axis=1)[:, :num]
-            found_BK.sort(axis=1)
-            numbers.append(found_BK)
-            similarities.append(np.take_along_axis(block_BN, found_BK, axis=1))
-    return Neighbours(np.concatenate(numbers), np.maximum(np.concatenate(similarities), 0.0))
+        if len(directions_ND) <= MOST_EXACT:
+            return _nearest_of_all(directions_ND, num=num)
+        return nearest_in_cells(directions_ND, num=num)
+
+
+def _nearest_of_all(directions_ND: np.ndarray, *, num: int) -> Neighbours:
+    everything_N = np.arange(len(directions_ND))
+    blocks = [everything_N[start : start + ROWS_AT_ONCE] for start in everything_N[::ROWS_AT_ONCE]]
+    parts = [_nearest_among(directions_ND, rows_B, directions_ND, everything_N, num=num) for rows_B in blocks]
+    return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def nearest_in_cells(directions_ND: np.ndarray, *, num: int) -> Neighbours:
+    """As :func:`nearest`, but the rows of a cell are compared with those of the cells around it alone.
+
+    The cells are those of k-means, as many as the square root of the rows. The work grows with ``N ** 1.5``.
+
+    Args:
+        directions_ND: Rows of length 1.
+        num: Neighbours of each.
+
+    References:
+        The inverted file of Jegou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", 2011, without
+        the quantization; a cell is searched as a whole, with the cells around its centre.
+    """
+    kmeans = MiniBatchKMeans(
+        n_clusters=int(np.sqrt(len(directions_ND))), random_state=0, n_init="auto", batch_size=ROWS_AT_ONCE
+    )
+    cell_N = kmeans.fit_predict(directions_ND)
+    centres_CD = np.asarray(kmeans.cluster_centers_)
+    members = [np.flatnonzero(cell_N == cell) for cell in range(len(centres_CD))]
+    order_CC = np.argsort(-(centres_CD @ centres_CD.T), axis=1, kind="stable")
+    numbers_NK = np.empty((len(directions_ND), num), dtype=np.int64)
+    similarities_NK = np.empty((len(directions_ND), num), dtype=np.float32)
+    for cell, mine in enumerate(members):
+        around_M = np.sort(_around(members, cell, order_CC[cell], least=num + 1))
+        around_MD = directions_ND[around_M]
+        for start in range(0, len(mine), ROWS_AT_ONCE):
+            rows_B = mine[start : start + ROWS_AT_ONCE]
+            found = _nearest_among(directions_ND, rows_B, around_MD, around_M, num=num)
+            numbers_NK[rows_B], similarities_NK[rows_B] = found
+    return Neighbours(numbers_NK, similarities_NK)
+
+
+def _around(members: list[np.ndarray], cell: int, order_C: np.ndarray, *, least: int) -> np.ndarray:
+    """The rows of a cell and of the cells nearest to it: :data:`PROBES`, or more until there are ``least`` rows."""
+    parts, count = [members[cell]], len(members[cell])
+    for number in order_C[order_C != cell]:
+        if len(parts) >= PROBES and count >= least:
+            break
+        parts.append(members[number])
+        count += len(members[number])
+    return np.concatenate(parts)
+
+
+def _nearest_among(
+    directions_ND: np.ndarray, rows_B: np.ndarray, others_MD: np.ndarray, others_M: np.ndarray, *, num: int
+) -> Neighbours:
+    """The most similar rows to ``rows_B`` out of ``others_M``, which are ``others_MD``; never a row itself."""
+    block_BM = directions_ND[rows_B] @ others_MD.T
+    block_BM[rows_B[:, None] == others_M] = -np.inf
+    found_BK = np.argpartition(-block_BM, num - 1, axis=1)[:, :num]
+    found_BK.sort(axis=1)
+    similarities_BK = np.take_along_axis(block_BM, found_BK, axis=1)
+    return Neighbours(others_M[found_BK], np.maximum(similarities_BK, 0.0))
 
 
 def graph(neighbours: Neighbours) -> sparse.csr_matrix:

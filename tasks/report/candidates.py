@@ -9,6 +9,7 @@ from tasks.records.selection import Contender
 from tasks.records.verdict import JudgedContender
 from tasks.report import figures
 from tasks.report.dossier import Dossier
+from tasks.report.wording import percent
 
 SCORES = {"infomax": "InfoMax"}
 DIAGNOSTICS = {
@@ -34,6 +35,8 @@ class CandidateRow:
     diverged: bool
     target_statistics: bool
     """Whether it took the target's BatchNorm statistics."""
+    voices: tuple[str, ...]
+    """The candidates that it joins, with their weights in words; empty where it joins none."""
     scores: Mapping[str, float | None]
     gain: float | None
     """InfoMax minus source-only's."""
@@ -70,6 +73,7 @@ def _row(dossier: Dossier, trained: CandidateRecord, scored: JudgedContender | N
         is_baseline=trained.name == dossier.baseline,
         diverged=trained.status == "diverged",
         target_statistics=trained.adabn == "kept",
+        voices=tuple(f"{name} {percent(weight)}" for name, weight in trained.voices.items()),
         scores=_named(scored and scored.scores, SCORES),
         gain=scored and scored.gain,
         diagnostics=_named(scored and scored.diagnostics, DIAGNOSTICS),

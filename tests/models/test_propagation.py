@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tasks.models import propagation
 from tasks.models.propagation import Neighbours, balance, balanced_propagation, graph, nearest, propagate
 
 
@@ -52,6 +53,55 @@ def test_nearest_neighbours_are_those_of_the_slow_way_whatever_the_lengths():
     assert np.array_equal(found.numbers_NK, slow_NK)
     assert (found.similarities_NK >= 0).all()
     assert not (found.numbers_NK == np.arange(50)[:, None]).any()
+
+
+def many(num: int, *, classes: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Classes that touch, each a curved sheet of five dimensions in thirty-two, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels_N = rng.integers(0, classes, num)
+    sheets = rng.normal(0, 1, (classes, 5, 32))
+    places = rng.normal(0, 1, (num, 5))
+    bent = np.einsum("nk,nkd->nd", places, sheets[labels_N]) + np.sin(2 * places) @ rng.normal(0, 1, (5, 32))
+    return 1.5 * rng.normal(0, 1, (classes, 32))[labels_N] + bent, labels_N
+
+
+def test_beyond_the_most_that_are_compared_in_pairs_few_neighbours_are_missed(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    features_ND, _ = many(6000)
+    exact = nearest(features_ND, num=10)
+    monkeypatch.setattr(propagation, "MOST_EXACT", 5999)
+
+    found = nearest(features_ND, num=10)
+
+    shared = [len(np.intersect1d(a, b)) for a, b in zip(exact.numbers_NK, found.numbers_NK, strict=True)]
+    assert 0.95 < np.sum(shared) / exact.numbers_NK.size < 1
+    assert not (found.numbers_NK == np.arange(6000)[:, None]).any()
+    assert (np.diff(found.numbers_NK, axis=1) > 0).all()
+    again = nearest(features_ND, num=10)
+    assert np.array_equal(found.numbers_NK, again.numbers_NK)
+
+
+def test_propagation_over_approximate_neighbours_is_as_right(monkeypatch: pytest.MonkeyPatch):
+    features_ND, labels_N = many(4000)
+    said_NC = guesses(labels_N, right=0.5, num_classes=10)
+    exact_NC = balanced_propagation(features_ND, said_NC)
+    monkeypatch.setattr(propagation, "MOST_EXACT", 100)
+
+    found_NC = balanced_propagation(features_ND, said_NC)
+
+    accuracies = [(said_NC.argmax(1) == labels_N).mean() for said_NC in (exact_NC, found_NC)]
+    assert accuracies[0] > 0.7
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.02)
+
+
+def test_a_crowd_of_equal_rows_leaves_every_row_as_many_neighbours(monkeypatch: pytest.MonkeyPatch):
+    features_ND = np.concatenate([np.ones((500, 4)), np.random.default_rng(0).normal(size=(40, 4))])
+    monkeypatch.setattr(propagation, "MOST_EXACT", 100)
+
+    found = nearest(features_ND, num=10)
+
+    assert all(len(set(row)) == 10 for row in found.numbers_NK.tolist())
 
 
 def test_the_graph_is_symmetric_and_no_eigenvalue_exceeds_one():
