@@ -20,6 +20,7 @@ from tasks.audit.replay import (
     pools,
     promises,
     replay,
+    vetoes,
 )
 from tasks.audit.rows import Audit, DrawsRow, EstimateRow, TargetRow
 from tasks.config.params import Params, load_params
@@ -51,6 +52,8 @@ class _Replayed:
     trials: list[Trial]
     unusable: list[str]
     """Candidates that have no usable outputs."""
+    vetoed: list[str]
+    """Candidates that selection took out."""
     accuracy: float
     """That of the candidate that selection chose from the recorded ones."""
     estimate: EstimateRow | None
@@ -87,7 +90,7 @@ def audit(roots: Sequence[Path], draws: Draws) -> Audit:
                 "accuracy": replayed.accuracy,
                 "estimate": replayed.estimate,
                 "unusable": replayed.unusable,
-                "candidates": candidate_rows(replayed.trials),
+                "candidates": candidate_rows(replayed.trials, replayed.vetoed),
             }
         )
     return {
@@ -96,6 +99,7 @@ def audit(roots: Sequence[Path], draws: Draws) -> Audit:
         "promises": promises(trials),
         "confusion": confusion(trials),
         "kinds": kinds(trials),
+        "vetoes": vetoes(rows),
         "estimates": estimates(rows),
         "tasks": rows,
         "left_out": left_out,
@@ -170,6 +174,7 @@ def _replay(task: _Task, draws: Draws) -> _Replayed:
     return _Replayed(
         replay(selections, holdout, task.params.gate, draws),
         unusable,
+        [row.scored.candidate.name for row in selections["with bad"].assessed if row.scored.vetoes],
         accuracy,
         estimate and EstimateRow(accuracy=estimate.accuracy, low=estimate.low, high=estimate.high),
     )

@@ -126,6 +126,12 @@ def audit_tables(result: Audit) -> str:
         "",
         markdown([_kind(row) for row in result["kinds"]]),
     ]
+    vetoed = result["vetoes"]
+    if vetoed["of"]:
+        lines += [
+            "",
+            f"{vetoed['of']} candidates were vetoed; {vetoed['right']} of them are truly worse than source-only.",
+        ]
     estimates = result["estimates"]
     if estimates["mean_error"] is not None:
         lines += [

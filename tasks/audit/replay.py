@@ -19,7 +19,7 @@ Shape suffixes: N = labelled test images.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,6 +35,7 @@ from tasks.audit.rows import (
     Share,
     TargetRow,
     Truth,
+    VetoesRow,
     Way,
 )
 from tasks.config.sections.gate import GateParams
@@ -312,22 +313,29 @@ def kinds(trials: Sequence[Trial]) -> list[KindRow]:
     return rows
 
 
-def candidate_rows(trials: Sequence[Trial]) -> list[CandidateRow]:
-    """The candidates of one target, one by one: true gain and every verdict it was given."""
+def vetoes(rows: Sequence[TargetRow]) -> VetoesRow:
+    """How many of the vetoed candidates are truly worse than source-only."""
+    gains = [one["gain"] for row in rows for one in row["candidates"] if one["vetoed"]]
+    return {"of": len(gains), "right": sum(gain < 0 for gain in gains)}
+
+
+def candidate_rows(trials: Sequence[Trial], vetoed: Collection[str]) -> list[CandidateRow]:
+    """The candidates of one target, one by one: true gain, whether it is in ``vetoed``, and every verdict it was given."""
     by_name: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.way == "one by one":
             by_name.setdefault(trial.candidate.name, []).append(trial)
-    return [_candidate_row(mine) for mine in by_name.values()]
+    return [_candidate_row(mine, vetoed) for mine in by_name.values()]
 
 
-def _candidate_row(mine: Sequence[Trial]) -> CandidateRow:
+def _candidate_row(mine: Sequence[Trial], vetoed: Collection[str]) -> CandidateRow:
     candidate = mine[0].candidate
     with_labels = Counter(trial.verdict for trial in mine if trial.has_labels)
     return {
         "name": candidate.name,
         "kind": candidate.preset,
         "gain": round(mine[0].gain_all, DECIMALS),
+        "vetoed": candidate.name in vetoed,
         "without_labels": next((trial.verdict for trial in mine if not trial.has_labels), None),
         "with_labels": {verdict: with_labels[verdict] for verdict in ("promote", "hold", "reject")},
     }

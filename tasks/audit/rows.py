@@ -73,9 +73,20 @@ class CandidateRow(TypedDict):
     kind: str
     gain: float
     """On all labelled test images, in ``[-1, 1]``."""
+    vetoed: bool
+    """Whether selection took it out."""
     without_labels: Verdict | None
     with_labels: dict[str, int]
     """How often, by verdict."""
+
+
+class VetoesRow(TypedDict):
+    """How often a veto was right."""
+
+    of: int
+    """Candidates that were vetoed."""
+    right: int
+    """Those of them that are truly worse than source-only, by however little."""
 
 
 class EstimateRow(TypedDict):
@@ -129,6 +140,7 @@ class Audit(TypedDict):
     promises: list[PromiseRow]
     confusion: list[ConfusionRow]
     kinds: list[KindRow]
+    vetoes: VetoesRow
     estimates: EstimatesRow
     tasks: list[TargetRow]
     left_out: list[str]

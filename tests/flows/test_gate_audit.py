@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from flows.commands.gate_audit import audit
 from flows.commands.tables import audit_tables
 from tasks.audit import candidates as audit_candidates
-from tasks.audit.replay import BAD_KINDS, Draws
+from tasks.audit.replay import BAD_KINDS, Draws, estimates
 from tasks.config.params import load_params
 from tasks.engine.trainer import LabelledRows, train
 from tasks.errors import BadInput
@@ -125,10 +125,35 @@ def test_the_tables_say_what_the_truth_was_counted_on(audited: Audited):
     assert "8 candidates of 1 targets; with labels, 3 hold-outs of 20 images each, drawn with seed 0" in text
     assert "outside the drawn hold-out (16 to 16)" in text
     assert "| bad_class_order | 1 |" in text
-    tables = [block.splitlines() for block in text.split("\n\n")[1:]]
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 3
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
+
+
+def test_vetoes_are_counted_and_whether_they_were_right(audited: Audited):
+    (task,) = audited.answer["tasks"]
+    vetoed = {row["kind"]: row["gain"] for row in task["candidates"] if row["vetoed"]}
+
+    assert "bad_collapsed" in vetoed
+    assert "mcc" not in vetoed
+    counts = audited.answer["vetoes"]
+    assert counts == {"of": len(vetoed), "right": sum(gain < 0 for gain in vetoed.values())}
+    said = (
+        f"{counts['of']} candidates were vetoed; {counts['right']} of them are truly worse than source-only."
+    )
+    assert said in audit_tables(audited.answer)
+
+
+def test_an_estimate_without_labels_is_held_against_the_truth(audited: Audited):
+    (task,) = audited.answer["tasks"]
+    assert (task["estimate"], audited.answer["estimates"]["of"]) == (None, 0)  # one method alone allows none
+    row = task | {"accuracy": 0.8, "estimate": {"accuracy": 0.74, "low": 0.7, "high": 0.78}}
+    other = row | {"accuracy": 0.76}
+
+    assert estimates([row, other, task]) == {"of": 2, "mean_error": pytest.approx(0.04), "held": 1}
+    text = audit_tables(audited.answer | {"estimates": estimates([row, other])})
+    assert "off by 4.0 points on average; the interval held 1 of 2." in text
 
 
 def test_too_few_images_for_the_truth_are_warned_of(audited: Audited, caplog: pytest.LogCaptureFixture):
