@@ -27,7 +27,6 @@ FOLDS = 5
 BINS = 10
 """Bins of the expected calibration error, all of the same width."""
 
-
 MIN_COUNTED = 50
 """Fewer labels than this leave bins empty, and the error to chance."""
 

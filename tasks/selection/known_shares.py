@@ -31,12 +31,13 @@ CHANCE = 0.95
 
 ROUNDS = 500
 TOLERANCE = 1e-6
+"""The rounds end when no share is further than this from the one that is wanted."""
+
 DECIMALS = 6
-"""The rounds end when no share is further than this from what is known."""
 
 
 def with_known_shares(pool: Pool, shares: Mapping[str, float] | None) -> Pool:
-    """``pool`` with every adapted candidate predicting the classes as often as they are known to be there.
+    """``pool`` with every adapted candidate predicting the classes about as often as they are known to be there.
 
     Source-only stays as it is: a bias that follows the target would be an adaptation. So does a candidate without
     outputs on the adapt split, or with broken ones.

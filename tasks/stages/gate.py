@@ -7,7 +7,9 @@ Out: selection.json (label-free), verdict.json, calibration.json, to_label.csv.
 
 No target label reaches :func:`~tasks.selection.select.select_candidate`, whose file is written before the first one is read.
 Labels are spent once, on the one candidate selected against source-only, the simplest adaptation and the model in
-service: those of the hold-out or, where there is none, the answers to to_label.csv. Nothing is trained here, and torch is not imported.
+service: those of the hold-out or, where there is none, the answers to to_label.csv. After the verdict those of the
+hold-out also say how certain the served answers may sound, which changes no class. Nothing is trained here, and torch is
+not imported.
 """
 
 import logging
