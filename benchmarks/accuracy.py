@@ -66,6 +66,9 @@ HARDER = {
 }
 """By source: targets, and what makes them harder."""
 
+HARDER_NAME = "-harder"
+"""The names of their tasks end with it."""
+
 ARRAYS = {"mnist": "mnist_train10k.npz", "usps": "usps_train.npz"}
 DIGIT_SETTINGS = (f"adapt.seeds={SEEDS}", "adapt.candidates=auto")
 
@@ -170,7 +173,7 @@ def _makers(
             yield source, partial(Task, source, office / source, others, PHOTOGRAPHS)
     for source in HARDER:
         if (data / source).is_dir():
-            yield f"{Path(source).name}-harder", partial(_harder_task, data, scratch / "images", source)
+            yield f"{Path(source).name}{HARDER_NAME}", partial(_harder_task, data, scratch / "images", source)
     for source, target in pairs:
         name = domain_name(source)
         yield name, partial(Task, name, source, (target,), PHOTOGRAPHS)
@@ -188,7 +191,7 @@ def _harder_task(data: Path, images: Path, source: str) -> Task:
         harder(data / target, images / f"{Path(target).name}-{how}", how=how)
         for target, how in HARDER[source]
     )
-    return Task(f"{Path(source).name}-harder", data / source, targets, PHOTOGRAPHS)
+    return Task(f"{Path(source).name}{HARDER_NAME}", data / source, targets, PHOTOGRAPHS)
 
 
 def unpack(arrays: Path, folder: Path) -> Path:
@@ -355,15 +358,23 @@ def document(outcomes: Sequence[Outcome]) -> str:
             f" | {100 * one.source_only_judged:.1f} | {100 * one.selected_judged:.1f} | {one.num_judged}"
             f" | {_seconds(one.preparing_s)} | {_seconds(one.pool_s)} |"
         )
-    regret = np.mean([one.oracle - one.selected for one in outcomes])
+    for kind, is_harder in (("pairs", False), ("harder targets", True)):
+        mine = [one for one in outcomes if (HARDER_NAME in one.pair) == is_harder]
+        if mine:
+            lines += ["", _summary(kind, mine)]
+    return "\n".join([*lines, ""])
+
+
+def _summary(kind: str, outcomes: Sequence[Outcome]) -> str:
+    """Mean regret, and where the selected model is behind."""
+    regret = 100 * np.mean([one.oracle - one.selected for one in outcomes])
     below = [one.pair for one in outcomes if one.selected < np.mean(one.source_only)]
-    lines += [
-        "",
-        f"Mean regret over {len(outcomes)} pairs: {100 * regret:.1f} points. Selected below the mean of source-only on:"
-        f" {', '.join(below) or 'none'}.",
-        "",
-    ]
-    return "\n".join(lines)
+    on_more = [one.pair for one in outcomes if one.selected_judged < one.source_only_judged]
+    return (
+        f"Mean regret over {len(outcomes)} {kind}: {regret:.1f} points. Selected below the mean of source-only on:"
+        f" {', '.join(below) or 'none'}. On select and hold-out together below the source-only that stands for all:"
+        f" {', '.join(on_more) or 'none'}."
+    )
 
 
 def _seconds(number: int | None) -> str:

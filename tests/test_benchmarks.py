@@ -28,8 +28,21 @@ def test_the_page_tells_regret_and_names_every_pair_below_source_only():
         "| photo → cartoon | 45.0 (40.0–50.0) | 55.0 | **80.0** mcc-1 | 75.0 (70.0–80.0) | 83.0 | 3.0 | 200"
         " | 44.0 | 79.0 | 400 | 30 | 60 |"
     ) in page
-    assert "Mean regret over 2 pairs: 4.5 points. Selected below the mean of source-only on: a → b." in page
+    assert (
+        "Mean regret over 2 pairs: 4.5 points. Selected below the mean of source-only on: a → b. On" in page
+    )
+    assert "harder targets" not in page
     assert "Selected below the mean of source-only on: none." in document([GOOD])
+
+
+def test_harder_targets_are_summed_up_apart_and_so_is_a_loss_on_twice_the_images():
+    harder = replace(GOOD, pair="photo-harder → cartoon-dark", oracle=0.9, selected_judged=0.4)
+
+    page = document([GOOD, harder])
+
+    assert "Mean regret over 1 pairs: 3.0 points." in page
+    assert "Mean regret over 1 harder targets: 10.0 points." in page
+    assert page.rstrip().endswith("stands for all: photo-harder → cartoon-dark.")
 
 
 def test_tasks_are_what_the_folder_has_and_the_demo_and_digits_become_class_folders(tmp_path: Path):

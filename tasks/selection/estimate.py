@@ -16,10 +16,10 @@ from tasks.records.selection import Estimate
 from tasks.selection.choose import Scored
 from tasks.selection.pool import SOURCE_ONLY, TARGET_STATISTICS, Candidate
 
-MEAN_ERROR = 0.03
+MEAN_ERROR = 0.06
 """How wrong the estimate for the selected candidate was on average."""
 
-HALF_WIDTH = 0.08
+HALF_WIDTH = 0.11
 """It was further from the truth than this in one case of ten."""
 
 MIN_METHODS = 2
