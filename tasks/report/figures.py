@@ -304,8 +304,14 @@ def principal_plane(features_ND: NDArray[np.float64]) -> tuple[NDArray[np.float6
     centred_ND = features_ND - features_ND.mean(axis=0)
     if centred_ND.shape[1] < 2:
         centred_ND = np.pad(centred_ND, ((0, 0), (0, 2 - centred_ND.shape[1])))
-    variances, directions = np.linalg.eigh(centred_ND.T @ centred_ND)
-    directions_D2 = directions[:, [-1, -2]]
+    if centred_ND.shape[1] <= len(centred_ND):
+        variances, directions = np.linalg.eigh(centred_ND.T @ centred_ND)
+        directions_D2 = directions[:, [-1, -2]]
+    else:  # the same from the smaller of the two matrices: an ensemble's features are wide
+        variances, rows = np.linalg.eigh(centred_ND @ centred_ND.T)
+        directions_D2 = centred_ND.T @ rows[:, [-1, -2]]
+        lengths_2 = np.linalg.norm(directions_D2, axis=0)
+        directions_D2 = directions_D2 / np.where(lengths_2 > 0, lengths_2, 1.0)
     largest = np.abs(directions_D2).argmax(axis=0)
     directions_D2 = directions_D2 * np.where(directions_D2[largest, [0, 1]] < 0, -1.0, 1.0)
     total = float(variances.sum()) or 1.0

@@ -231,9 +231,13 @@ def _ridge(fitted_ND: np.ndarray, sides_N: np.ndarray, asked_ND: np.ndarray) -> 
     scale_D = np.divide(1.0, spread_D, out=np.zeros_like(spread_D), where=spread_D > 0)
     fitted_ND, asked_ND = (fitted_ND - mean_D) * scale_D, (asked_ND - mean_D) * scale_D
     # A penalty of the same weight as one standardised feature; the sides are balanced, so no intercept.
-    gram_DD = fitted_ND.T @ fitted_ND / len(fitted_ND) + np.eye(fitted_ND.shape[1])
-    weights_D = np.linalg.solve(gram_DD, fitted_ND.T @ sides_N / len(fitted_ND))
-    return asked_ND @ weights_D
+    num_rows, num_features = fitted_ND.shape
+    if num_features <= num_rows:
+        gram_DD = fitted_ND.T @ fitted_ND / num_rows + np.eye(num_features)
+        return asked_ND @ np.linalg.solve(gram_DD, fitted_ND.T @ sides_N / num_rows)
+    # The same from the smaller of the two matrices: an ensemble's features are wide.
+    gram_NN = fitted_ND @ fitted_ND.T / num_rows + np.eye(num_rows)
+    return asked_ND @ (fitted_ND.T @ np.linalg.solve(gram_NN, sides_N / num_rows))
 
 
 def _off_diagonal_mean(square_NN: np.ndarray) -> float:

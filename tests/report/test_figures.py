@@ -190,3 +190,17 @@ def test_equal_points_are_all_drawn_in_the_middle():
     picture = feature_map(same, same, source_classes=zeros, target_classes=zeros, names=["a"])
     assert picture is not None
     assert set(points_of(picture.by_domain[0])) == {(MAP_WIDTH / 2, MAP_HEIGHT / 2)}
+
+
+def test_features_wider_than_there_are_points_give_the_same_plane():
+    wide = np.random.default_rng(0).normal(size=(30, 50)) * np.linspace(3, 0.1, 50)
+    # Rotated into fewer dimensions than there are points: distances, and so the plane, are the same.
+    centred = wide - wide.mean(axis=0)
+    coordinates, stretch, _ = np.linalg.svd(centred, full_matrices=False)
+    narrow = (coordinates * stretch)[:, :29]
+
+    plane, explained = principal_plane(wide)
+    other, as_much = principal_plane(narrow)
+
+    assert np.abs(plane) == pytest.approx(np.abs(other), abs=1e-8)
+    assert explained == pytest.approx(as_much)

@@ -8,6 +8,7 @@ from scipy.stats import ortho_group
 from tasks.records.candidates import Outputs
 from tasks.selection.diagnostics import (
     DIAGNOSTICS,
+    _ridge,
     atc,
     bnm,
     diagnose,
@@ -293,3 +294,12 @@ def test_of_many_images_a_thousand_are_drawn_by_the_seed(confident):
     assert found["snd"] == pytest.approx(math.log(999))  # of the other images, all alike
     assert found == diagnose(target, source, right, seed=3)
     assert found["mmd"] != diagnose(target, source, right, seed=4)["mmd"]
+
+
+def test_ridge_on_more_features_than_rows_is_that_of_the_slow_way():
+    draw = np.random.default_rng(3)
+    rows, asked, sides = draw.normal(size=(20, 50)), draw.normal(size=(7, 50)), np.repeat([-1.0, 1.0], 10)
+    scaled, new = ((part - rows.mean(0)) / rows.std(0) for part in (rows, asked))
+    slow = new @ np.linalg.inv(scaled.T @ scaled / 20 + np.eye(50)) @ scaled.T @ sides / 20
+
+    assert _ridge(rows, sides, asked) == pytest.approx(slow)
