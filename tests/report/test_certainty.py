@@ -1,4 +1,4 @@
-"""What report and card say about the certainty of answers: what vouches for it, and what does not."""
+"""Report and card say what vouches for the certainty of answers, and what does not."""
 
 import pytest
 
