@@ -43,8 +43,8 @@ def _tempered(calibration: Calibration, estimate: Estimate | None) -> str:
 
 def _covered(calibration: Calibration) -> str:
     told = (
-        f"A class is possible from a probability of {decimal(calibration.threshold)} on, and an answer is unsure where another"
-        f" number of classes than one is possible: {percent(calibration.unsure)} of the select images."
+        f"A class is possible from a probability of {decimal(calibration.threshold)} on. An answer is unsure unless exactly one class"
+        f" is that probable: {percent(calibration.unsure)} of the select images."
     )
     covered = f"the right class is the answer or a possible one for at least {percent(calibration.coverage)} of the images"
     if calibration.basis == "labels":
