@@ -41,6 +41,7 @@ from tasks.domains.image.digits import prepare_demo
 from tasks.files import read_json, write_json, write_text
 from tasks.records.candidates import Candidates, has_candidates, read_candidates, read_split
 from tasks.records.manifest import read_examples
+from tasks.records.selection import read_selected
 from tasks.records.verdict import read_judged
 from tasks.workspace import Workspace
 
@@ -309,12 +310,14 @@ def accuracy_on_judged(workspace: Workspace, target: str, name: str) -> tuple[fl
     labels = {example.sha256: example.path.split("/")[1] for example in examples}
     folder = workspace.stage("adapt", target)
     classes = read_candidates(folder).classes
+    selected = read_selected(workspace.stage("gate", target))
+    bias = next(one.bias for one in selected.candidates if one.name == name)
     said = [read_split(folder / name, split) for split in ("select", "test")]
     right = [
         labels[sha256] == classes[number]
         for outputs in said
         if outputs is not None
-        for sha256, number in zip(outputs.sha256_N, outputs.predictions(), strict=True)
+        for sha256, number in zip(outputs.sha256_N, outputs.biased(bias).predictions(), strict=True)
     ]
     return float(np.mean(right)), len(right)
 

@@ -16,14 +16,11 @@ import numpy as np
 
 from tasks.config.params import load_params
 from tasks.judgement.calibration import (
-    MAX_THRESHOLD,
     expected_calibration_error,
-    fitted,
-    threshold_by_estimate,
-    threshold_by_labels,
-    widened,
+    fit_to,
+    start_of,
 )
-from tasks.records.calibration import with_temperature
+from tasks.records.calibration import are_unsure, with_temperature
 from tasks.records.candidates import Split
 from tasks.records.manifest import read_examples
 from tasks.selection.known_shares import with_known_shares
@@ -91,9 +88,9 @@ def measure(workspace: Workspace, target: str) -> Row:
     select_NC, select_N = _said(pool, selection.chosen.name, "select", labels)
     test_NC, test_N = _said(pool, selection.chosen.name, "test", labels)
     all_NC, all_N = np.concatenate([select_NC, test_NC]), np.concatenate([select_N, test_N])
-    start = 1.0 if selection.estimate is None else widened(select_NC, selection.estimate.accuracy)
-    widened_NC = with_temperature(all_NC, start)
-    threshold = min(threshold_by_estimate(with_temperature(select_NC, start), gate.coverage), MAX_THRESHOLD)
+    start = start_of(select_NC, selection.estimate)
+    without = fit_to(select_NC, test_NC[:0], test_N[:0], start, gate.coverage)
+    widened_NC = with_temperature(all_NC, without.temperature)
     shares = np.bincount(list(labels.values()), minlength=len(pool.classes)) / len(labels)
     known = dict(zip(pool.classes, shares.tolist(), strict=True))
     told = with_known_shares(pool, known)
@@ -112,8 +109,8 @@ def measure(workspace: Workspace, target: str) -> Row:
         ece_fitted=by_labels[0],
         covered=by_labels[1],
         unsure=by_labels[2],
-        covered_widened=_covered(widened_NC, all_N, threshold),
-        unsure_widened=_unsure(widened_NC, threshold),
+        covered_widened=_covered(widened_NC, all_N, without.threshold),
+        unsure_widened=float(are_unsure(widened_NC, without.threshold).mean()),
         with_shares=float(np.concatenate(right).mean()),
     )
 
@@ -143,19 +140,14 @@ def _with_labels(
     for draw in range(NUM_DRAWS):
         order = np.random.default_rng(draw).permutation(len(test_N))
         drawn, rest = order[:NUM_LABELS], order[NUM_LABELS:]
-        temperature = fitted(test_NC[drawn], test_N[drawn], start)
-        threshold = threshold_by_labels(
-            with_temperature(test_NC[drawn], temperature), test_N[drawn], coverage
-        )
-        assert threshold is not None, "a hundred labels are enough"
-        threshold = min(threshold, MAX_THRESHOLD)
-        served_NC = with_temperature(np.concatenate([test_NC[rest], other[0]]), temperature)
+        fit = fit_to(other[0], test_NC[drawn], test_N[drawn], start, coverage)
+        served_NC = with_temperature(np.concatenate([test_NC[rest], other[0]]), fit.temperature)
         labels_N = np.concatenate([test_N[rest], other[1]])
         found.append(
             (
                 expected_calibration_error(served_NC, labels_N),
-                _covered(served_NC, labels_N, threshold),
-                _unsure(served_NC, threshold),
+                _covered(served_NC, labels_N, fit.threshold),
+                float(are_unsure(served_NC, fit.threshold).mean()),
             )
         )
     error, covered, unsure = np.mean(found, axis=0).tolist()
@@ -167,10 +159,6 @@ def _covered(served_NC: np.ndarray, labels_N: np.ndarray, threshold: float) -> f
         served_NC.argmax(1) == labels_N
     )
     return float(is_possible_N.mean())
-
-
-def _unsure(served_NC: np.ndarray, threshold: float) -> float:
-    return float(((served_NC >= threshold).sum(axis=1) != 1).mean())
 
 
 def document(rows: dict[str, list[Row]]) -> str:

@@ -17,7 +17,7 @@ from deploy.registry import Champion, champion_bytes, read_champion, registered_
 from tasks.domains.contract import Limits, Reader
 from tasks.domains.kinds import reader_for
 from tasks.errors import AcclimateError, Refused
-from tasks.exported.possible import answer as said
+from tasks.exported.possible import classify
 from tasks.exported.session import Device, OnnxModel, open_session, predict
 from tasks.workspace import Workspace
 
@@ -180,7 +180,7 @@ def answer(loaded: Loaded, content: bytes) -> dict[str, Any]:
         )
     return {
         "target": champion.target,
-        **said(probabilities, classes, loaded.model.possible),
+        **classify(probabilities, classes, loaded.model.possible),
         "probabilities": dict(zip(classes, map(float, probabilities), strict=True)),
         "version": champion.version,
         "model_sha256": champion.model_sha256,

@@ -12,7 +12,7 @@ from flows.workspaces.targets import check_target
 from tasks.domains.contract import Reader
 from tasks.domains.kinds import reader_for, reader_of
 from tasks.errors import BadInput
-from tasks.exported.possible import answer
+from tasks.exported.possible import classify
 from tasks.exported.session import OnnxModel, open_session, predict
 from tasks.workspace import Workspace
 
@@ -56,7 +56,7 @@ def _classify(model: OnnxModel, reader: Reader, file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BadInput(f"{file} is not a file")
     probabilities = predict(model, reader.read(file)[None]).probabilities[0]
-    return answer(probabilities, model.classes, model.possible) | {
+    return classify(probabilities, model.classes, model.possible) | {
         "probabilities": {
             name: round(float(p), 6) for name, p in zip(model.classes, probabilities, strict=True)
         },

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.errors import BadInput
+from tasks.records.calibration import are_unsure
 
 POSSIBLE_KEY = "possible_classes"
 """In the metadata of a file; files of older versions lack it."""
@@ -36,12 +37,8 @@ class Possible:
         order_C = np.argsort(-probabilities_C, kind="stable")
         return [int(c) for c in order_C if c == order_C[0] or probabilities_C[c] >= self.threshold]
 
-    def is_unsure(self, probabilities_C: np.ndarray) -> bool:
-        """Whether several classes are possible, or none is probable enough."""
-        return int((probabilities_C >= self.threshold).sum()) != 1
 
-
-def answer(
+def classify(
     probabilities_C: np.ndarray, classes: Sequence[str], possible: Possible | None
 ) -> dict[str, object]:
     """The most probable class, whether that is unsure, and the possible classes, the most probable first.
@@ -50,7 +47,7 @@ def answer(
     """
     said: dict[str, object] = {"class": classes[int(probabilities_C.argmax())]}
     if possible is not None:
-        said["unsure"] = possible.is_unsure(probabilities_C)
+        said["unsure"] = bool(are_unsure(probabilities_C[None], possible.threshold)[0])
         said["possible"] = [classes[c] for c in possible.classes(probabilities_C)]
     return said
 

@@ -8,13 +8,22 @@ Shape suffixes: N = images of the hold-out with a label, M = images without one,
 """
 
 import math
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.holdout import Holdout
-from tasks.records.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, Calibration, Error, with_temperature
+from tasks.records.calibration import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    Calibration,
+    Error,
+    are_unsure,
+    with_temperature,
+)
+from tasks.records.selection import Estimate
 from tasks.selection.pool import read_outputs
 from tasks.selection.select import Selection
 
@@ -34,6 +43,17 @@ MAX_THRESHOLD = 0.5
 """A class more probable than all others together is the answer, however much coverage is left over."""
 
 
+class Fit(NamedTuple):
+    """How logits are divided, which classes are possible, and how far that can be believed."""
+
+    temperature: float
+    threshold: float
+    basis: Literal["labels", "estimate"]
+    """The origin of the threshold."""
+    error: Error | None
+    """None where there are too few labels to count it."""
+
+
 def calibrate(selection: Selection, holdout: Holdout, params: GateParams) -> Calibration:
     """How the selected candidate is to answer in service.
 
@@ -44,39 +64,57 @@ def calibrate(selection: Selection, holdout: Holdout, params: GateParams) -> Cal
     """
     chosen, pool = selection.chosen, selection.pool
     select_MC = read_outputs(pool, "select")[chosen.name].probabilities_NC
-    estimate = selection.estimate
-    temperature = start = 1.0 if estimate is None else widened(select_MC, estimate.accuracy)
-    error = threshold = None
-    labels_N = np.empty(0, dtype=int)
+    start = start_of(select_MC, selection.estimate)
+    test_NC, labels_N = select_MC[:0], np.empty(0, dtype=int)
     if holdout.labels and chosen.name in holdout.outputs:
-        labels_N, test_NC = holdout.class_numbers(), holdout.probabilities(chosen.name)
-        temperature = fitted(test_NC, labels_N, start)
-        unseen_NC = cross_fitted(test_NC, labels_N, start)
-        threshold = threshold_by_labels(unseen_NC, labels_N, params.coverage)
-        if len(labels_N) >= MIN_COUNTED:
-            error = Error(
-                before=round(expected_calibration_error(test_NC, labels_N), DECIMALS),
-                after=round(expected_calibration_error(unseen_NC, labels_N), DECIMALS),
-            )
-    served_MC = with_temperature(select_MC, temperature)
-    basis = "estimate" if threshold is None else "labels"
-    if threshold is None:
-        threshold = threshold_by_estimate(served_MC, params.coverage)
-    threshold = min(threshold, MAX_THRESHOLD)
-    bias_C = pool.biases.get(chosen.name)
+        test_NC, labels_N = holdout.probabilities(chosen.name), holdout.class_numbers()
+    fit = fit_to(select_MC, test_NC, labels_N, start, params.coverage)
+    is_unsure_M = are_unsure(with_temperature(select_MC, fit.temperature), fit.threshold)
     return Calibration(
         candidate=chosen.name,
         checkpoint_sha256=chosen.checkpoint_sha256,
         classes=pool.classes,
-        bias=None if bias_C is None else tuple(bias_C.tolist()),
-        temperature=round(temperature, DECIMALS),
+        bias=pool.biases.get(chosen.name),
+        temperature=round(fit.temperature, DECIMALS),
         labels=len(labels_N),
-        error=error,
+        error=fit.error,
         coverage=params.coverage,
-        basis=basis,
-        threshold=round(threshold, DECIMALS),
-        unsure=round(float(((served_MC >= threshold).sum(axis=1) != 1).mean()), DECIMALS),
+        basis=fit.basis,
+        threshold=round(fit.threshold, DECIMALS),
+        unsure=round(float(is_unsure_M.mean()), DECIMALS),
     )
+
+
+def start_of(select_MC: np.ndarray, estimate: Estimate | None) -> float:
+    """The temperature without labels: 1 where nothing is known of the accuracy."""
+    return 1.0 if estimate is None else widened(select_MC, estimate.accuracy)
+
+
+def fit_to(
+    select_MC: np.ndarray, test_NC: np.ndarray, labels_N: np.ndarray, start: float, coverage: float
+) -> Fit:
+    """Temperature and threshold by the labels there are, else by the probabilities of the select split.
+
+    Args:
+        select_MC: Predictions on the select split.
+        test_NC: Those on the labelled images of the hold-out.
+        labels_N: Their class numbers; empty without labels.
+        start: The temperature without labels.
+        coverage: The least share of images whose right class is to be possible.
+    """
+    temperature = fitted(test_NC, labels_N, start) if len(labels_N) else start
+    unseen_NC = cross_fitted(test_NC, labels_N, start)
+    basis, threshold = "labels", threshold_by_labels(unseen_NC, labels_N, coverage)
+    if threshold is None:
+        served_MC = with_temperature(select_MC, temperature)
+        basis, threshold = "estimate", threshold_by_estimate(served_MC, coverage)
+    error = None
+    if len(labels_N) >= MIN_COUNTED:
+        error = Error(
+            before=round(expected_calibration_error(test_NC, labels_N), DECIMALS),
+            after=round(expected_calibration_error(unseen_NC, labels_N), DECIMALS),
+        )
+    return Fit(temperature, min(threshold, MAX_THRESHOLD), basis, error)
 
 
 def widened(probabilities_MC: np.ndarray, accuracy: float) -> float:
@@ -127,7 +165,7 @@ def cross_fitted(probabilities_NC: np.ndarray, labels_N: np.ndarray, start: floa
     """Predictions with a temperature that had no part of their own label: fitted anew for each of :data:`FOLDS` parts."""
     folds_N = np.arange(len(labels_N)) % FOLDS
     said_NC = np.empty(probabilities_NC.shape)
-    for fold in range(FOLDS):
+    for fold in np.unique(folds_N):
         is_mine = folds_N == fold
         temperature = fitted(probabilities_NC[~is_mine], labels_N[~is_mine], start)
         said_NC[is_mine] = with_temperature(probabilities_NC[is_mine], temperature)

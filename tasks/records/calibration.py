@@ -54,7 +54,7 @@ class Calibration(Record):
     threshold: float
     """A class is possible from this probability on. The most probable one always is."""
     unsure: float
-    """Share of the select split for which several classes are possible."""
+    """Share of the select split for which not exactly one class reaches the threshold."""
 
     def apply(self, probabilities_NC: np.ndarray) -> np.ndarray:
         """Recorded probabilities of the candidate as they are served, rows summing to 1."""
@@ -64,6 +64,11 @@ class Calibration(Record):
             probabilities_NC if self.bias is None else with_bias(probabilities_NC, np.array(self.bias))
         )
         return with_temperature(biased_NC, self.temperature)
+
+
+def are_unsure(probabilities_NC: np.ndarray, threshold: float) -> np.ndarray:
+    """Which answers are unsure, shape ``(N,)``: all but those where exactly one class reaches ``threshold``."""
+    return (probabilities_NC >= threshold).sum(axis=1) != 1
 
 
 def with_bias(probabilities_NC: np.ndarray, bias_C: np.ndarray) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 A candidate's folder has model.safetensors, training.json (:mod:`tasks.records.training`) and outputs.safetensors:
 probabilities, features and hashes of the splits that judge it, and without features those of the target's adapt split.
-A candidate that diverged has no outputs. There are no labels in any of these files. While candidates are still being made, candidate.json marks one that is finished.
+A candidate that diverged has no outputs. There are no labels in any of these files. While candidates are still being
+made, candidate.json marks one that is finished.
 
 Shape suffixes: N = examples of a split, C = classes, D = bottleneck width.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from tasks.errors import BadInput
 from tasks.files import read_json, write_bytes, write_json
+from tasks.records.calibration import with_bias
 from tasks.records.features import Precision, RouteName
 from tasks.records.record import Part, Record, read_record, write_record
 from tasks.records.training import FILE as TRAINING
@@ -88,6 +90,13 @@ class Outputs:
     def predictions(self) -> np.ndarray:
         """Numbers of the most probable classes, shape ``(N,)``."""
         return self.probabilities_NC.argmax(axis=1)
+
+    def biased(self, bias_C: Sequence[float] | None) -> "Outputs":
+        """The same with ``bias_C`` added to the logits; ``None`` leaves them as they are."""
+        if bias_C is None:
+            return self
+        biased_NC = with_bias(self.probabilities_NC, np.asarray(bias_C)).astype(np.float32)
+        return replace(self, probabilities_NC=biased_NC)
 
 
 # --- all candidates ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tasks.records.calibration import Calibration, read_calibration
 from tasks.records.candidates import Candidates, Outputs, Split, read_all_splits, read_candidates
@@ -103,6 +104,8 @@ def read_dossier(workspace: Workspace, target: str) -> Dossier:
     trained, judged = read_candidates(adapt), read_judged(gate)
     names = [row.name for row in trained.candidates]
     shown = (judged.source_only.candidate, judged.candidate)
+    selection = read_selected(gate)
+    biases = {one.name: one.bias for one in selection.candidates}
     return Dossier(
         target=target,
         source_domain=read_domain(workspace, "source"),
@@ -111,8 +114,8 @@ def read_dossier(workspace: Workspace, target: str) -> Dossier:
         finetuning=read_finetuning(workspace.stage("finetune")),
         trained=trained,
         curves={name: read_candidate_training(adapt / name).curve for name in names},
-        outputs={name: read_all_splits(adapt / name) for name in shown},
-        selection=read_selected(gate),
+        outputs={name: _outputs_as_judged(adapt / name, biases.get(name)) for name in shown},
+        selection=selection,
         calibration=read_calibration(gate),
         judged=judged,
         # A refused candidate is not exported: the page says so.
@@ -120,6 +123,12 @@ def read_dossier(workspace: Workspace, target: str) -> Dossier:
         probed=read_probed(probe) if has_probed(probe) else None,
         to_label=read_to_label(gate),
     )
+
+
+def _outputs_as_judged(folder: Path, bias: tuple[float, ...] | None) -> Mapping[Split, Outputs]:
+    """The outputs of a candidate as the gate judged them: on the target with its bias, on the source without."""
+    said = read_all_splits(folder)
+    return {split: one if split == "validation" else one.biased(bias) for split, one in said.items()}
 
 
 def read_domain(workspace: Workspace, domain: str) -> Domain:

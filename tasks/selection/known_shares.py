@@ -54,7 +54,7 @@ def with_known_shares(pool: Pool, shares: Mapping[str, float] | None) -> Pool:
         return pool
     adapted = {one.name for one in pool.candidates if one.preset != SOURCE_ONLY}
     biases = {
-        name: bias_of(outputs.probabilities_NC, shares_C)
+        name: tuple(bias_of(outputs.probabilities_NC, shares_C).tolist())
         for name, outputs in read_outputs(replace(pool, biases={}), "adapt").items()
         if name in adapted and np.isfinite(outputs.probabilities_NC).all()
     }
@@ -63,8 +63,7 @@ def with_known_shares(pool: Pool, shares: Mapping[str, float] | None) -> Pool:
 
 def as_selected(pool: Pool, selected: Selected) -> Pool:
     """``pool`` with the biases that its candidates had when ``selected`` was chosen."""
-    biases = {one.name: np.array(one.bias) for one in selected.candidates if one.bias is not None}
-    return replace(pool, biases=biases)
+    return replace(pool, biases={one.name: one.bias for one in selected.candidates if one.bias is not None})
 
 
 def bias_of(probabilities_NC: np.ndarray, shares_C: np.ndarray) -> np.ndarray:
@@ -76,8 +75,8 @@ def bias_of(probabilities_NC: np.ndarray, shares_C: np.ndarray) -> np.ndarray:
 
     References:
         Saerens, Latinne and Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities",
-        2002, for odds that are multiplied by class; here the factors are those that reproduce the known shares, by
-        iterative proportional fitting, and not the ratio of two shares, for the head's own are not known.
+        2002, for odds that are multiplied by class. There the factor is a ratio of two shares, here the one that
+        reproduces the known share, by iterative proportional fitting: the shares that the head expects are not known.
     """
     wanted_C = _wanted(
         probabilities_NC.astype(np.float64).mean(axis=0), shares_C, num_images=len(probabilities_NC)

@@ -1,17 +1,12 @@
 """The recorded candidates of a target as one pool: what each said about images, read from disk as arrays.
 
 In: results/adapt/<target>. There are no labels in it.
-
-Shape suffixes: N = images of a split, C = classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from tasks.records.calibration import with_bias
 from tasks.records.candidates import (
     CandidateRecord,
     Outputs,
@@ -54,8 +49,8 @@ class Pool:
     folder: Path
     classes: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-    biases: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Added to the logits ``(C,)`` of candidates on the target, by name; see :mod:`tasks.selection.known_shares`."""
+    biases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Added to the logits of candidates on the target, class by class, by name; see :mod:`tasks.selection.known_shares`."""
 
 
 def read_pool(folder: Path) -> Pool:
@@ -104,11 +99,4 @@ def read_outputs(pool: Pool, split: Split) -> Mapping[str, Outputs]:
             raise unusable(folder, f"its {split} split holds other images than that of {first}")
     if split == "validation":  # of the source, whose shares are its own
         return {name: read for name, read in outputs.items() if read}
-    return {name: _biased(read, pool.biases.get(name)) for name, read in outputs.items() if read}
-
-
-def _biased(outputs: Outputs, bias_C: np.ndarray | None) -> Outputs:
-    if bias_C is None:
-        return outputs
-    biased_NC = with_bias(outputs.probabilities_NC, bias_C)
-    return replace(outputs, probabilities_NC=biased_NC.astype(np.float32))
+    return {name: read.biased(pool.biases.get(name)) for name, read in outputs.items() if read}

@@ -71,7 +71,10 @@ class Selection:
 
     def contenders(self) -> tuple[Contender, ...]:
         """The candidates as selection.json lists them; scores are None where there are none."""
-        return tuple(_contender(assessed, self.choice, self.pool.biases) for assessed in self.assessed)
+        return tuple(
+            _contender(one, self.choice, self.pool.biases.get(one.scored.candidate.name))
+            for one in self.assessed
+        )
 
     def class_shares(self) -> ClassShares | None:
         """The class shares of the target as selection.json lists them."""
@@ -318,16 +321,16 @@ def _forgetting(
     ]
 
 
-def _contender(assessed: Assessed, choice: Choice, biases: Mapping[str, np.ndarray]) -> Contender:
+def _contender(assessed: Assessed, choice: Choice, bias: tuple[float, ...] | None) -> Contender:
     candidate, scored = assessed.scored.candidate, assessed.scored
-    diagnostics, bias_C = assessed.diagnostics, biases.get(candidate.name)
+    diagnostics = assessed.diagnostics
     return Contender(
         name=candidate.name,
         preset=candidate.preset,
         seed=candidate.seed,
         route=candidate.route,
         checkpoint_sha256=candidate.checkpoint_sha256,
-        bias=None if bias_C is None else tuple(bias_C.tolist()),
+        bias=bias,
         scores=None if scored.scores is None else dict(scored.scores),
         gain=choice.gains.get(candidate.name),
         vetoes=scored.vetoes,

@@ -59,6 +59,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     candidates: list[CandidateRecord] = []
 
     def finish(plan: Plan) -> None:
+        """Make the candidate, unless an interrupted run has, and record it."""
         place, preset = unfinished / plan.name, params.adapt.presets[plan.preset]
         if preset.voices:  # made anew: an older one may have had other voices
             if not join_candidate(place, plan, inputs=inputs, voices=candidates, finished=folder):

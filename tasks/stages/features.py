@@ -63,7 +63,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
         workspace.data(domain),
         folder,
         reader=reader,
-        observer=observer(backbone, route, precision),
+        looks=observer(backbone, route, precision),
         views=views,
         turns=reader.views.turns if is_turned else {},
     )
@@ -105,7 +105,7 @@ def _look_at_all(
     folder: Path,
     *,
     reader: Reader,
-    observer: Observer,
+    looks: Observer,
     views: Mapping[str, Redraw],
     turns: Mapping[str, Redraw],
 ) -> None:
@@ -123,11 +123,11 @@ def _look_at_all(
             batch = slice(start, start + BATCH)
             inputs_NX = read_batch(reader, paths[batch])
             for view, redraw in views.items():
-                append(view, _seen(observer.trained, redraw(inputs_NX), is_trained_N[batch]))
-            append_judged("", _seen(observer.judged, inputs_NX, ~is_trained_N[batch]))
+                append(view, _seen(looks.trained, redraw(inputs_NX), is_trained_N[batch]))
+            append_judged("", _seen(looks.judged, inputs_NX, ~is_trained_N[batch]))
             adapted_NX = inputs_NX[is_adapted_N[batch]]
             for name, turn in turns.items() if len(adapted_NX) else ():
-                append_turned(name, observer.trained(turn(adapted_NX).copy()))
+                append_turned(name, looks.trained(turn(adapted_NX).copy()))
 
 
 def _seen(look: Look, inputs_NX: np.ndarray, is_kept_N: np.ndarray) -> Mapping[Kind, np.ndarray]:

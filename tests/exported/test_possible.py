@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import BadInput
-from tasks.exported.possible import POSSIBLE_KEY, Possible, answer, possible_in
+from tasks.exported.possible import POSSIBLE_KEY, Possible, classify, possible_in
 
 CLASSES = ("cat", "dog", "owl")
 HALF = Possible(threshold=0.3, coverage=0.9, basis="labels")
@@ -25,20 +25,20 @@ HALF = Possible(threshold=0.3, coverage=0.9, basis="labels")
 def test_a_class_is_possible_from_the_threshold_on_and_several_are_unsure(
     probabilities: list[float], possible: list[str], unsure: bool
 ):
-    said = answer(np.array(probabilities), CLASSES, HALF)
+    said = classify(np.array(probabilities), CLASSES, HALF)
 
     assert said == {"class": possible[0], "unsure": unsure, "possible": possible}
 
 
 def test_where_no_class_reaches_the_threshold_the_first_is_the_answer_and_unsure():
-    said = answer(np.array([0.3, 0.4, 0.3]), CLASSES, Possible(threshold=0.5, coverage=0.9, basis="labels"))
+    said = classify(np.array([0.3, 0.4, 0.3]), CLASSES, Possible(threshold=0.5, coverage=0.9, basis="labels"))
 
     assert said == {"class": "dog", "unsure": True, "possible": ["dog"]}
 
 
 def test_a_file_of_an_older_version_answers_with_the_class_alone():
     assert possible_in({}, origin="old.onnx") is None
-    assert answer(np.array([0.3, 0.4, 0.3]), CLASSES, None) == {"class": "dog"}
+    assert classify(np.array([0.3, 0.4, 0.3]), CLASSES, None) == {"class": "dog"}
 
 
 def test_what_is_written_is_read_again():

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,13 +41,13 @@ def workspace(provisional: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(shutil.copytree(provisional.root, tmp_path / "w"))
 
 
-def judged(root: Path, what: World) -> Workspace:
+def judged(root: Path, what: World, **gate: Any) -> Workspace:
     place = lay_out(root, what)
     for i, number in enumerate(what.champion_says):
         path = place.data(TARGET) / what.names[i]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(world.picture(number, i))
-    world.judge(place)
+    world.judge(place, **gate)
     return place
 
 
@@ -85,6 +86,19 @@ def labels(workspace: Workspace) -> list[tuple[int, str, str]]:
 
 
 # --- what is taken in --------------------------------------------------------------------------
+
+
+def test_answers_about_images_on_which_the_models_disagree_by_known_shares_alone_are_taken_in(tmp_path: Path):
+    weak = world.Says(world.CONFUSED, world.CONFUSED, certainty=0.35)
+    unlabelled = World({"source_only-0": weak, "mcc-0": world.Says(certainty=0.6)}).without_labels()
+    place = judged(tmp_path / "w", unlabelled, target_prior={"blue": 0.66, "green": 0.33, "red": 0.01})
+    # Both heads name these red; known shares move that of the candidate to blue.
+    moved = [row | {"label": "blue"} for row in listed(place) if row["source_only"] == "red"]
+    assert {row["selected"] for row in moved} == {"blue"}
+
+    taken = hand_in(place, as_csv(moved))
+
+    assert taken.new == len(moved) == 40
 
 
 def test_answers_are_kept_with_what_was_compared_and_settle_the_verdict(workspace: Workspace):

@@ -108,6 +108,11 @@ def written(workspace: Workspace, params: Params, case: Case) -> tuple[str, str]
     return (folder / "report.html").read_text("utf-8"), (folder / "MODEL_CARD.md").read_text("utf-8")
 
 
+def shown_shares(workspace: Workspace, params: Params, case: Case) -> list[list[str]]:
+    """The table of predicted shares: class, source, source-only, selected."""
+    return Page(written(workspace, params, case)[0]).tables["shares-table"][1:]
+
+
 def edit(path: Path, **changes: Any) -> None:
     write_json(path, read_json(path) | changes)
 
@@ -395,6 +400,24 @@ def test_estimated_class_shares_stand_beside_those_of_the_source(pages):
     assert table[0] == ["Class", "Source validation", "Estimated", "BBSE", "EM"]
     assert table[1] == ["0", "10.0\u00a0%", "5.0\u00a0%", "—", "5.0\u00a0%"]
     assert "Distance from the source’s shares 0.05, reported above 0.30" in page.by_id["prior-table"]
+
+
+def test_predicted_shares_are_those_of_the_head_that_known_shares_moved(build: Build, params: Params):
+    workspace = build(PROMOTE)
+    before = shown_shares(workspace, params, PROMOTE)
+    path = workspace.stage("gate", PROMOTE.target) / "selection.json"
+    content = read_json(path)
+    for row in content["candidates"]:
+        if row["name"] == PROMOTE.selected:
+            row["bias"] = [50.0, *[0.0] * (len(PROMOTE.classes) - 1)]
+    write_json(path, content)
+
+    after = shown_shares(workspace, params, PROMOTE)
+
+    # Everything is named as the first class now; source-only is as it was.
+    assert [row[-1] for row in after] == ["100.0\u00a0%", *["0.0\u00a0%"] * (len(PROMOTE.classes) - 1)]
+    assert [row[:-1] for row in after] == [row[:-1] for row in before]
+    assert [row[-1] for row in before] != [row[-1] for row in after]
 
 
 def test_a_given_prior_has_a_column_of_its_own(build: Build, params: Params):

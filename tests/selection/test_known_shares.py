@@ -1,10 +1,16 @@
 """Known class shares as a bias of the finished head: exact on the adapt split, and never a loss where they are true."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tasks.records.calibration import with_bias
-from tasks.selection.known_shares import MAX_BIAS, bias_of
+from tasks.records.candidates import SPLITS, Outputs
+from tasks.selection.known_shares import MAX_BIAS, as_selected, bias_of, with_known_shares
+from tasks.selection.pool import read_outputs
+from tasks.selection.select import select
+from tests.support.candidates import write_pool
 
 NUM_CLASSES = 5
 EVEN = np.full(NUM_CLASSES, 1 / NUM_CLASSES)
@@ -80,6 +86,32 @@ def test_the_order_of_images_and_of_classes_changes_nothing():
 
     assert bias_of(probabilities[::-1], SKEWED) == pytest.approx(bias, abs=1e-5)
     assert bias_of(probabilities[:, order], SKEWED[order]) == pytest.approx(bias[order], abs=1e-5)
+
+
+def test_source_only_and_the_source_are_left_as_they_are_and_a_selection_gives_its_biases_back(
+    tmp_path: Path, gate_params
+):
+    hashes = {
+        split: tuple(f"{i:064x}" for i in range(start, start + 100)) for start, split in enumerate(SPLITS)
+    }
+    said_NC, _ = target(EVEN, num=100, seed=4)
+    outputs = {
+        split: Outputs(said_NC.astype(np.float32), np.zeros((100, 2), np.float32), hashes[split])
+        for split in SPLITS
+    }
+    pool = write_pool(tmp_path, {"source_only-0": outputs, "mcc-0": outputs}, tuple("abcde"))
+
+    told = with_known_shares(pool, dict(zip("abcde", SKEWED, strict=True)))
+
+    for split in SPLITS:
+        read = read_outputs(told, split)
+        assert np.array_equal(read["source_only-0"].probabilities_NC, outputs[split].probabilities_NC)
+        moved = not np.array_equal(read["mcc-0"].probabilities_NC, outputs[split].probabilities_NC)
+        assert moved == (split != "validation")
+    labels = dict.fromkeys(hashes["validation"], "a")
+    selected = select(told, labels, gate_params()).record("cam7")
+    assert as_selected(pool, selected).biases == told.biases
+    assert with_known_shares(pool, None) == pool
 
 
 def test_a_class_that_is_never_predicted_is_not_made_up():
