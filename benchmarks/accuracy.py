@@ -304,10 +304,15 @@ def outcome(workspace: Workspace, target: str, pair: str) -> Outcome:
     )
 
 
+def labels_of(workspace: Workspace, target: str) -> dict[str, str]:
+    """Class names of all images of the target by their folders, by SHA-256."""
+    examples = read_examples(workspace.stage("manifest", target))
+    return {example.sha256: example.path.split("/")[1] for example in examples}
+
+
 def accuracy_on_judged(workspace: Workspace, target: str, name: str) -> tuple[float, int]:
     """Accuracy of a candidate on the select and the hold-out split, by the class folders of the images."""
-    examples = read_examples(workspace.stage("manifest", target))
-    labels = {example.sha256: example.path.split("/")[1] for example in examples}
+    labels = labels_of(workspace, target)
     folder = workspace.stage("adapt", target)
     classes = read_candidates(folder).classes
     selected = read_selected(workspace.stage("gate", target))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy import labels_of
 from tasks.config.params import load_params
 from tasks.judgement.calibration import (
     expected_calibration_error,
@@ -22,7 +23,6 @@ from tasks.judgement.calibration import (
 )
 from tasks.records.calibration import are_unsure, with_temperature
 from tasks.records.candidates import Split
-from tasks.records.manifest import read_examples
 from tasks.selection.known_shares import with_known_shares
 from tasks.selection.pool import Pool, read_outputs, read_pool
 from tasks.selection.select import select_candidate
@@ -83,7 +83,8 @@ def measure(workspace: Workspace, target: str) -> Row:
     """One target, selected again with and without knowing its shares."""
     gate = load_params(workspace.params, target=target).gate
     pool = read_pool(workspace.stage("adapt", target))
-    labels = _labels(workspace, target, pool)
+    names = labels_of(workspace, target)
+    labels = {image: pool.classes.index(name) for image, name in names.items()}
     selection = select_candidate(workspace, pool, gate)
     select_NC, select_N = _said(pool, selection.chosen.name, "select", labels)
     test_NC, test_N = _said(pool, selection.chosen.name, "test", labels)
@@ -113,12 +114,6 @@ def measure(workspace: Workspace, target: str) -> Row:
         unsure_widened=float(are_unsure(widened_NC, without.threshold).mean()),
         with_shares=float(np.concatenate(right).mean()),
     )
-
-
-def _labels(workspace: Workspace, target: str, pool: Pool) -> dict[str, int]:
-    """Class numbers of all images of the target by their folders, by SHA-256."""
-    examples = read_examples(workspace.stage("manifest", target))
-    return {example.sha256: pool.classes.index(example.path.split("/")[1]) for example in examples}
 
 
 def _said(pool: Pool, name: str, split: Split, labels: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:

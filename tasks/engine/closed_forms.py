@@ -128,26 +128,33 @@ def solve(preset: Preset, spread: Spread) -> LinearClassifier:
 
     Under ``propagation_joint`` it learns the source as well, both domains with the same total weight.
     """
-    if preset.closed_form == "propagation":
-        head = fit_head(
-            spread.target_TD,
-            spread.labels_T,
-            num_classes=spread.num_classes,
-            penalty=TARGET_PENALTY,
-            weights_N=spread.weights_T,
-        )
-    else:
-        num_source = len(spread.source_SD)
-        head = fit_head(
-            np.concatenate([spread.source_SD, spread.target_TD]),
-            np.concatenate([spread.labels_S, spread.labels_T]),
-            num_classes=spread.num_classes,
-            penalty=JOINT_PENALTY,
-            weights_N=np.concatenate(
-                [np.ones(num_source), spread.weights_T * num_source / spread.weights_T.sum()]
-            ),
-        )
-    return _classifier(spread.backbone, spread.standard, head)
+    head = target_head(spread) if preset.closed_form == "propagation" else joint_head(spread)
+    return classifier_of(spread, head)
+
+
+def target_head(spread: Spread) -> Head:
+    """A head on the target alone."""
+    return fit_head(
+        spread.target_TD,
+        spread.labels_T,
+        num_classes=spread.num_classes,
+        penalty=TARGET_PENALTY,
+        weights_N=spread.weights_T,
+    )
+
+
+def joint_head(spread: Spread) -> Head:
+    """A head on both domains, which have the same total weight."""
+    num_source = len(spread.source_SD)
+    return fit_head(
+        np.concatenate([spread.source_SD, spread.target_TD]),
+        np.concatenate([spread.labels_S, spread.labels_T]),
+        num_classes=spread.num_classes,
+        penalty=JOINT_PENALTY,
+        weights_N=np.concatenate(
+            [np.ones(num_source), spread.weights_T * num_source / spread.weights_T.sum()]
+        ),
+    )
 
 
 def fit_head(
@@ -225,13 +232,14 @@ def _standard(features_ND: np.ndarray) -> Standard:
     return Standard(features_ND.mean(axis=0), np.where(varies_D, deviation_D, 1.0))
 
 
-def _classifier(backbone: Backbone | None, standard: Standard, head: Head) -> LinearClassifier:
+def classifier_of(spread: Spread, head: Head) -> LinearClassifier:
+    """The network of ``head`` behind the features that ``spread`` stands on, in evaluation mode."""
     num_features, num_classes = head.weight_DC.shape
-    solved = LinearClassifier(backbone, feature_width=num_features, num_classes=num_classes)
+    solved = LinearClassifier(spread.backbone, feature_width=num_features, num_classes=num_classes)
     with torch.no_grad():
         for tensor, array in (
-            (solved.mean_D, standard.mean_D),
-            (solved.deviation_D, standard.deviation_D),
+            (solved.mean_D, spread.standard.mean_D),
+            (solved.deviation_D, spread.standard.deviation_D),
             (solved.head.weight, head.weight_DC.T),
             (solved.head.bias, head.bias_C),
         ):

@@ -50,22 +50,22 @@ def observer(backbone: Backbone, route: Route, precision: Precision) -> Observer
     backbone.eval().to(device)
 
     @torch.inference_mode()
-    def look(inputs_NX: np.ndarray, *, is_halved: bool) -> dict[Kind, Tensor]:
+    def look(inputs_NX: np.ndarray, *, in_bfloat16: bool) -> dict[Kind, Tensor]:
         on_device_NX = torch.from_numpy(inputs_NX).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=is_halved):
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
             if route.front is None:
                 return {"inputs": backbone(on_device_NX).float().cpu()}
             activations, features_ND = route.front(on_device_NX)
         return {"inputs": features_ND.float().cpu(), "activations": activations.float().cpu()}
 
     def trained(inputs_NX: np.ndarray) -> dict[Kind, np.ndarray]:
-        seen = look(inputs_NX, is_halved=precision == "bfloat16")
+        seen = look(inputs_NX, in_bfloat16=precision == "bfloat16")
         if "activations" in seen:
             seen["activations"] = _halved(seen["activations"])
         return {kind: tensor.numpy() for kind, tensor in seen.items()}
 
     def judged(inputs_NX: np.ndarray) -> dict[Kind, np.ndarray]:
-        return {kind: tensor.numpy() for kind, tensor in look(inputs_NX, is_halved=False).items()}
+        return {kind: tensor.numpy() for kind, tensor in look(inputs_NX, in_bfloat16=False).items()}
 
     return Observer(trained, judged)
 

@@ -9,6 +9,7 @@ import pytest
 from tasks.judgement.calibration import (
     cross_fitted,
     expected_calibration_error,
+    fit_to,
     fitted,
     threshold_by_estimate,
     threshold_by_labels,
@@ -123,6 +124,12 @@ def test_too_few_labels_for_a_coverage_give_no_threshold():
     assert (
         threshold_by_labels(probabilities, labels, coverage=0.9) == probabilities[np.arange(9), labels].min()
     )
+
+
+def test_a_class_more_probable_than_all_others_together_is_possible_however_little_coverage_is_asked_for():
+    probabilities_NC, labels_N = np.full((40, 2), [0.9, 0.1], dtype=np.float32), np.zeros(40, dtype=int)
+
+    assert fit_to(probabilities_NC, probabilities_NC, labels_N, 1.0, coverage=0.5).threshold == 0.5
 
 
 def test_where_the_probabilities_are_right_the_threshold_without_labels_covers_as_well():
