@@ -17,6 +17,7 @@ from flows.release import promote_by_policy
 from flows.runs.lock import lock_workspace
 from flows.runs.walk import run_locked
 from flows.workspaces.landing import take_in, targets_with_batches
+from flows.workspaces.spent import retire_answers
 from flows.workspaces.targets import add_target
 from flows.workspaces.upgrade import bring_up
 from tasks.records.result import Result
@@ -46,6 +47,7 @@ def adapt_on_arrival(workspace: str, resource: str) -> State[Any] | Result:
                 name="Waiting" if intake.waiting_images else "Duplicate", message=f"{target}: {why}"
             )
         add_target(place, target)
+        retire_answers(place, target, all_of_them=True)
         purpose = f"adapt {target} to {len(intake.taken)} new batches"
         result = run_locked(place, lock_fd, targets=[target], through=as_task, purpose=purpose)
         publish_results(result)
@@ -66,6 +68,7 @@ def retrain(workspace: str) -> Result:
         for target in targets_with_batches(place):
             if take_in(place, target, params).taken:
                 add_target(place, target)
+                retire_answers(place, target, all_of_them=True)
         result = run_locked(place, lock_fd, through=as_task, purpose="retrain")
         publish_results(result)
         promote_by_policy(place, result)

@@ -150,19 +150,35 @@ def stage(
 def label(
     target: str,
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="results/gate/TARGET/to_label.csv with its column `label` filled in, from the top."
+            " [default: asks for one label after another]"
         ),
-    ],
+    ] = None,
     workspace: WorkspaceOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Take in labels of images on which the models that the gate compares disagree, and judge TARGET again."""
+    """Label images that can tell apart the models that the gate compares, until the matter is settled; judge again."""
     from flows.commands.label import label_disagreements
 
     _log_to_stderr()
     _print_result(label_disagreements(workspace, target, file), json=json)
+
+
+@app.command()
+def unseal(target: str, workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
+    """Show the accuracy of every candidate of TARGET. The labels prove nothing any more, and train the next model."""
+    from flows.commands.unseal import unseal as unseal_labels
+
+    _log_to_stderr()
+    opened = unseal_labels(workspace, target)
+    if json:
+        print(_dumped(asdict(opened)))
+    else:
+        if opened.rows:
+            _print_lines(opened.rows, json=False)
+        print(opened.message)
 
 
 @app.command()

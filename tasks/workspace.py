@@ -10,7 +10,9 @@ Every path that dvc.yaml names is built here, once; a test compares the two. Dom
     data/<target>/arrived/<batch>/...    unlabelled batches taken in by the arrival flow
     data/<domain>/refused.jsonl          files that the importer could not copy, one {"path", "reason"} per line
     targets/<target>.yaml                settings of one target, laid over those of params.yaml
-    answers/<target>.csv                 labels of disagreements, handed in with `acclimate label`; the gate alone reads them
+    data/<target>/labelled/retired.csv   images whose labels were spent on a verdict and now train, one sha256 and label per line
+    answers/<target>.csv                 labels of disagreements, given with `acclimate label`; the gate alone reads them
+    ledger/<target>.jsonl                what the labels of the target were spent on; only ever grows
     results/<stage>/<domain or target>/  what a stage leaves
     registry/<target>/                   versions, aliases, history
     landing/<target>/<batch>/            batches waiting to be taken in
@@ -56,6 +58,10 @@ class Workspace:
     def answers(self, target: str) -> Path:
         """The labels that people gave to the target's disagreements; like the champion it always exists."""
         return self.root / "answers" / f"{target}.csv"
+
+    def ledger(self, target: str) -> Path:
+        """What the labels of the target were spent on; the gate refuses without it."""
+        return self.root / "ledger" / f"{target}.jsonl"
 
     def registry(self, target: str) -> Path:
         return self.root / "registry" / target

@@ -60,6 +60,7 @@ def try_folders(
     name = domain_name(target)
     content = yaml.safe_load(PARAMS_TEMPLATE.read_text(encoding="utf-8"))
     content |= {"domains": ["source", name], "targets": [name]}
+    content["gate"]["labels"] = "open"  # one look at a pair of folders shows all that labels say
     params = apply_overrides(content, overrides)
     checked = check_params(params, origin="the settings")
     check_views(checked, origin="the settings")

@@ -4,6 +4,7 @@ from flows.runs.dvc_client import DvcClient
 from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated
 from flows.workspaces.filled import create_answers
+from flows.workspaces.spent import create_ledger, retire_answers
 from flows.workspaces.targets import create_settings
 from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
@@ -50,7 +51,7 @@ def ask_losses(params: Params, *, origin: str) -> None:
 
 
 def prepare(dvc: DvcClient, params: Params) -> None:
-    """Make everything that a walk needs: whole DVC files, every setting, pointers, generated files, data under DVC."""
+    """Make everything that a walk needs: whole DVC files, every setting, pointers, ledgers, generated files, data under DVC."""
     from deploy.registry import create_registry
 
     workspace = dvc.workspace
@@ -60,6 +61,8 @@ def prepare(dvc: DvcClient, params: Params) -> None:
         create_registry(workspace, target)
         create_answers(workspace, target)
         create_settings(workspace, target)
+        create_ledger(workspace, target)
+        retire_answers(workspace, target, all_of_them=False)
     refresh_generated(workspace)
     track_data(dvc, params)
 

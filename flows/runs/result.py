@@ -111,6 +111,8 @@ def _target(workspace: Workspace, target: str) -> TargetResult:
         oracle=judged.oracle,
         verdict=Ruling(verdict=judged.verdict, reasons=judged.reasons, warnings=judged.warnings),
         evidence=judged.evidence,
+        price=judged.price,
+        sealed=judged.sealed,
         candidates=judged.candidates,
         quarantined=tuple(_left_out(workspace, target)),
         report=(workspace.stage("report", target) / "report.html").relative_to(workspace.root).as_posix(),

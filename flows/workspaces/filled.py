@@ -35,8 +35,8 @@ class Filled:
     """Where it begins in the file."""
     path: str
     sha256: str
-    source_only: str
-    selected: str
+    arms: str
+    """Digest of what was compared when the list was written."""
     label: str
     """As written."""
 
@@ -106,7 +106,7 @@ def read_filled(file: Path) -> list[Filled]:
             faults.append(f"line {line} is about the same image as line {lines[image]}: {row['path']}")
         lines.setdefault(image, line)
         if row["label"].strip():
-            filled.append(Filled(line, row["path"], image, row["source_only"], row["selected"], row["label"]))
+            filled.append(Filled(line, row["path"], image, row["arms"].strip(), row["label"]))
     refuse(file, faults, "Keep one row per image, as to_label.csv has them.")
     return filled
 

@@ -1,6 +1,6 @@
 """A params.yaml of an older acclimate, brought up to date.
 
-Missing keys are added. No key of the user's is changed.
+Missing keys are added, and keys that nothing reads any more are taken out. No other key of the user's is changed.
 """
 
 import logging
@@ -23,6 +23,8 @@ PARAMS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "params.yaml
 # Mappings whose keys are the user's choice: nothing is missing there. A rule is off where it is left out, so that an
 # older file keeps the rules that its team agreed on.
 OWN_KEYS = ("adapt.presets", "gate.rules", "gate.target_prior")
+# Keys of earlier versions that nothing reads any more.
+DROPPED = ("gate.bootstrap_resamples",)
 # Where the domains are is never guessed.
 NEVER_ADDED = ("domains", "targets")
 
@@ -36,6 +38,13 @@ class Upgrade:
     text: str
     added: tuple[str, ...]
     """Keys that were missing, dotted."""
+    dropped: tuple[str, ...]
+    """Keys that nothing reads any more."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether the file on disk is another."""
+        return bool(self.added or self.dropped)
 
 
 def check_upgraded(workspace: Workspace) -> Params:
@@ -46,7 +55,7 @@ def check_upgraded(workspace: Workspace) -> Params:
             an unknown key may be a missing one, misspelt.
     """
     upgrade = _plan(workspace)
-    if upgrade is None or not upgrade.added:
+    if upgrade is None or not upgrade.changes:
         return load_params(workspace.params)
     try:
         return check_params(yaml.safe_load(upgrade.text), origin=str(workspace.params))
@@ -56,7 +65,7 @@ def check_upgraded(workspace: Workspace) -> Params:
 
 
 def bring_up(workspace: Workspace) -> Params:
-    """Add the keys that params.yaml lacks, with their comments and defaults; returns the settings.
+    """Add the keys that params.yaml lacks, with their comments and defaults; take out what nothing reads. Returns the settings.
 
     The caller has locked the workspace. Values, comments and order of the user's keys stay.
 
@@ -65,9 +74,16 @@ def bring_up(workspace: Workspace) -> Params:
     """
     params = check_upgraded(workspace)
     upgrade = _plan(workspace)
-    if upgrade is not None and upgrade.added:
+    if upgrade is not None and upgrade.changes:
         write_text(workspace.params, upgrade.text)
+    if upgrade is not None and upgrade.added:
         log.info("%s: added with their defaults: %s", workspace.params, ", ".join(upgrade.added))
+    if upgrade is not None and upgrade.dropped:
+        log.info(
+            "%s: taken out, since nothing reads them any more: %s",
+            workspace.params,
+            ", ".join(upgrade.dropped),
+        )
     return params
 
 
@@ -82,7 +98,17 @@ def _plan(workspace: Workspace) -> Upgrade | None:
         return None
     _, template = read_yaml(PARAMS_TEMPLATE.read_text(encoding="utf-8"))
     added = tuple(_add_missing(content, template, above=""))
-    return Upgrade(to_text(writer, content), added)
+    dropped = tuple(name for name in DROPPED if _take_out(content, name))
+    return Upgrade(to_text(writer, content), added, dropped)
+
+
+def _take_out(content: CommentedMap, name: str) -> bool:
+    section, key = name.split(".")
+    inside = content.get(section)
+    if not isinstance(inside, CommentedMap) or key not in inside:
+        return False
+    del inside[key]
+    return True
 
 
 def _add_missing(content: CommentedMap, template: CommentedMap, *, above: str) -> list[str]:

@@ -13,6 +13,12 @@ from tasks.errors import BadInput
 REFUSED = "refused.jsonl"
 """The files that an importer could not copy into a domain folder: one {"path", "reason"} per line."""
 
+RETIRED = "labelled/retired.csv"
+"""The images of a target whose labels were spent on a verdict and train from then on: one ``sha256,label`` per line."""
+
+OWN_FILES = (REFUSED, RETIRED)
+"""Files of acclimate in a domain folder. They are no examples."""
+
 HIDDEN = "hidden"
 """How the reason of a hidden file or folder starts: left out by convention, not for a fault."""
 
@@ -32,8 +38,8 @@ def list_files(folder: Path) -> list[FoundFile]:
 
     Hidden files and folders, links that leave ``folder`` or point at folders, pipes and devices,
     and names that are not UTF-8 are listed with the reason and not followed; a folder that is not
-    entered is one entry, with the number of files below it. The importer's ``refused.jsonl`` is
-    left out; ``read_refusals`` reads it.
+    entered is one entry, with the number of files below it. The lists that acclimate
+    keeps in the folder are left out.
     """
     boundary = Path(os.path.realpath(folder))
     found: list[FoundFile] = []
@@ -41,7 +47,7 @@ def list_files(folder: Path) -> list[FoundFile]:
     while unvisited:
         current = unvisited.pop()
         for entry in _entries(current, folder, found):
-            if current == folder and entry.name == REFUSED:
+            if _relative(entry.path, folder) in OWN_FILES:
                 continue
             reason = _reason_not_to_open(entry, boundary)
             if reason is None and entry.is_dir():

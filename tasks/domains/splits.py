@@ -7,7 +7,7 @@ hash. No example is in both.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tasks.config.sections.data import SplitParams
@@ -33,11 +33,20 @@ def assign_source(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
     return [assigned(row, place) for row, place in zip(rows, places, strict=True)]
 
 
-def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitParams) -> list[Row]:
+def assign_target(
+    rows: Sequence[Row], places: Sequence[Place], split: SplitParams, retired: Mapping[str, str]
+) -> list[Row]:
     """Usable rows with their split; a label only in ``test`` and ``labelled``.
 
     A target with a ``holdout/`` of its own spends all other examples on adaptation and selection, in
-    the proportion that ``split`` gives the two. The examples in ``labelled/`` are in no other split.
+    the proportion that ``split`` gives the two; batches that arrive keep a test split, since models to come
+    need fresh labels. The examples in ``labelled/`` are in no other split.
+
+    Args:
+        rows: Measured.
+        places: Where they lie.
+        split: The shares.
+        retired: Labels that were spent on a verdict and train from now on, by SHA-256.
 
     Raises:
         BadInput: ``split`` gives nothing to either.
@@ -47,14 +56,18 @@ def assign_target(rows: Sequence[Row], places: Sequence[Place], split: SplitPara
         raise BadInput(
             "split.target_adapt and split.target_select are both 0: nothing could adapt to the target"
         )
-    brings_holdout = has_holdout(places)
-    if brings_holdout:
-        adapt, select = adapt / (adapt + select), 1.0
+    brings_holdout = has_holdout(
+        place for row, place in zip(rows, places, strict=True) if row.sha256 not in retired
+    )
 
     def assigned(row: Row, place: Place) -> Row:
         if row.sha256 is None or row.status != "ok":
             return row
+        if row.sha256 in retired:
+            return replace(row, split=LABELLED, label=retired[row.sha256])
         u = position(row.sha256)
+        if brings_holdout and place.area != "arrived":
+            u *= adapt + select
         name = "adapt" if u < adapt else "select" if u < adapt + select else "test"
         name = {"holdout": "test", "labelled": LABELLED}.get(place.area or "", name)
         return replace(row, split=name, label=place.class_folder if name in ("test", LABELLED) else None)

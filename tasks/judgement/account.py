@@ -3,6 +3,7 @@
 Shape suffixes: C = classes.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,19 +11,20 @@ import numpy as np
 from tasks.config.sections.gate import GateParams
 from tasks.files import sha256_of_lines
 from tasks.judgement.decide import Case, Decision, plain_p
-from tasks.judgement.disagreements import Drawn
-from tasks.judgement.evidence import Champion, Evidence, Recall
+from tasks.judgement.evidence import Champion, Evidence, FreshEvidence, Recall
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.in_service import InService
-from tasks.judgement.judge import detectable_gain, interval_confidence
+from tasks.judgement.judge import detectable_gain, holdout_level, to_go
 from tasks.judgement.notes import warnings_of
-from tasks.judgement.to_label import Answered
+from tasks.judgement.price import Price
 from tasks.records.selection import Contender
 from tasks.records.verdict import (
     AgainstChampion,
     ClassRecall,
     Confusion,
     DataDigest,
+    FreshPrice,
+    HoldoutPrice,
     Judged,
     JudgedContender,
     Measured,
@@ -30,9 +32,13 @@ from tasks.records.verdict import (
     Proof,
     Sample,
 )
+from tasks.records.verdict import Price as PriceRecord
 
 DECIMALS = 6
 """Digits of gains and intervals in verdict.json."""
+
+MAX_LOG = 300 * math.log(10)
+"""More evidence than this is no number in JSON."""
 
 
 def account_of(
@@ -55,7 +61,13 @@ def account_of(
         data_digest: Names the data that training and selection saw.
     """
     selection, holdout = case.selection, case.holdout
-    candidates = tuple(_with_accuracy(one, holdout) for one in selection.contenders())
+    sealed = params.labels == "sealed"
+    candidates = tuple(_with_accuracy(one, holdout, sealed=sealed) for one in selection.contenders())
+
+    def measured(name: str) -> Measured:
+        accuracy = None if sealed else holdout.accuracy(name)
+        return Measured(accuracy=accuracy, n=len(holdout.labels), candidate=name)
+
     return Judged(
         target=target,
         candidate=case.name,
@@ -63,16 +75,18 @@ def account_of(
         verdict=decision.judgement.verdict,
         reasons=decision.judgement.reasons,
         warnings=tuple(warnings_of(case, decision, params)),
-        source_only=_measured(holdout, case.baseline),
-        target_statistics=None if case.simplest is None else _measured(holdout, case.simplest),
-        selected=_measured(holdout, case.name),
+        source_only=measured(case.baseline),
+        target_statistics=None if case.simplest is None else measured(case.simplest),
+        selected=measured(case.name),
         oracle=_oracle(candidates, num_labels=len(holdout.labels)),
-        champion=_champion(decision.champion, case.in_service),
-        evidence=_proof(decision.evidence, params),
-        per_class=tuple(_recall(one) for one in decision.recalls),
-        confusion=_confusion(holdout, case.name, case.baseline),
+        champion=_champion(decision.champion, case.in_service, holdout, sealed=sealed),
+        evidence=_proof(case, decision, params),
+        price=_price(case, decision),
+        sealed=sealed,
+        per_class=() if sealed else tuple(_recall(one) for one in decision.recalls),
+        confusion=None if sealed else _confusion(holdout, case.name, case.baseline),
         target_prior=selection.class_shares(),
-        answers_digest=_answers_digest(case.answered, decision.evidence),
+        answers_digest=_answers_digest(case, decision),
         candidates=candidates,
         labels_digest=holdout.labels_digest,
         labelled_target_images=labelled_target_images,
@@ -80,12 +94,8 @@ def account_of(
     )
 
 
-def _measured(holdout: Holdout, name: str) -> Measured:
-    return Measured(accuracy=holdout.accuracy(name), n=len(holdout.labels), candidate=name)
-
-
-def _with_accuracy(one: Contender, holdout: Holdout) -> JudgedContender:
-    accuracy = None if one.scores is None else holdout.accuracy(one.name)
+def _with_accuracy(one: Contender, holdout: Holdout, *, sealed: bool) -> JudgedContender:
+    accuracy = None if one.scores is None or sealed else holdout.accuracy(one.name)
     return JudgedContender(**dict(one), holdout_accuracy=accuracy)
 
 
@@ -98,43 +108,101 @@ def _oracle(candidates: Sequence[JudgedContender], *, num_labels: int) -> Oracle
     return Oracle(accuracy=accuracy, n=num_labels, candidate=name)
 
 
-def _champion(champion: Champion | None, in_service: InService | None) -> AgainstChampion | None:
+def _champion(
+    champion: Champion | None, in_service: InService | None, holdout: Holdout, *, sealed: bool
+) -> AgainstChampion | None:
     if champion is None or in_service is None:
         return None
-    right_N, evidence = in_service.right_N, champion.evidence
+    evidence = champion.evidence
+    right = [in_service.says[image] == holdout.labels[image] for image in holdout.labelled]
     return AgainstChampion(
         version=champion.version,
         checkpoint_sha256=in_service.checkpoint_sha256,
         model_sha256=in_service.model_sha256,
-        accuracy=None if right_N is None else float(right_N.mean()),
-        n=0 if right_N is None else len(right_N),
+        accuracy=None if sealed or not right else float(np.mean(right)),
+        n=len(right),
         gain=None if evidence is None else round(evidence.gain, DECIMALS),
         interval=None if evidence is None else _rounded(evidence.interval),
     )
 
 
-def _proof(evidence: Evidence | None, params: GateParams) -> Proof | None:
-    if evidence is None:
-        return None
-    detectable = detectable_gain(evidence, params)
+def _proof(case: Case, decision: Decision, params: GateParams) -> Proof | None:
+    if decision.fresh is not None:
+        return _fresh_proof(decision.fresh, params)
+    if decision.evidence is not None:
+        return _holdout_proof(decision.evidence, case, params)
+    return None
+
+
+def _holdout_proof(evidence: Evidence, case: Case, params: GateParams) -> Proof:
+    detectable = detectable_gain(evidence, alpha=holdout_level(case.price, params))
     return Proof(
-        kind="hold-out" if evidence.drawn is None else "disagreements",
+        kind="hold-out",
+        against=case.baseline,
         gain=round(evidence.gain, DECIMALS),
         interval=_rounded(evidence.interval),
-        confidence=interval_confidence(params, looks=evidence.looks),
+        confidence=params.confidence,
         mcnemar_p=plain_p(evidence.p_better),
         mcnemar_p_worse=plain_p(evidence.p_worse),
         better=evidence.counts.better,
         worse=evidence.counts.worse,
         smallest_detectable_gain=None if detectable is None else round(detectable, DECIMALS),
-        disagreements=_sample(evidence.counts.n, evidence.drawn),
+        groups=evidence.num_groups,
+        disagreements=None,
     )
 
 
-def _sample(labelled: int, drawn: Drawn | None) -> Sample | None:
-    if drawn is None:
+def _fresh_proof(fresh: FreshEvidence, params: GateParams) -> Proof:
+    return Proof(
+        kind="disagreements",
+        against=fresh.other,
+        gain=round(fresh.gain, DECIMALS),
+        interval=_rounded(fresh.interval),
+        confidence=params.confidence,
+        mcnemar_p=plain_p(min(1.0, math.exp(-fresh.log_e))),
+        mcnemar_p_worse=plain_p(min(1.0, math.exp(-fresh.log_e_worse))),
+        better=fresh.counts.better,
+        worse=fresh.counts.worse,
+        smallest_detectable_gain=None,
+        groups=len(fresh.course) if fresh.is_grouped else None,
+        disagreements=Sample(labelled=fresh.counts.n, total=fresh.asked, images=fresh.images),
+    )
+
+
+def _price(case: Case, decision: Decision) -> PriceRecord:
+    price, fresh = case.price, decision.fresh
+    return PriceRecord(
+        share=plain_p(price.share),
+        left=plain_p(price.left),
+        planned=price.planned,
+        next_fresh=plain_p(price.next_fresh),
+        holdout=_holdout_price(price),
+        fresh=None if fresh is None else _fresh_price(price, fresh),
+    )
+
+
+def _holdout_price(price: Price) -> HoldoutPrice | None:
+    if price.holdout is None:
         return None
-    return Sample(labelled=labelled, total=drawn.disagreements, images=drawn.images, looks=drawn.looks)
+    return HoldoutPrice(
+        place=price.holdout.place,
+        alpha=plain_p(price.holdout.alpha),
+        spent_since=price.holdout.opened,
+    )
+
+
+def _fresh_price(price: Price, fresh: FreshEvidence) -> FreshPrice | None:
+    if price.fresh is None:
+        return None
+    alpha = price.fresh.alpha
+    return FreshPrice(
+        arms=price.fresh.arms,
+        alpha=plain_p(alpha),
+        threshold=plain_p(1 / alpha) if alpha > 0 else None,
+        evidence=plain_p(math.exp(min(fresh.log_e, MAX_LOG))),
+        more=to_go(fresh, alpha),
+        course=tuple(round(value / math.log(10), 4) for value in fresh.course),
+    )
 
 
 def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
@@ -166,8 +234,8 @@ def _confusion_counts(holdout: Holdout, candidate: str) -> tuple[tuple[int, ...]
     return tuple(map(tuple, counts_CC.tolist()))
 
 
-def _answers_digest(answered: Answered, evidence: Evidence | None) -> str | None:
+def _answers_digest(case: Case, decision: Decision) -> str | None:
     """Names the answers that counted; ``None`` where none did."""
-    if evidence is None or evidence.drawn is None:
+    if decision.fresh is None or case.answered is None:
         return None
-    return sha256_of_lines([f"{one.sha256} {answer.label}" for one, answer in answered.sample()])
+    return sha256_of_lines([f"{one.sha256} {answer.label}" for one, answer in case.answered.sample()])

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.config.sections.gate import GateParams
-from tasks.judgement.evidence import Champion, Chosen, Evidence, Recall
+from tasks.judgement.evidence import Champion, Chosen, Evidence, FreshEvidence, Recall, weigh_holdout
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.in_service import InService
-from tasks.judgement.judge import Judgement, judge
-from tasks.judgement.paired import bootstrap_interval, count_pairs, holm, mcnemar_p
+from tasks.judgement.judge import Judgement, Proofs, judge, margin_of
+from tasks.judgement.paired import count_pairs, holm, mcnemar_p
+from tasks.judgement.price import Price
 from tasks.judgement.to_label import Answered, weigh_answers
 from tasks.selection.pool import SOURCE_ONLY
 from tasks.selection.select import Selection
@@ -24,9 +25,11 @@ class Case:
 
     selection: Selection
     holdout: Holdout
-    answered: Answered
+    answered: Answered | None
+    """None where nothing is to be compared."""
     in_service: InService | None
     """None before the first promotion."""
+    price: Price
 
     @property
     def name(self) -> str:
@@ -50,7 +53,9 @@ class Decision:
 
     judgement: Judgement
     evidence: Evidence | None
-    """The selected candidate against source-only; None without labels, or where source-only was selected."""
+    """The selected candidate against source-only on the hold-out; None without one, or where source-only was selected."""
+    fresh: FreshEvidence | None
+    """The selected candidate against the first of its rivals on fresh labels; None without any."""
     champion: Champion | None
     recalls: tuple[Recall, ...]
     """By class; empty without a labelled hold-out."""
@@ -58,12 +63,20 @@ class Decision:
 
 def decide(case: Case, params: GateParams) -> Decision:
     """The verdict on the selected candidate of ``case``."""
-    evidence = _against(case, case.baseline, params)
+    evidence = _on_holdout(case, case.baseline, params)
     champion = _against_champion(case, evidence, params)
+    fresh = _on_fresh_labels(case, params)
     recalls = _recalls(case.holdout, case.name, case.baseline)
-    target_statistics = _against(case, case.simplest, params)
-    judgement = judge(_chosen(case), evidence, recalls, champion, params, target_statistics=target_statistics)
-    return Decision(judgement, evidence, champion, tuple(recalls))
+    proofs = Proofs(
+        evidence,
+        fresh[0] if fresh else None,
+        recalls,
+        champion,
+        simplest=_on_holdout(case, case.simplest, params),
+        simplest_fresh=next((one for one in fresh[1:] if one.other == case.simplest), None),
+    )
+    judgement = judge(chosen_of(case.selection), proofs, case.price, params)
+    return Decision(judgement, evidence, proofs.fresh, champion, tuple(recalls))
 
 
 def plain_p(p: float) -> float:
@@ -71,53 +84,67 @@ def plain_p(p: float) -> float:
     return float(f"{p:.6g}")
 
 
-def _against(case: Case, other: str | None, params: GateParams) -> Evidence | None:
+def _on_holdout(case: Case, other: str | None, params: GateParams) -> Evidence | None:
     """The selected candidate against another of the pool; None without labels, or where they are the same."""
     holdout = case.holdout
-    if other is None or case.name == other or not holdout.outputs:
+    if other is None or case.name == other or not holdout.labels or not holdout.outputs:
         return None
-    if holdout.labels:
-        return _compare(holdout, case.name, holdout.right(other), params)
-    said = [holdout.named(name) for name in (other, case.name)]
-    return weigh_answers(case.answered, *said, params=params)
+    return weigh_holdout(
+        holdout.right(case.name),
+        holdout.right(other),
+        differ_N=holdout.predictions(case.name) != holdout.predictions(other),
+        groups_N=holdout.labelled_groups,
+        confidence=params.confidence,
+        margin=margin_of(params),
+    )
+
+
+def _on_fresh_labels(case: Case, params: GateParams) -> list[FreshEvidence]:
+    """The selected candidate against each of its rivals; empty without a label."""
+    if case.answered is None:
+        return []
+    found = [
+        weigh_answers(case.answered, rival, confidence=params.confidence)
+        for rival in case.answered.arms.rivals
+    ]
+    return [one for one in found if one is not None]
 
 
 def _against_champion(
     case: Case, against_source_only: Evidence | None, params: GateParams
 ) -> Champion | None:
-    selection, in_service = case.selection, case.in_service
+    selection, in_service, holdout = case.selection, case.in_service, case.holdout
     if in_service is None:
         return None
     is_selected = in_service.checkpoint_sha256 == selection.chosen.checkpoint_sha256
     evidence = None
-    if in_service.right_N is not None and not is_selected:
-        evidence = _compare(case.holdout, case.name, in_service.right_N, params)
-    elif in_service.checkpoint_sha256 == selection.source_only.checkpoint_sha256:
+    if in_service.checkpoint_sha256 == selection.source_only.checkpoint_sha256:
         evidence = against_source_only
+    elif holdout.labels and not is_selected:
+        said, mine = in_service.says, holdout.named(case.name)
+        evidence = weigh_holdout(
+            holdout.right(case.name),
+            np.array([said[image] == holdout.labels[image] for image in holdout.labelled]),
+            differ_N=np.array([said[image] != mine[image] for image in holdout.labelled]),
+            groups_N=holdout.labelled_groups,
+            confidence=params.confidence,
+        )
     return Champion(in_service.version, is_selected, evidence)
 
 
-def _chosen(case: Case) -> Chosen:
-    selection = case.selection
+def chosen_of(selection: Selection) -> Chosen:
+    """The outcome of selection, as the rules read it."""
     adapted = [row.scored for row in selection.assessed if row.scored.candidate.preset != SOURCE_ONLY]
+    simplest = selection.target_statistics
     return Chosen(
         selection.chosen.name,
         selection.source_only.name,
         reasons=selection.choice.reasons,
         num_adapted=len(adapted),
         vetoed={scored.candidate.name: scored.vetoes for scored in adapted if scored.vetoes},
-        target_statistics=case.simplest,
+        target_statistics=None if simplest is None else simplest.name,
         estimate=selection.estimate,
     )
-
-
-def _compare(holdout: Holdout, name: str, other_right_N: np.ndarray, params: GateParams) -> Evidence:
-    right_N = holdout.right(name)
-    counts = count_pairs(other_right_N, right_N)
-    interval = bootstrap_interval(
-        counts, confidence=params.confidence, resamples=params.bootstrap_resamples, seed=params.seed
-    )
-    return Evidence(counts, float(right_N.mean()), interval)
 
 
 def _recalls(holdout: Holdout, name: str, baseline: str) -> list[Recall]:

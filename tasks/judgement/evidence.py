@@ -1,10 +1,18 @@
-"""The numbers that a verdict rests on: the choice, and the selected candidate against other models on labels."""
+"""The numbers that a verdict rests on: the choice, and the selected candidate against other models on labels.
 
+Shape suffixes: N = labelled images, G = groups of them.
+"""
+
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.judgement.disagreements import Drawn, gain_from_disagreements
-from tasks.judgement.paired import PairedCounts, mcnemar_p
+import numpy as np
+
+from tasks.judgement.evalues import interval_of_mean, log_e_better, log_e_of_groups
+from tasks.judgement.groups import differences_of_groups
+from tasks.judgement.paired import PairedCounts, count_pairs, mcnemar_p, p_above, score_interval
 from tasks.records.selection import Estimate
 
 
@@ -49,45 +57,63 @@ class Recall:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The selected candidate against another model on labelled images."""
+    """The selected candidate against another model on a labelled hold-out, all of whose labels are read at once."""
 
     counts: PairedCounts
-    accuracy: float | None
-    """Accuracy of the selected candidate; ``None`` where disagreements alone are labelled."""
+    accuracy: float
+    """Accuracy of the selected candidate."""
     interval: tuple[float, float]
-    """Bootstrap interval of its gain over the other model, at :func:`interval_confidence`."""
-    drawn: Drawn | None = None
-    """The images that the labelled disagreements were drawn from; ``None`` for a hold-out."""
+    """Interval of its gain over the other model, at ``gate.confidence``."""
+    p_better: float
+    """One-sided p that its gain is not above the margin: exact McNemar for a margin of 0; where images come in groups, one
+    over the e-value of the groups."""
+    p_worse: float
+    """One-sided p that it is not worse."""
+    num_groups: int | None = None
+    """None where every image is a group of its own."""
 
     @property
     def gain(self) -> float:
         """Accuracy of the selected candidate minus that of the other model."""
-        return self.counts.gain if self.drawn is None else gain_from_disagreements(self.counts, self.drawn)
+        return self.counts.gain
 
     @property
-    def other_accuracy(self) -> float | None:
+    def other_accuracy(self) -> float:
         """Accuracy of the other model."""
-        return None if self.accuracy is None else self.accuracy - self.gain
+        return self.accuracy - self.gain
+
+
+@dataclass(frozen=True)
+class FreshEvidence:
+    """The selected candidate against another model on labels that were given after both were frozen."""
+
+    other: str
+    """The other model, in words."""
+    counts: PairedCounts
+    """Of the labelled images; tied ones are wrong in both, or named alike."""
+    asked: int
+    """Images on which the compared models differ, labelled or not."""
+    images: int
+    """Images on which they were compared."""
+    gain: float
+    """Estimated difference of the accuracies over all images, in ``[-1, 1]``."""
+    interval: tuple[float, float]
+    """Interval of the gain, at ``gate.confidence``; it holds at every look."""
+    log_e_worse: float
+    """Logarithm of the e-value that the candidate is worse."""
+    course: tuple[float, ...]
+    """Logarithm of the e-value that it is better, after every label, or after every group of images."""
+    is_grouped: bool
 
     @property
-    def looks(self) -> int:
-        """How often labels were judged while they grew in number."""
-        return 1 if self.drawn is None else self.drawn.looks
+    def log_e(self) -> float:
+        """Logarithm of the e-value that the candidate is better."""
+        return self.course[-1] if self.course else 0.0
 
     @property
-    def p_better(self) -> float:
-        """Exact one-sided p that it is not better, times the looks."""
-        return min(1.0, self.looks * mcnemar_p(self.counts.better, self.counts.worse))
-
-    @property
-    def p_worse(self) -> float:
-        """Exact one-sided p that it is not worse, times the looks."""
-        return min(1.0, self.looks * mcnemar_p(self.counts.worse, self.counts.better))
-
-    @property
-    def where(self) -> str:
-        """The labelled images, in words."""
-        return "the hold-out" if self.drawn is None else "the labelled disagreements"
+    def left(self) -> int:
+        """Images that are not labelled yet."""
+        return self.asked - self.counts.n
 
 
 @dataclass(frozen=True)
@@ -98,4 +124,100 @@ class Champion:
     is_selected: bool
     """It has the selected candidate's checkpoint."""
     evidence: Evidence | None
-    """The selected candidate against it; ``None`` without labels that tell them apart, or where they are the same."""
+    """The selected candidate against it; ``None`` without a hold-out, or where they are the same."""
+
+
+def weigh_holdout(
+    right_N: np.ndarray,
+    other_right_N: np.ndarray,
+    *,
+    differ_N: np.ndarray,
+    groups_N: Sequence[str],
+    confidence: float,
+    margin: float = 0.0,
+) -> Evidence:
+    """The evidence of a labelled hold-out.
+
+    Args:
+        right_N: Which images the selected candidate names rightly.
+        other_right_N: Which ones the other model names rightly.
+        differ_N: On which the two say something else.
+        groups_N: The group of every image.
+        confidence: Of the interval.
+        margin: The gain that is to be exceeded.
+    """
+    counts = count_pairs(other_right_N, right_N)
+    accuracy = float(right_N.mean())
+    differ = Counter(group for group, says_else in zip(groups_N, differ_N, strict=True) if says_else)
+    leads_N = right_N.astype(int) - other_right_N.astype(int)
+    differences = differences_of_groups(leads_N, groups_N, differ=differ)
+    if not differences.is_grouped:
+        return Evidence(
+            counts,
+            accuracy,
+            score_interval(counts, confidence=confidence),
+            p_better=p_above(counts, margin),
+            p_worse=mcnemar_p(counts.worse, counts.better),
+        )
+    leads_G = differences.differences_G
+    scale = differences.most * len(leads_G) / counts.n
+    low, high = interval_of_mean(leads_G, confidence)
+    return Evidence(
+        counts,
+        accuracy,
+        (max(-1.0, low * scale), min(1.0, high * scale)),
+        p_better=min(1.0, math.exp(-log_e_of_groups(leads_G, above=_inside(margin / scale)))),
+        p_worse=min(1.0, math.exp(-log_e_of_groups(-leads_G))),
+        num_groups=len(leads_G),
+    )
+
+
+def weigh_fresh(
+    leads_N: np.ndarray,
+    groups_N: Sequence[str],
+    *,
+    other: str,
+    differ: Mapping[str, int],
+    images: int,
+    confidence: float,
+    margin: float = 0.0,
+) -> FreshEvidence:
+    """The evidence of labels that came one by one, in an order that no label moved.
+
+    Args:
+        leads_N: Of the labelled images, in that order: 1 where the candidate alone is right, -1 where the other model
+            alone is, else 0.
+        groups_N: The group of each. Every group but those that are all labelled is left out by the caller.
+        other: The other model, in words.
+        differ: By group, how many images are to be labelled.
+        images: On which the models were compared.
+        confidence: Of the interval.
+        margin: The gain that is to be exceeded.
+    """
+    counts = PairedCounts(int((leads_N > 0).sum()), int((leads_N < 0).sum()), int((leads_N == 0).sum()))
+    differences = differences_of_groups(leads_N, groups_N, differ=differ)
+    leads_G = differences.differences_G
+    scale = differences.most * len(differ) / images
+    low, high = interval_of_mean(leads_G, confidence)
+
+    def log_e(leads_G: np.ndarray, margin: float) -> float:
+        if differences.is_grouped or margin != 0:
+            return log_e_of_groups(leads_G, above=_inside(margin / scale))
+        return log_e_better(int((leads_G > 0).sum()), int((leads_G < 0).sum()))
+
+    return FreshEvidence(
+        other,
+        counts,
+        asked=sum(differ.values()),
+        images=images,
+        gain=float(leads_G.mean()) * scale if len(leads_G) else 0.0,
+        interval=(max(-1.0, low * scale), min(1.0, high * scale)),
+        log_e_worse=log_e(-leads_G, 0.0),
+        course=tuple(log_e(leads_G[:number], margin) for number in range(1, len(leads_G) + 1)),
+        is_grouped=differences.is_grouped,
+    )
+
+
+def _inside(mean: float) -> float:
+    """A bound within the reach of differences."""
+    return min(max(mean, -0.999), 0.999)

@@ -6,7 +6,7 @@ Shape suffixes: N = labelled images of the hold-out, C = classes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class Holdout:
     """Below data/<target>, by SHA-256 of the image."""
     labels: Mapping[str, str]
     """Class names by SHA-256, of the labelled images alone."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """The group of every image that is not one of its own, by SHA-256."""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -40,6 +42,11 @@ class Holdout:
     def labelled(self) -> list[str]:
         """SHA-256 of the labelled images, in the order of the outputs."""
         return [image for image in self.images if image in self.labels]
+
+    @property
+    def labelled_groups(self) -> list[str]:
+        """The group of every labelled image, in the order of the outputs."""
+        return [self.groups.get(image, image) for image in self.labelled]
 
     @property
     def labels_digest(self) -> str:

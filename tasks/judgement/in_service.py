@@ -1,11 +1,12 @@
-"""The champion of a target, asked about its labelled hold-out.
+"""The champion of a target, asked about its test split.
 
 In: registry/<target>/champion.json and the model it names, data/<target>.
 
-Shape suffixes: N = labelled examples of the hold-out, X = the axes of one, as the model's spec has them.
+Shape suffixes: N = examples of the test split, X = the axes of one, as the model's spec has them.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,31 +20,35 @@ from tasks.judgement.holdout import Holdout
 from tasks.workspace import Workspace
 
 EXAMPLES_AT_ONCE = 64
-"""Hold-out examples that the champion is asked about in one batch."""
+"""Examples that the champion is asked about in one batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class InService:
-    """The champion and what it says about the labelled hold-out."""
+    """The champion and what it says about the test split."""
 
     version: int
     checkpoint_sha256: str
     model_sha256: str
-    right_N: np.ndarray | None
-    """Which labelled images it names rightly; ``None`` without labels."""
-    unknown_classes: tuple[str, ...]
-    """Classes of the hold-out that it cannot name."""
+    says: Mapping[str, str]
+    """A class for every image, by SHA-256; it may be none of the candidates' classes."""
+    classes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"version {self.version} in service"
 
 
 def ask_champion(workspace: Workspace, target: str, holdout: Holdout, limits: Limits) -> InService | None:
-    """The model in service, asked about the labelled hold-out; ``None`` before the first promotion.
+    """The model in service, asked about the test split; ``None`` before the first promotion.
 
     It is asked by class name, so that a champion of another class list is compared all the same.
 
     Args:
         workspace: Whose registry names the champion.
         target: Its name.
-        holdout: The hold-out of the target, with its labels.
+        holdout: The test split of the target.
         limits: Limits of one example, as the reader of the workspace has them.
 
     Raises:
@@ -54,9 +59,9 @@ def ask_champion(workspace: Workspace, target: str, holdout: Holdout, limits: Li
     if aliases["champion"] is None:
         return None
     known = aliases["champion"], aliases["checkpoint_sha256"], aliases["model_sha256"]
-    if not holdout.labels:
-        return InService(*known, right_N=None, unknown_classes=())
-    # Imported here, because few runs have both a champion and labels.
+    if not holdout.images:
+        return InService(*known, says={}, classes=())
+    # Imported here, because few runs have a champion.
     from tasks.exported.session import open_session, predict
 
     path = workspace.root / aliases["path"]
@@ -67,17 +72,15 @@ def ask_champion(workspace: Workspace, target: str, holdout: Holdout, limits: Li
             " fetch it again with `dvc pull`."
         )
     reader = reader_for(model.spec, limits)
-    names = []
-    for start in range(0, len(holdout.labelled), EXAMPLES_AT_ONCE):
-        hashes = holdout.labelled[start : start + EXAMPLES_AT_ONCE]
+    says: dict[str, str] = {}
+    for start in range(0, len(holdout.images), EXAMPLES_AT_ONCE):
+        hashes = holdout.images[start : start + EXAMPLES_AT_ONCE]
         batch_NX = np.stack(
             [_read(reader, workspace.data(target) / holdout.paths[sha256], sha256) for sha256 in hashes]
         )
-        names += [model.classes[number] for number in predict(model, batch_NX).probabilities.argmax(axis=1)]
-    right_N = np.array(
-        [name == holdout.labels[image] for name, image in zip(names, holdout.labelled, strict=True)]
-    )
-    return InService(*known, right_N, tuple(sorted(set(holdout.labels.values()) - set(model.classes))))
+        numbers_N = predict(model, batch_NX).probabilities.argmax(axis=1)
+        says |= {image: model.classes[number] for image, number in zip(hashes, numbers_N, strict=True)}
+    return InService(*known, says, model.classes)
 
 
 def _read(reader: Reader, path: Path, sha256: str) -> np.ndarray:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.decide import Case, Decision
 from tasks.judgement.judge import fallen_classes
-from tasks.judgement.to_label import Answered
 from tasks.records.answers import latest
 from tasks.selection.select import Selection
 
@@ -15,8 +14,9 @@ def warnings_of(case: Case, decision: Decision, params: GateParams) -> list[str]
     return [
         *_of_candidates(case.selection),
         *_of_champion(case),
-        *fallen_classes(decision.recalls, params),
-        *_of_answers(case, decision),
+        *fallen_classes(decision.recalls, params, sealed=params.labels == "sealed"),
+        *_of_answers(case),
+        *_of_labels(case, params),
     ]
 
 
@@ -33,57 +33,47 @@ def _of_candidates(selection: Selection) -> Iterator[str]:
 
 def _of_champion(case: Case) -> Iterator[str]:
     in_service = case.in_service
-    if in_service and in_service.unknown_classes:
+    unknown = set(case.holdout.labels.values()) - set(in_service.classes) if in_service else set()
+    if in_service and unknown:
         yield (
-            f"version {in_service.version} in service does not know {', '.join(in_service.unknown_classes)}:"
+            f"version {in_service.version} in service does not know {', '.join(sorted(unknown))}:"
             " every image of these counts against it"
         )
 
 
-def _of_answers(case: Case, decision: Decision) -> Iterator[str]:
-    """The answers that did not count, and what is to be known of those that did."""
-    known = latest(case.answered.answers)
-    if case.holdout.labels:
-        if known:
-            yield (
-                f"the labelled hold-out decides: {_count(known, 'answer')} to to_label.csv {_are(known)}"
-                " kept and not used"
-            )
+def _of_labels(case: Case, params: GateParams) -> Iterator[str]:
+    """What becomes of a hold-out whose labels this verdict reads."""
+    if params.labels == "open" and case.holdout.labels and not _was_opened(case):
+        yield (
+            "the labels of the hold-out are spent by this verdict, since it shows the accuracy of every candidate"
+            " (gate.labels is open). A model that is promoted later needs fresh ones: `acclimate label`"
+        )
+
+
+def _was_opened(case: Case) -> bool:
+    return case.price.holdout is not None and case.price.holdout.opened is not None
+
+
+def _of_answers(case: Case) -> Iterator[str]:
+    """The answers that did not count."""
+    if case.answered is None:
         return
-    yield from _of_unused(case.answered)
-    yield from _of_other_checkpoints(case)
-    evidence = decision.evidence
-    if evidence and evidence.looks > 1:
-        yield f"the labels came in {evidence.looks} rounds and were judged after each: p counts {evidence.looks} times"
-
-
-def _of_unused(answered: Answered) -> Iterator[str]:
-    known, sample = latest(answered.answers), answered.sample()
-    asked = {one.sha256 for one in answered.disagreements}
-    used = {one.sha256 for one, _ in sample}
-    later = [image for image in known if image in asked - used]
-    elsewhere = [image for image in known if image not in asked]
-    if later:
-        skipped = answered.disagreements[len(sample)]
+    mine, sample, asked = case.answered.mine(), case.answered.sample(), case.answered.arms.disagreements
+    known = latest(case.answered.answers)
+    others = [image for image in known if image not in mine and image in case.holdout.paths]
+    later = len(mine) - len(sample)
+    if later and len(sample) < len(asked):
+        missing = next(number for number, one in enumerate(asked) if one.sha256 not in mine)
+        skipped = asked[missing]
         yield (
-            f"{_count(later, 'answer')} {_are(later)} not used: line {len(sample) + 2} of to_label.csv ({skipped.path})"
-            " has no label, and a sample that skips images is not a fair one. Label it, with `unsure` if need be"
+            f"{later} {'answer is' if later == 1 else 'answers are'} not used yet: line {missing + 2} of to_label.csv"
+            f" ({skipped.path}) has no label, and a sample that skips images is not a fair one. Label it, with `unsure` if"
+            " need be"
         )
-    if elsewhere:
+    if others:
         yield (
-            f"{_count(elsewhere, 'answer')} {_are(elsewhere)} kept and not used: the models that are compared do not"
-            " disagree on these images, or they have left the test split"
-        )
-
-
-def _of_other_checkpoints(case: Case) -> Iterator[str]:
-    sample = case.answered.sample()
-    pair = (case.selection.source_only.checkpoint_sha256, case.selection.chosen.checkpoint_sha256)
-    strange = [a for _, a in sample if (a.source_only_checkpoint, a.selected_checkpoint) != pair]
-    if strange:
-        yield (
-            f"{len(strange)} of {_count(sample, 'answer')} were given when other checkpoints were compared; they count,"
-            " since the models disagree on these images as well and no choice has read an answer"
+            f"{_count(others, 'answer')} {_are(others)} kept and not used: they were given for other models. They train"
+            " the next model once they retire"
         )
 
 

@@ -6,11 +6,13 @@ baseline alone is right (worse), and the rest (tied), which say nothing about th
 Shape suffixes: N = images, M = possible numbers of discordant images.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
+from scipy.optimize import root_scalar
+from scipy.stats import binom, norm
 
 POWER = 0.8
 """Probability with which a detectable gain is detected."""
@@ -72,26 +74,55 @@ def mcnemar_p(better: int, worse: int) -> float:
     return float(binom.sf(better - 1, better + worse, 0.5))
 
 
-def bootstrap_interval(
-    counts: PairedCounts, *, confidence: float, resamples: int, seed: int
-) -> tuple[float, float]:
-    """Two-sided percentile interval of the gain, by resampling the images in pairs.
+def score_interval(counts: PairedCounts, *, confidence: float) -> tuple[float, float]:
+    """Two-sided score interval of the gain over all images, in ``[-1, 1]``.
 
-    Drawing N images with replacement and counting is the same as drawing the three counts from a multinomial
-    distribution. The code draws the counts.
+    It holds for small samples and rare differences as well: 50 images without a single difference leave a loss of up
+    to 7.1 points open at 95 %, where the bootstrap says 0.
 
     Args:
-        counts: Pairs of answers on the hold-out.
-        confidence: Share of resamples inside, in ``(0, 1)``.
-        resamples: How many.
-        seed: Decides them.
+        counts: Pairs of answers on images that were drawn one by one.
+        confidence: In ``(0, 1)``.
+
+    References:
+        Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
+        design", Statistics in Medicine 17 (1998).
     """
-    shares = np.array([counts.better, counts.worse, counts.tied]) / counts.n
-    drawn = np.random.default_rng(seed).multinomial(counts.n, shares, size=resamples)
-    gains = (drawn[:, 0] - drawn[:, 1]) / counts.n
-    outside = (1 - confidence) / 2
-    low, high = np.quantile(gains, [outside, 1 - outside])
+    quantile = float(norm.isf((1 - confidence) / 2))
+    nearly = 1 - 1e-12
+
+    def low_excess(gain: float) -> float:
+        return _score(counts, gain) - quantile
+
+    def high_excess(gain: float) -> float:
+        return _score(counts, gain) + quantile
+
+    low, high = -1.0, 1.0
+    if low_excess(-nearly) > 0:
+        low = root_scalar(low_excess, bracket=(-nearly, counts.gain), xtol=1e-9).root
+    if high_excess(nearly) < 0:
+        high = root_scalar(high_excess, bracket=(counts.gain, nearly), xtol=1e-9).root
     return float(low), float(high)
+
+
+def p_above(counts: PairedCounts, margin: float) -> float:
+    """One-sided p that the gain is not above ``margin``: the exact McNemar p for none, else that of the score."""
+    if margin == 0:
+        return mcnemar_p(counts.better, counts.worse)
+    return float(norm.sf(_score(counts, margin)))
+
+
+def _score(counts: PairedCounts, gain: float) -> float:
+    """Standardised distance of the counts from a true ``gain``, the share of worse ones being as probable as can be."""
+    n, better, worse = counts.n, counts.better, counts.worse
+    linear = (2 * n - better + worse) * gain - better - worse
+    constant = -worse * gain * (1 - gain)
+    share_worse = (math.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+    variance = n * (2 * share_worse + gain * (1 - gain))
+    distance = better - worse - n * gain
+    if variance <= 0:
+        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
+    return distance / math.sqrt(variance)
 
 
 def detection_power(gain: float, *, n: int, discordance: float, alpha: float) -> float:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.records.record import Part, Record, read_record, write_record
-from tasks.records.verdict import JudgedContender, Measured, Oracle, Proof, Verdict
+from tasks.records.verdict import JudgedContender, Measured, Oracle, Price, Proof, Verdict
 
 JSON = "result.json"
 
@@ -38,6 +38,9 @@ class TargetResult(Part):
     oracle: Oracle
     verdict: Ruling
     evidence: Proof | None
+    price: Price
+    sealed: bool
+    """Whether accuracies are kept back."""
     candidates: tuple[JudgedContender, ...]
     quarantined: tuple[LeftOut, ...]
     """Files of the source and of the target."""
@@ -69,7 +72,7 @@ class Digests(Part):
 class Result(Record):
     """The content of result.json."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     targets: dict[str, TargetResult]
     failed: dict[str, str]
     """Why a target did not get through."""

@@ -1,6 +1,6 @@
-"""The images worth labelling (to_label.csv): those on which the models that the gate compares disagree.
+"""The images worth labelling (to_label.csv): those that can tell the models apart that the gate compares.
 
-People fill in the column ``label``, in place or in a copy.
+People fill in the column ``label``, in place or in a copy. No model's answer stands beside it.
 """
 
 import csv
@@ -13,7 +13,7 @@ from tasks.errors import BadInput
 from tasks.files import write_text
 
 CSV = "to_label.csv"
-COLUMNS = ("path", "sha256", "source_only", "selected", "label")
+COLUMNS = ("path", "sha256", "arms", "label")
 """People fill in the last."""
 
 
@@ -24,10 +24,6 @@ class Disagreement:
     path: str
     """Below data/<target>."""
     sha256: str
-    source_only: str
-    """The class that source-only predicts."""
-    selected: str
-    """The class that the selected candidate predicts."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +31,20 @@ class ToLabel:
     """One line of to_label.csv."""
 
     disagreement: Disagreement
+    arms: str
+    """Digest of what is compared."""
     label: str
     """Empty where nobody has answered yet."""
 
 
-def write_to_label(folder: Path, disagreements: Sequence[Disagreement], labels: Mapping[str, str]) -> None:
+def write_to_label(
+    folder: Path, arms: str, disagreements: Sequence[Disagreement], labels: Mapping[str, str]
+) -> None:
     """Write to_label.csv into ``folder``; its first k lines are a fair sample of them all.
 
     Args:
         folder: results/gate/<target>.
+        arms: Digest of what is compared.
         disagreements: In the order in which they are to be labelled.
         labels: Known answers, by SHA-256 of the image.
     """
@@ -51,7 +52,7 @@ def write_to_label(folder: Path, disagreements: Sequence[Disagreement], labels: 
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for one in disagreements:
-        writer.writerow([one.path, one.sha256, one.source_only, one.selected, labels.get(one.sha256, "")])
+        writer.writerow([one.path, one.sha256, arms, labels.get(one.sha256, "")])
     write_text(folder / CSV, text.getvalue())
 
 
@@ -73,4 +74,4 @@ def read_to_label(folder: Path) -> list[ToLabel]:
         raise BadInput(
             f"{path} is not as the gate writes it ({error}). Run `acclimate run` again."
         ) from error
-    return [ToLabel(Disagreement(*line[:-1]), line[-1]) for line in lines]
+    return [ToLabel(Disagreement(path, image), arms, label) for path, image, arms, label in lines]

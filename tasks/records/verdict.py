@@ -1,5 +1,6 @@
 """The verdict of stage gate (verdict.json): the decision, its reasons, and the numbers that it rests on."""
 
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -18,14 +19,14 @@ class Measured(Part):
     """Accuracy of one candidate on the labelled hold-out."""
 
     accuracy: float | None
-    """None without labels."""
+    """None without labels, or where they are sealed."""
     n: int
     """Labelled images."""
     candidate: str
 
 
 class Oracle(Part):
-    """The candidate that labels would have chosen; all is None without labels."""
+    """The candidate that labels would have chosen; all is None without labels, or where they are sealed."""
 
     accuracy: float | None
     n: int
@@ -39,49 +40,94 @@ class AgainstChampion(Part):
     checkpoint_sha256: str
     model_sha256: str
     accuracy: float | None
-    """On the labelled hold-out; None without labels."""
+    """On the labelled hold-out; None without labels, or where they are sealed."""
     n: int
     """Labelled images."""
     gain: float | None
     """None where no label tells the two models apart."""
     interval: tuple[float, float] | None
-    """Bootstrap interval of the gain."""
+    """Interval of the gain."""
 
 
 class Sample(Part):
-    """The labelled disagreements that a verdict rests on."""
+    """The fresh labels that a verdict rests on."""
 
     labelled: int
     total: int
-    """Disagreements, labelled or not."""
+    """Images that can tell the models apart, labelled or not."""
     images: int
-    """Images on which the two models were compared."""
-    looks: int
-    """How often the gate has judged while the sample grew."""
+    """Images on which they were compared."""
 
 
 class Proof(Part):
-    """The selected candidate against source-only, on labelled images."""
+    """The selected candidate against source-only on a hold-out, or against the first of its rivals on fresh labels."""
 
     kind: Literal["hold-out", "disagreements"]
+    against: str
+    """The other model."""
     gain: float
     """Difference of the accuracies over all images, in ``[-1, 1]``."""
     interval: tuple[float, float]
-    """Bootstrap interval of the gain."""
+    """Interval of the gain. That of fresh labels holds at every look."""
     confidence: float
     """Confidence of the interval, in ``(0, 1)``."""
     mcnemar_p: float
-    """Exact one-sided p that the selected candidate is not better."""
+    """One-sided p that the selected candidate is not better: exact McNemar; one over the e-value where labels are fresh, or
+    images come in groups."""
     mcnemar_p_worse: float
-    """Exact one-sided p that it is not worse."""
+    """The same, that it is not worse."""
     better: int
     """Images on which the selected candidate alone is right."""
     worse: int
-    """Images on which source-only alone is right."""
+    """Images on which the other model alone is right."""
     smallest_detectable_gain: float | None
-    """None where no gain is large enough to be found."""
+    """None where no gain is large enough to be found, or on fresh labels."""
+    groups: int | None
+    """Groups that the labelled images come in; None where every image is one of its own."""
     disagreements: Sample | None
     """None for a hold-out."""
+
+
+class HoldoutPrice(Part):
+    """What a look at a hold-out costs."""
+
+    place: int
+    """The number of this candidate since these labels were first read; 0 for a look that could only find harm."""
+    alpha: float
+    """The p that it had to reach, before ``gate.rules.max_p_value``."""
+    spent_since: date | None
+    """Day on which the accuracies were shown, before this look; None while the labels are sealed."""
+
+
+class FreshPrice(Part):
+    """What a verdict on fresh labels costs."""
+
+    arms: str
+    """Digest of what was compared."""
+    alpha: float
+    threshold: float | None
+    """The evidence that is needed; None where the year's verdicts are spent."""
+    evidence: float
+    """The evidence there is, at most 1e300."""
+    more: int | None
+    """How many more labels would probably settle it; None where none would."""
+    course: tuple[float, ...]
+    """Common logarithm of the evidence after every label, or after every group of images."""
+
+
+class Price(Part):
+    """What a verdict costs, and what is left of the year."""
+
+    share: float
+    """Probability of a false promotion that the target has in a year."""
+    left: float
+    """What is left of it."""
+    planned: int
+    """Planned verdicts on fresh labels in a year."""
+    next_fresh: float
+    """What a verdict on fresh labels spends, or would spend."""
+    holdout: HoldoutPrice | None
+    fresh: FreshPrice | None
 
 
 class ClassRecall(Part):
@@ -108,7 +154,7 @@ class JudgedContender(Contender):
     """One candidate of the pool, and how it does on the hold-out."""
 
     holdout_accuracy: float | None
-    """None without labels or usable outputs."""
+    """None without labels or usable outputs, or where the labels are sealed."""
 
 
 class DataDigest(Part):
@@ -121,7 +167,7 @@ class DataDigest(Part):
 class Judged(Record):
     """The content of verdict.json."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     target: str
     candidate: str
     """Name of the selected one."""
@@ -139,15 +185,18 @@ class Judged(Record):
     champion: AgainstChampion | None
     """None before the first promotion."""
     evidence: Proof | None
-    """None without labels, or where source-only was selected."""
+    """None without labels, or where source-only was selected. Fresh labels go first."""
+    price: Price
+    sealed: bool
+    """Whether accuracies are kept back, so that the labels last: of every candidate, by class, and those of the oracle."""
     per_class: tuple[ClassRecall, ...]
-    """Empty without a labelled hold-out."""
+    """Empty without a labelled hold-out, or where it is sealed."""
     confusion: Confusion | None
-    """None without a labelled hold-out."""
+    """None without a labelled hold-out, or where it is sealed."""
     target_prior: ClassShares | None
     """As in selection.json."""
     answers_digest: str | None
-    """Names the answers to to_label.csv that counted; None where none did."""
+    """Names the fresh labels that counted; None where none did."""
     candidates: tuple[JudgedContender, ...]
     labels_digest: str
     """Names the hold-out's labels that were read."""

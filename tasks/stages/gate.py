@@ -1,59 +1,79 @@
 """Stage `gate`: choose one candidate without labels, then judge it with labels, if there are any.
 
 In:  results/adapt/<target> (arrays), results/manifest/{source,<target>}, results/validate/<target>/verdict.json,
-     registry/<target>/champion.json, answers/<target>.csv; with a champion and a labelled hold-out also its
-     model and the hold-out images.
-Out: selection.json (label-free), verdict.json, calibration.json, to_label.csv.
+     registry/<target>/champion.json, answers/<target>.csv, ledger/<target>.jsonl; with a champion also its model and the
+     images of the test split.
+Out: selection.json (label-free), verdict.json, calibration.json, to_label.csv; lines of the ledger.
 
 No target label reaches :func:`~tasks.selection.select.select_candidate`, whose file is written before the first one is read.
-Labels are spent once, on the one candidate selected against source-only, the simplest adaptation and the model in
-service: those of the hold-out or, where there is none, the answers to to_label.csv. After the verdict those of the
-hold-out also say how certain the served answers may sound, which changes no class. Nothing is trained here, and torch is
-not imported.
+Then the arms are frozen: the one candidate selected, and the models that it is compared with. The ledger counts what the
+verdict spends *before* a label is compared with an answer, so that a kill leaves a look that is spent. The same arms and
+labels are the same look, however often the stage runs. After the verdict the labels of the hold-out also say how
+certain the served answers may sound, which changes no class. Nothing is trained here, and torch is not imported.
 """
 
 import logging
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 from tasks.config.params import Params
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.judgement.account import account_of
+from tasks.judgement.arms import arms_of
 from tasks.judgement.calibration import calibrate
 from tasks.judgement.decide import Case, decide
-from tasks.judgement.holdout import read_holdout
+from tasks.judgement.holdout import Holdout, read_holdout
 from tasks.judgement.in_service import ask_champion
-from tasks.judgement.to_label import Answered, find_disagreements
-from tasks.records.answers import latest, read_answers
+from tasks.judgement.judge import margin_of
+from tasks.judgement.price import Price, first_read, fresh_alpha, look_at_fresh, look_at_holdout, share_of
+from tasks.judgement.to_label import Answered
+from tasks.records.answers import read_answers
 from tasks.records.calibration import write_calibration
 from tasks.records.data_checks import JSON, read_data_checked
+from tasks.records.ledger import Entry, Ledger, Ruled, Unsealed, append, read_ledger
 from tasks.records.manifest import LABELLED, read_examples, read_summary
 from tasks.records.selection import write_selected
 from tasks.records.to_label import write_to_label
-from tasks.records.verdict import DataDigest, write_judged
+from tasks.records.verdict import DataDigest, Verdict, write_judged
 from tasks.selection.known_shares import with_known_shares
 from tasks.selection.pool import read_pool
-from tasks.selection.select import select_candidate
+from tasks.selection.select import Selection, select_candidate
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
-def run(workspace: Workspace, params: Params, target: str) -> None:
+def run(workspace: Workspace, params: Params, target: str, *, on: date | None = None) -> None:
     """Write the selection, the verdict and the list of images worth labelling for ``target``.
 
+    Args:
+        workspace: Where.
+        params: The settings of the target.
+        target: Its name.
+        on: The day of the verdict; today where it is left out.
+
     Raises:
-        BadInput: Files of earlier stages are missing or damaged, or refer to different data.
+        BadInput: Files of earlier stages are missing or damaged, or refer to different data; or there is no ledger.
     """
-    folder = workspace.stage("gate", target)
+    on = on or datetime.now(UTC).date()
+    folder, path = workspace.stage("gate", target), workspace.ledger(target)
     pool = with_known_shares(read_pool(workspace.stage("adapt", target)), params.gate.target_prior)
     selection = select_candidate(workspace, pool, params.gate)
     write_selected(folder, selection.record(target))
 
+    ledger = read_ledger(path)
     holdout = read_holdout(workspace, target, pool)
-    disagreements = find_disagreements(selection.chosen, selection.compared(), holdout)
-    answers = read_answers(workspace.answers(target), pool.classes)
     champion = ask_champion(workspace, target, holdout, reader_of(params).limits)
-    case = Case(selection, holdout, Answered(disagreements, answers), champion)
+    answers = read_answers(workspace.answers(target), pool.classes)
+    arms = arms_of(
+        selection.chosen, selection.compared(), holdout, champion, answers, margin=margin_of(params.gate)
+    )
+    answered = None if arms is None else Answered(arms, answers)
+    spending = _spend(ledger, params, selection, holdout, answered, on=on)
+    append(path, spending.entries)
+
+    case = Case(selection, holdout, answered, champion, spending.price)
     decision = decide(case, params.gate)
     judged = account_of(
         target,
@@ -65,9 +85,80 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     )
     write_judged(folder, judged)
     write_calibration(folder, calibrate(selection, holdout, params.gate))
-    labels = {image: answer.label for image, answer in latest(answers).items()}
-    write_to_label(folder, disagreements, labels)
+    labels = {} if answered is None else {image: one.label for image, one in answered.mine().items()}
+    disagreements = () if arms is None else arms.disagreements
+    write_to_label(folder, "" if arms is None else arms.key, disagreements, labels)
+    append(path, _outcome(read_ledger(path), case, judged.verdict, params, on))
     log.info("gate %s: %s for %s: %s", target, judged.verdict, judged.candidate, judged.reasons[0])
+
+
+@dataclass(frozen=True)
+class _Spending:
+    price: Price
+    entries: list[Entry]
+    """The lines to write before a label is compared with an answer."""
+
+
+def _spend(
+    ledger: Ledger,
+    params: Params,
+    selection: Selection,
+    holdout: Holdout,
+    answered: Answered | None,
+    *,
+    on: date,
+) -> _Spending:
+    """What the verdict spends of the year's budget, and the lines that say so."""
+    budget = params.gate.budget
+    share = share_of(budget.false_promotions, len(params.targets))
+    entries: list[Entry] = []
+    arms = None if answered is None else answered.arms
+    if arms is not None and ledger.frozen(arms.key) is None:
+        entries.append(arms.frozen(budget, share=share, on=on))
+    look = fresh = None
+    if holdout.labels and selection.chosen != selection.source_only:
+        look, lines = look_at_holdout(
+            ledger,
+            selection.chosen.checkpoint_sha256 if arms is None else arms.key,
+            holdout.labels,
+            labels_digest=holdout.labels_digest,
+            share=share,
+            on=on,
+            can_promote=arms is not None,
+        )
+        entries += lines
+    after = Ledger([*ledger.entries, *entries])
+    if answered is not None and answered.sample():
+        fresh, lines = look_at_fresh(after, answered.arms.key, share=share, planned=budget.verdicts, on=on)
+        entries += lines
+        after = Ledger([*after.entries, *lines])
+    left = max(0.0, share - after.spent(on))
+    next_fresh = fresh_alpha(budget.verdicts, after.fresh_looks(on), left=left)
+    price = Price(
+        share,
+        left,
+        budget.verdicts,
+        look,
+        fresh,
+        next_fresh=next_fresh if fresh is None else fresh.alpha,
+    )
+    return _Spending(price, entries)
+
+
+def _outcome(ledger: Ledger, case: Case, verdict: Verdict, params: Params, on: date) -> list[Entry]:
+    """The lines that follow a verdict: the verdict, and that the labels of a hold-out are open from now on."""
+    entries: list[Entry] = []
+    for look in (case.price.holdout, case.price.fresh):
+        if look is not None and ledger.ruled(look.arms) != verdict and not entries:
+            entries.append(Ruled(at=on, arms=look.arms, verdict=verdict))
+    labels = case.holdout.labels
+    if params.gate.labels == "open" and labels:
+        lives = ledger.lives(labels)
+        if ledger.unsealed(lives) is None:
+            life = lives[0] if lives else ledger.next_life()
+            entries += first_read(ledger, labels, life, on)
+            entries.append(Unsealed(at=on, life=life, reason="gate.labels is open"))
+    return entries
 
 
 def _num_labelled(workspace: Workspace, target: str) -> int:

@@ -27,6 +27,7 @@ from tasks.domains.places import (
     place_in_source,
     place_in_target,
 )
+from tasks.domains.retired import read_retired
 from tasks.domains.splits import assign_source, assign_target, quarantine_contradictions, quarantine_copies
 from tasks.records.manifest import Row, write_manifest
 from tasks.workspace import Workspace
@@ -52,7 +53,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     if domain == "source":
         rows = assign_source(rows, places, params.split)
     else:
-        rows = assign_target(rows, places, params.split)
+        rows = assign_target(rows, places, params.split, read_retired(data))
     rows = quarantine_copies(quarantine_contradictions(rows, reader.noun))
     if domain == "source":
         check_classes(rows, places, data, reader)

@@ -32,6 +32,7 @@ from tasks.records.verdict import (
     JudgedContender,
     Measured,
     Oracle,
+    Price,
     Proof,
     Verdict,
     write_judged,
@@ -78,6 +79,8 @@ class Case:
     champion: AgainstChampion | None = None
     failed_checks: tuple[str, ...] = ()
     to_label: int = 0
+    sealed: bool = False
+    price: Price = Price(share=0.05, left=0.05, planned=12, next_fresh=0.004167, holdout=None, fresh=None)
     num_source: int = 900
     num_select: int = 350
     feature_width: int = 64
@@ -394,6 +397,7 @@ def _write_gate(
         oracle=Oracle(**dict(measured(best.name))) if labelled else Oracle(accuracy=None, n=0, candidate=None),
         champion=case.champion,
         evidence=_evidence(before == labels_N, after == labels_N) if labelled and case.selected != baseline else None,
+        price=case.price, sealed=case.sealed,
         per_class=_per_class(case.classes, labels_N, before, after) if labelled else (),
         confusion=Confusion(
             classes=case.classes,
@@ -426,10 +430,10 @@ def _write_gate(
     if case.to_label and case.quarantined:
         paths[0] = case.quarantined[0][0]
     disagreements = [
-        Disagreement(path, sha(path), case.classes[i % num_classes], case.classes[(i + 1) % num_classes])
-        for i, path in enumerate(paths)
+        Disagreement(path, sha(path))
+        for path in paths
     ]
-    write_to_label(folder, disagreements, {})
+    write_to_label(folder, sha("arms"), disagreements, {})
 
 
 def _baseline(case: Case) -> str:
@@ -479,7 +483,7 @@ def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Proof:
 
     error = float((after.astype(float) - before.astype(float)).std() / math.sqrt(len(before)))
     return Proof(
-        kind="hold-out", disagreements=None, gain=gain, interval=(gain - 1.96 * error, gain + 1.96 * error), confidence=0.95,
+        kind="hold-out", against="source_only-1", groups=None, disagreements=None, gain=gain, interval=(gain - 1.96 * error, gain + 1.96 * error), confidence=0.95,
         mcnemar_p=tail(better), mcnemar_p_worse=tail(worse), better=better, worse=worse, smallest_detectable_gain=2.5 * error,
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The section of stage gate: the choice of a candidate and the verdict on it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,11 +14,12 @@ class GateRules(Section):
     """The rules that a candidate must satisfy; one that is left out is off, and they cannot all be left out."""
 
     max_p_value: Annotated[float, Field(gt=0, le=0.5)] | None = None
-    """One-sided exact McNemar against source-only must not exceed this; also the level at which one is called worse."""
+    """One-sided p against source-only on a hold-out must not exceed this, nor what the budget leaves for it; also the level at
+    which one is called worse."""
     min_gain: Annotated[float, Field(ge=-1, lt=1)] | None = None
-    """The lower end of the paired-bootstrap interval of the gain over source-only must exceed this."""
+    """The lower end of the interval of the gain over source-only must exceed this."""
     max_loss_against_champion: Fraction | None = None
-    """The champion may be better by at most this, at the lower end of the paired-bootstrap interval."""
+    """The champion may be better by at most this, at the lower end of the interval."""
     max_loss_against_target_statistics: Fraction | None = None
     """The simplest adaptation, ``target_statistics``, may be right on at most this much more of the labelled images, and
     not significantly more."""
@@ -34,15 +35,27 @@ class GateRules(Section):
         return self
 
 
+class BudgetParams(Section):
+    """How often the gate may be wrong. Every look at labels spends of it; the ledger counts."""
+
+    false_promotions: Annotated[float, Field(gt=0, le=0.5)]
+    """Probability that a year promotes anything that is no better, all targets together. Each has the same share."""
+    verdicts: Count
+    """Planned verdicts on fresh labels, per target and year. Each spends the same part of the share."""
+
+
 class GateParams(Section):
     """How one candidate is chosen without labels, and how labels, if any, judge it."""
 
     rules: GateRules
     """The requirements of a promotion on labels, besides a gain over source-only."""
+    budget: BudgetParams
+    """How often it may be wrong."""
+    labels: Literal["sealed", "open"]
+    """Of a hold-out: ``sealed`` shows verdicts and gains alone, so that its labels last. ``open`` shows the accuracy of every
+    candidate, and the labels are spent by the first verdict."""
     confidence: Annotated[float, Field(gt=0, lt=1)]
-    """Level of the bootstrap intervals."""
-    bootstrap_resamples: Annotated[int, Field(ge=100)]
-    """Resamples of the paired bootstrap."""
+    """Confidence of the intervals."""
     min_holdout: Count
     """With fewer labelled images, but some, the verdict is at most ``hold``."""
     min_effective_classes: Fraction
@@ -61,7 +74,7 @@ class GateParams(Section):
     """Warning, with ``target_prior``: KL(mean prediction || prior) in nats. From even shares, a half of the
     classes is 0.69 away."""
     seed: int
-    """Seed of the bootstrap and of the diagnostics."""
+    """Seed of the diagnostics."""
 
     @field_validator("target_prior", mode="before")
     @classmethod
