@@ -289,6 +289,9 @@ def gate_audit(
     holdout: Annotated[int, typer.Option(min=1, help="Labelled images of each drawn hold-out.")] = 200,
     draws: Annotated[int, typer.Option(min=1, help="Hold-outs drawn per target.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Decides the draws.")] = 0,
+    years: Annotated[
+        int, typer.Option(min=0, help="Simulated years per scenario, in which no candidate is better.")
+    ] = 100,
     json: JsonOption = False,
 ) -> None:
     """Measure how often the gate is wrong: replay it over recorded and deliberately bad candidates."""
@@ -297,7 +300,7 @@ def gate_audit(
     from tasks.audit.replay import Draws
 
     _log_to_stderr()
-    result = audit(workspaces, Draws(holdout, draws, seed))
+    result = audit(workspaces, Draws(holdout, draws, seed), years=years)
     print(_dumped(result) if json else audit_tables(result))
 
 

@@ -60,7 +60,7 @@ class Workspace:
         return self.root / "answers" / f"{target}.csv"
 
     def ledger(self, target: str) -> Path:
-        """What the labels of the target were spent on; the gate refuses without it."""
+        """The account of the target's labels and verdicts; the gate refuses without it."""
         return self.root / "ledger" / f"{target}.jsonl"
 
     def registry(self, target: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tasks.config.sections.gate import GateParams, GateRules
+from tasks.config.sections.gate import BudgetParams, GateParams, GateRules
 from tasks.workspace import Workspace
 from tests.support.tiny import (
     DEEPER_SETTINGS,
@@ -122,7 +122,8 @@ def gate_params() -> Callable[..., GateParams]:
         values: dict[str, Any] = {
             "rules": rules or GateRules(max_p_value=0.05, min_gain=0.0),
             "confidence": 0.95,
-            "bootstrap_resamples": 1000,
+            "budget": BudgetParams(false_promotions=0.05, verdicts=12),
+            "labels": "sealed",
             "min_holdout": 50,
             "min_effective_classes": 0.5,
             "max_share_ratio": 2.0,

@@ -23,6 +23,7 @@ from tasks.audit.replay import (
     vetoes,
 )
 from tasks.audit.rows import Audit, DrawsRow, EstimateRow, TargetRow
+from tasks.audit.year import first_verdicts, simulate
 from tasks.config.params import Params, load_params
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
@@ -59,12 +60,13 @@ class _Replayed:
     estimate: EstimateRow | None
 
 
-def audit(roots: Sequence[Path], draws: Draws) -> Audit:
+def audit(roots: Sequence[Path], draws: Draws, *, years: int) -> Audit:
     """The confusion tables of the gate over every labelled target of some workspaces.
 
     Args:
         roots: Finished workspaces.
         draws: Size, number and seed of the hold-outs drawn from each target's labelled test images.
+        years: Simulated years per scenario, by the settings of the first workspace; 0 for none.
 
     Raises:
         BadInput: A workspace has no results, no labelled target, or too few labelled images to leave some
@@ -93,14 +95,19 @@ def audit(roots: Sequence[Path], draws: Draws) -> Audit:
                 "candidates": candidate_rows(replayed.trials, replayed.vetoed),
             }
         )
+    gate = tasks[0].params.gate
+    if years:
+        log.info("gate-audit: %d simulated years per scenario", years)
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "draws": DrawsRow(holdout=draws.holdout, count=draws.count, seed=draws.seed),
         "promises": promises(trials),
         "confusion": confusion(trials),
         "kinds": kinds(trials),
         "vetoes": vetoes(rows),
         "estimates": estimates(rows),
+        "years": simulate(gate, years=years, seed=draws.seed) if years else [],
+        "first_verdicts": first_verdicts(gate, draws=years, seed=draws.seed) if years else [],
         "tasks": rows,
         "left_out": left_out,
     }

@@ -19,8 +19,9 @@ from tasks.files import sha256_of_file
 from tasks.judgement.arms import Arms, arms_of
 from tasks.judgement.holdout import Holdout, read_holdout
 from tasks.judgement.in_service import ask_champion
-from tasks.judgement.judge import is_settled, level, margin_of
 from tasks.judgement.price import look_at_fresh, share_of
+from tasks.judgement.proof import is_settled
+from tasks.judgement.rules import level, margin_of
 from tasks.judgement.to_label import Answered, weigh_answers
 from tasks.records.answers import NO_CLASS, Answer, as_label, latest, read_answers, write_answers
 from tasks.records.ledger import append, read_ledger
@@ -48,7 +49,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """What is compared now, and the split that it is compared on."""
+    """The comparison that the gate froze last, and the split that it is on."""
 
     arms: Arms
     holdout: Holdout
@@ -74,11 +75,12 @@ def label_disagreements(root: Path, target: str, file: Path | None, *, ask: Ask 
     """
     workspace = Workspace(root.resolve())
     check_target(check_upgraded(workspace).targets, target)
+    params = load_params(workspace.params, target=target)
     filled = None if file is None else read_filled(file)
     purpose = f"label {target}"
     with lock_workspace(workspace, purpose=purpose) as lock_fd:
         if file is not None and filled is not None:
-            taken = take_in_answers(workspace, target, file, filled)
+            taken = take_in_answers(workspace, params, target, file, filled)
             log.info(
                 "%s: %d new answers, %d corrected, %d known before; all are kept in %s",
                 target,
@@ -88,7 +90,7 @@ def label_disagreements(root: Path, target: str, file: Path | None, *, ask: Ask 
                 workspace.answers(target),
             )
         else:
-            ask_for_labels(workspace, target, ask or ask_on_terminal)
+            ask_for_labels(workspace, params, target, ask or ask_on_terminal)
         return run_locked(workspace, lock_fd, targets=[target], purpose=purpose)
 
 
@@ -96,12 +98,12 @@ def label_disagreements(root: Path, target: str, file: Path | None, *, ask: Ask 
 
 
 def ask_on_terminal(line: str) -> str | None:
-    """What a person writes after ``line``; None at the end of the input."""
+    """The line that a person writes after ``line``; None at the end of the input."""
     print(line, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline() or None
 
 
-def ask_for_labels(workspace: Workspace, target: str, ask: Ask) -> int:
+def ask_for_labels(workspace: Workspace, params: Params, target: str, ask: Ask) -> int:
     """Ask for one label after another until the matter is settled; how many were given. Each is kept at once.
 
     Nothing that is shown depends on what a model says about an image.
@@ -109,7 +111,7 @@ def ask_for_labels(workspace: Workspace, target: str, ask: Ask) -> int:
     Raises:
         BadInput: There is nothing to label.
     """
-    comparison = _comparison(workspace, target)
+    comparison = _comparison(workspace, params, target)
     if not comparison.arms.disagreements:
         raise BadInput(_nothing_to_label(workspace, target, comparison))
     classes, num_given = comparison.classes, 0
@@ -201,7 +203,9 @@ def _nothing_to_label(workspace: Workspace, target: str, comparison: _Comparison
 # --- a list ------------------------------------------------------------------------------------
 
 
-def take_in_answers(workspace: Workspace, target: str, file: Path, filled: Sequence[Filled]) -> Taken:
+def take_in_answers(
+    workspace: Workspace, params: Params, target: str, file: Path, filled: Sequence[Filled]
+) -> Taken:
     """Add the answers of ``filled`` to those of ``target``, all or none; the caller has locked the workspace.
 
     The same answer again changes nothing; another answer about the same image counts from now on.
@@ -215,7 +219,7 @@ def take_in_answers(workspace: Workspace, target: str, file: Path, filled: Seque
             f"{file}: no row has a label. Write the class of each image into the column `label`, from the first row"
             f" down; {' or '.join(f'`{word}`' for word in NO_CLASS)} where no class can be given."
         )
-    comparison = _comparison(workspace, target)
+    comparison = _comparison(workspace, params, target)
     holdout = comparison.holdout
     _check_labels(file, filled, holdout.pool.classes)
     _check_images(workspace, target, file, filled, holdout)
@@ -234,13 +238,12 @@ def take_in_answers(workspace: Workspace, target: str, file: Path, filled: Seque
     return Taken(len(new), len(corrected), len(given) - len(new) - len(corrected))
 
 
-def _comparison(workspace: Workspace, target: str) -> _Comparison:
-    """What the gate compared last.
+def _comparison(workspace: Workspace, params: Params, target: str) -> _Comparison:
+    """The comparison that the gate froze last.
 
     Raises:
         BadInput: Nothing was selected yet, nothing is to be compared, or the candidates have changed since.
     """
-    params = load_params(workspace.params, target=target)
     selected = read_selected(workspace.stage("gate", target))
     pool = as_selected(read_pool(workspace.stage("adapt", target)), selected)
     pair = selected.candidate, selected.checkpoint_sha256

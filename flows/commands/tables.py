@@ -1,8 +1,10 @@
 """The tables a person reads at the end of a run."""
 
 from tasks.amounts import percent, points
-from tasks.audit.rows import Audit, ConfusionRow, KindRow, Passed, PromiseRow, Share
+from tasks.audit.rows import Audit, ConfusionRow, KindRow, Passed, PowerRow, PromiseRow, Share, YearRow
 from tasks.records.result import Result, TargetResult
+from tasks.records.verdict import FreshPrice, HoldoutPrice, Sample
+from tasks.report.wording import evidence, level
 
 
 def result_rows(result: Result) -> list[dict[str, str]]:
@@ -11,7 +13,7 @@ def result_rows(result: Result) -> list[dict[str, str]]:
 
 
 def result_table(result: Result) -> str:
-    """The same rows as aligned text, a reason under each."""
+    """The same rows as aligned text, under each the reasons and what the labels cost."""
     rows = result_rows(result)
     if not rows:
         return "no target got through"
@@ -23,6 +25,7 @@ def result_table(result: Result) -> str:
         lines.extend(f"  ! {warning}" for warning in target.verdict.warnings)
         if target.quarantined:
             lines.append(f"  ! {len(target.quarantined)} files left out; the report lists them with reasons")
+        lines.append(f"  labels: {_price(target)}")
     return "\n".join(lines)
 
 
@@ -48,38 +51,83 @@ def stage_rows(result: Result) -> list[dict[str, str]]:
 
 
 def _row(name: str, target: TargetResult) -> dict[str, str]:
-    evidence = target.evidence
-    if evidence and evidence.disagreements:
-        sample = evidence.disagreements
-        return {
-            "target": name,
-            "verdict": target.verdict.verdict,
-            "candidate": target.selected.candidate,
-            "source-only": "not measured",
-            "target statistics": "not measured",
-            "selected": f"{points(evidence.gain)} points",
-            "oracle": "not measured",
-            "hold-out": f"{sample.labelled} of {sample.total} disagreements",
-        }
+    sample = _sample(target)
+    gain = target.evidence.gain if target.evidence is not None and sample is not None else None
+    selected = _accuracy(target, target.selected.accuracy)
     return {
         "target": name,
         "verdict": target.verdict.verdict,
         "candidate": target.selected.candidate,
-        "source-only": _percent(target.source_only.accuracy),
+        "source-only": _accuracy(target, target.source_only.accuracy),
         "target statistics": _statistics(target),
-        "selected": _percent(target.selected.accuracy),
-        "oracle": _percent(target.oracle.accuracy),
-        "hold-out": str(target.selected.n),
+        "selected": selected if gain is None or target.source_only.n else f"{points(gain)} points",
+        "oracle": _accuracy(target, target.oracle.accuracy),
+        "hold-out": _labelled(target.source_only.n, sample),
     }
+
+
+def _sample(target: TargetResult) -> Sample | None:
+    """The fresh labels, where they are the evidence."""
+    return None if target.evidence is None else target.evidence.disagreements
+
+
+def _labelled(num_holdout: int, sample: Sample | None) -> str:
+    fresh = "" if sample is None else f"{sample.labelled} of {sample.total} disagreements"
+    if not fresh:
+        return str(num_holdout)
+    return f"{num_holdout}, and {fresh}" if num_holdout else fresh
 
 
 def _statistics(target: TargetResult) -> str:
     simplest = target.target_statistics
-    return "diverged" if simplest is None else _percent(simplest.accuracy)
+    return "diverged" if simplest is None else _accuracy(target, simplest.accuracy)
 
 
-def _percent(accuracy: float | None) -> str:
-    return "no labels" if accuracy is None else percent(accuracy)
+def _accuracy(target: TargetResult, accuracy: float | None) -> str:
+    if accuracy is not None:
+        return percent(accuracy)
+    if target.sealed and target.source_only.n > 0:
+        return "sealed"
+    return "no labels" if _sample(target) is None else "not measured"
+
+
+def _price(target: TargetResult) -> str:
+    """The price of the verdict, in one line."""
+    price, sample = target.price, _sample(target)
+    told = []
+    if price.fresh is not None and sample is not None:
+        told.append(_price_of_fresh(price.fresh, sample))
+    if price.holdout is not None:
+        told += _price_of_holdout(price.holdout)
+    if target.source_only.n > 0 and (not target.sealed or (price.holdout and price.holdout.spent_since)):
+        told.append("labels spent")
+    has_question = (
+        target.verdict.verdict in ("provisional", "hold")
+        and target.selected.candidate != target.source_only.candidate
+    )
+    if not told and has_question and price.next_fresh > 0:
+        told.append(f"a proof takes evidence of {evidence(1 / price.next_fresh)} on fresh labels")
+    left = price.left / price.share if price.share > 0 else 0.0
+    return "; ".join([*(told or ["none read"]), f"{percent(left, digits=0)} of this year's budget is left"])
+
+
+def _price_of_fresh(fresh: FreshPrice, sample: Sample) -> str:
+    if fresh.threshold is None:
+        return "no verdict on fresh labels is left this year"
+    reached = evidence(fresh.evidence, beside=fresh.threshold)
+    told = f"evidence {reached} of {evidence(fresh.threshold)} needed on {sample.labelled} fresh labels"
+    if fresh.evidence >= fresh.threshold or sample.labelled == sample.total:
+        return told
+    return f"{told}, about {fresh.more} more" if fresh.more else f"{told}, more would probably not do"
+
+
+def _price_of_holdout(look: HoldoutPrice) -> list[str]:
+    if look.spent_since is not None:
+        return []
+    if look.place == 0:
+        return ["a look at the hold-out that could only find harm"]
+    reach = f"p had to reach {level(look.alpha)}" if look.alpha > 0 else "none of the budget was left for it"
+    return [f"candidate {look.place} on this hold-out, {reach}"]
 
 
 def aligned(rows: list[dict[str, str]]) -> list[str]:
@@ -140,6 +188,17 @@ def audit_tables(result: Audit) -> str:
             f" {100 * estimates['mean_error']:.1f} points on average; the interval held {estimates['held']} of"
             f" {estimates['of']}.",
         ]
+    if result["years"]:
+        lines += [
+            "",
+            "Simulated years in which no candidate is better, by the settings of the first workspace:",
+            "",
+            markdown([_year(row) for row in result["years"]]),
+            "",
+            "First verdicts on simulated candidates:",
+            "",
+            markdown([_power(row) for row in result["first_verdicts"]]),
+        ]
     unusable = [f"{task['target']}: {name}" for task in tasks for name in task["unusable"]]
     if unusable:
         lines += ["", f"Without usable outputs, so never judged: {', '.join(unusable)}"]
@@ -152,8 +211,28 @@ def _promise(row: PromiseRow) -> dict[str, str]:
     return _setting(row) | {
         "worse by > 2 points: let through": _of(row["worse"]),
         "worse by all test images": _of(row["worse_by_all"]),
+        "0 to 2 points worse": _of(row["not_better"]),
+        "0 to 2 by all test images": _of(row["not_better_by_all"]),
         "better by >= 5 points: let through": _of(row["clearly_better"]),
         "better by all test images": _of(row["clearly_better_by_all"]),
+    }
+
+
+def _year(row: YearRow) -> dict[str, str]:
+    return {
+        "a year of": row["scenario"],
+        "years": str(row["years"]),
+        "with a false promotion": f"{row['promoted']} ({percent(row['promoted'] / row['years'])})",
+    }
+
+
+def _power(row: PowerRow) -> dict[str, str]:
+    return {
+        "true gain, points": points(row["gain"]),
+        "one of the two is right on": percent(row["discordance"], digits=0),
+        "candidates": str(row["draws"]),
+        "promoted on 200 labels": percent(row["on_holdout"] / row["draws"]),
+        "promoted on up to 120 fresh labels": percent(row["on_fresh_labels"] / row["draws"]),
     }
 
 

@@ -22,7 +22,7 @@ from tasks.workspace import Workspace
 
 @dataclass(frozen=True)
 class Opened:
-    """What labels said, and how many train from now on."""
+    """The accuracies on a hold-out, and how many of its labels train from now on."""
 
     rows: list[dict[str, str]]
     """A candidate each, the best first."""

@@ -7,7 +7,7 @@ Two ways for a candidate to come before the gate:
 
     as chosen    a whole pool goes through the label-free selection, and what it selects is judged. Without
                  labels that is one verdict per pool, with labels one per drawn hold-out
-    one by one   every candidate is judged alone against its source-only. With labels as if selection had
+    one by one   every candidate is judged alone against its source-only, recorded and deliberately bad ones counted apart. With labels as if selection had
                  chosen it and had vetoed nothing, so that the labels alone must stop it; without labels it
                  must pass the vetoes and beat source-only by the score that decides, as in a run of one candidate
 
@@ -38,11 +38,11 @@ from tasks.audit.rows import (
     VetoesRow,
     Way,
 )
+from tasks.audit.year import first_price
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.account import DECIMALS
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import Holdout
-from tasks.judgement.to_label import Answered
 from tasks.records.verdict import Verdict
 from tasks.selection.choose import choose
 from tasks.selection.pool import SOURCE_ONLY, Candidate, Pool
@@ -72,8 +72,6 @@ CLEAR_GAIN = 0.05
 
 TINY = 1e-9
 """Gains are differences of shares: 0.05 must not become 0.0499999."""
-
-NO_ANSWERS = Answered((), ())
 
 TRUTHS: tuple[Truth, ...] = ("worse", "alike", "better")
 
@@ -152,7 +150,7 @@ def replay(
     for draw, unseen_N, drawn in [_unlabelled(holdout), *_drawn(holdout, draws)]:
         for case in cases:
             selection = case.without_labels if draw is None else case.with_labels
-            decision = decide(Case(selection, drawn, NO_ANSWERS, None), params)
+            decision = decide(Case(selection, drawn, None, None, first_price(params)), params)
             gain_N = right[case.candidate.name].astype(int) - right[case.source_only.name].astype(int)
             trials.append(
                 Trial(
@@ -212,7 +210,8 @@ def _one_by_one(selection: Selection) -> Iterator[_Case]:
             choice=replace(choice, name=candidate.name, reasons=("chosen by the audit",)),
             assessed=(rows[baseline], not_vetoed),
         )
-        yield _Case("one by one", "with bad", candidate, baseline, as_if_chosen, as_ruled)
+        pool = "bad alone" if candidate.preset in BAD_KINDS else "recorded"
+        yield _Case("one by one", pool, candidate, baseline, as_if_chosen, as_ruled)
 
 
 def _unlabelled(holdout: Holdout) -> tuple[None, np.ndarray, Holdout]:
@@ -272,8 +271,10 @@ def promises(trials: Sequence[Trial]) -> list[PromiseRow]:
                 "pool": pool,
                 "labels": has_labels,
                 "worse": _share(mine, "worse", unseen=True),
+                "not_better": _share(mine, "not_better", unseen=True),
                 "clearly_better": _share(mine, "clearly_better", unseen=True),
                 "worse_by_all": _share(mine, "worse", unseen=False),
+                "not_better_by_all": _share(mine, "not_better", unseen=False),
                 "clearly_better_by_all": _share(mine, "clearly_better", unseen=False),
             }
         )
@@ -361,12 +362,16 @@ def _through(trials: Sequence[Trial]) -> int:
     return sum(trial.verdict in LET_THROUGH for trial in trials)
 
 
-def _share(trials: Sequence[Trial], truth: Literal["worse", "clearly_better"], *, unseen: bool) -> Share:
-    """How many of those trials whose truth is ``worse`` or ``clearly_better`` were let through, and of how many."""
+def _share(
+    trials: Sequence[Trial], truth: Literal["worse", "not_better", "clearly_better"], *, unseen: bool
+) -> Share:
+    """How many of those trials that have this truth were let through, and of how many."""
 
     def belongs(trial: Trial) -> bool:
         gain = trial.gain if unseen else trial.gain_all
-        return truth_of(gain) == "worse" if truth == "worse" else gain >= CLEAR_GAIN - TINY
+        if truth == "worse":
+            return truth_of(gain) == "worse"
+        return gain >= CLEAR_GAIN - TINY if truth == "clearly_better" else -MARGIN - TINY <= gain <= TINY
 
     mine = [trial for trial in trials if belongs(trial)]
     return {"let_through": _through(mine), "of": len(mine)}

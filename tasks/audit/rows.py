@@ -39,9 +39,35 @@ class PromiseRow(TypedDict):
     pool: str
     labels: bool
     worse: Share
+    not_better: Share
+    """Those whose true gain lies in ``[-.02, 0]``."""
     clearly_better: Share
     worse_by_all: Share
+    not_better_by_all: Share
     clearly_better_by_all: Share
+
+
+class YearRow(TypedDict):
+    """A scenario of simulated years in which no candidate is better."""
+
+    scenario: str
+    years: int
+    promoted: int
+    """Years in which anything was promoted."""
+
+
+class PowerRow(TypedDict):
+    """First verdicts on simulated candidates."""
+
+    gain: float
+    """True gain, in ``[-1, 1]``."""
+    discordance: float
+    """Share of images on which exactly one of the two models is right."""
+    draws: int
+    on_holdout: int
+    """Promoted on a fresh hold-out of 200 labels."""
+    on_fresh_labels: int
+    """Promoted on up to 120 fresh labels of disagreements."""
 
 
 class Passed(TypedDict):
@@ -142,5 +168,9 @@ class Audit(TypedDict):
     kinds: list[KindRow]
     vetoes: VetoesRow
     estimates: EstimatesRow
+    years: list[YearRow]
+    """Simulated; empty where none was asked for."""
+    first_verdicts: list[PowerRow]
+    """Simulated as well."""
     tasks: list[TargetRow]
     left_out: list[str]

@@ -11,12 +11,11 @@ import numpy as np
 from tasks.config.sections.gate import GateParams
 from tasks.files import sha256_of_lines
 from tasks.judgement.decide import Case, Decision, plain_p
-from tasks.judgement.evidence import Champion, Evidence, FreshEvidence, Recall
+from tasks.judgement.evidence import Evidence, FreshEvidence, Recall
 from tasks.judgement.holdout import Holdout
-from tasks.judgement.in_service import InService
-from tasks.judgement.judge import detectable_gain, holdout_level, to_go
 from tasks.judgement.notes import warnings_of
 from tasks.judgement.price import Price
+from tasks.judgement.proof import detectable_gain, holdout_level, to_go
 from tasks.records.selection import Contender
 from tasks.records.verdict import (
     AgainstChampion,
@@ -79,7 +78,7 @@ def account_of(
         target_statistics=None if case.simplest is None else measured(case.simplest),
         selected=measured(case.name),
         oracle=_oracle(candidates, num_labels=len(holdout.labels)),
-        champion=_champion(decision.champion, case.in_service, holdout, sealed=sealed),
+        champion=_champion(case, decision, sealed=sealed),
         evidence=_proof(case, decision, params),
         price=_price(case, decision),
         sealed=sealed,
@@ -108,12 +107,16 @@ def _oracle(candidates: Sequence[JudgedContender], *, num_labels: int) -> Oracle
     return Oracle(accuracy=accuracy, n=num_labels, candidate=name)
 
 
-def _champion(
-    champion: Champion | None, in_service: InService | None, holdout: Holdout, *, sealed: bool
-) -> AgainstChampion | None:
+def _is_shown(decision: Decision, *, sealed: bool) -> bool:
+    """Whether the gain on a hold-out is said: a number of every candidate would lead to those that fit its labels by chance."""
+    return not sealed or decision.judgement.verdict == "promote"
+
+
+def _champion(case: Case, decision: Decision, *, sealed: bool) -> AgainstChampion | None:
+    champion, in_service, holdout = decision.champion, case.in_service, case.holdout
     if champion is None or in_service is None:
         return None
-    evidence = champion.evidence
+    evidence = champion.evidence if _is_shown(decision, sealed=sealed) else None
     right = [in_service.says[image] == holdout.labels[image] for image in holdout.labelled]
     return AgainstChampion(
         version=champion.version,
@@ -129,7 +132,7 @@ def _champion(
 def _proof(case: Case, decision: Decision, params: GateParams) -> Proof | None:
     if decision.fresh is not None:
         return _fresh_proof(decision.fresh, params)
-    if decision.evidence is not None:
+    if decision.evidence is not None and _is_shown(decision, sealed=params.labels == "sealed"):
         return _holdout_proof(decision.evidence, case, params)
     return None
 
@@ -159,8 +162,8 @@ def _fresh_proof(fresh: FreshEvidence, params: GateParams) -> Proof:
         gain=round(fresh.gain, DECIMALS),
         interval=_rounded(fresh.interval),
         confidence=params.confidence,
-        mcnemar_p=plain_p(min(1.0, math.exp(-fresh.log_e))),
-        mcnemar_p_worse=plain_p(min(1.0, math.exp(-fresh.log_e_worse))),
+        mcnemar_p=plain_p(math.exp(min(0.0, -fresh.log_e))),
+        mcnemar_p_worse=plain_p(math.exp(min(0.0, -fresh.log_e_worse))),
         better=fresh.counts.better,
         worse=fresh.counts.worse,
         smallest_detectable_gain=None,

@@ -1,4 +1,4 @@
-"""What is compared, frozen before a label of it is given: the candidate, its rivals, and the images on which they differ.
+"""The arms of a comparison, frozen before a label is given: the candidate, its rivals, and the images on which they differ.
 
 The order in which these images are labelled follows from the digest of all this. So it is as good as random, nobody
 can choose it, and no image comes first at every retraining.

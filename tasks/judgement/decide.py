@@ -11,9 +11,10 @@ from tasks.config.sections.gate import GateParams
 from tasks.judgement.evidence import Champion, Chosen, Evidence, FreshEvidence, Recall, weigh_holdout
 from tasks.judgement.holdout import Holdout
 from tasks.judgement.in_service import InService
-from tasks.judgement.judge import Judgement, Proofs, judge, margin_of
+from tasks.judgement.judge import Judgement, judge
 from tasks.judgement.paired import count_pairs, holm, mcnemar_p
 from tasks.judgement.price import Price
+from tasks.judgement.rules import Proofs, margin_of
 from tasks.judgement.to_label import Answered, weigh_answers
 from tasks.selection.pool import SOURCE_ONLY
 from tasks.selection.select import Selection

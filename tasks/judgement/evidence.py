@@ -90,7 +90,7 @@ class FreshEvidence:
     other: str
     """The other model, in words."""
     counts: PairedCounts
-    """Of the labelled images; tied ones are wrong in both, or named alike."""
+    """The labelled images; tied ones are wrong in both, or named alike."""
     asked: int
     """Images on which the compared models differ, labelled or not."""
     images: int
@@ -102,8 +102,15 @@ class FreshEvidence:
     log_e_worse: float
     """Logarithm of the e-value that the candidate is worse."""
     course: tuple[float, ...]
-    """Logarithm of the e-value that it is better, after every label, or after every group of images."""
+    """Logarithm of the e-value that its gain is above the margin, after every label, or after every group of images."""
     is_grouped: bool
+    margin: float = 0.0
+    """The gain that is to be exceeded."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether single images are compared without a margin, so that counts alone decide."""
+        return not self.is_grouped and self.margin == 0
 
     @property
     def log_e(self) -> float:
@@ -143,7 +150,7 @@ def weigh_holdout(
         other_right_N: Which ones the other model names rightly.
         differ_N: On which the two say something else.
         groups_N: The group of every image.
-        confidence: Of the interval.
+        confidence: Confidence of the interval.
         margin: The gain that is to be exceeded.
     """
     counts = count_pairs(other_right_N, right_N)
@@ -166,8 +173,8 @@ def weigh_holdout(
         counts,
         accuracy,
         (max(-1.0, low * scale), min(1.0, high * scale)),
-        p_better=min(1.0, math.exp(-log_e_of_groups(leads_G, above=_inside(margin / scale)))),
-        p_worse=min(1.0, math.exp(-log_e_of_groups(-leads_G))),
+        p_better=math.exp(-max(0.0, log_e_of_groups(leads_G, above=_inside(margin / scale)))),
+        p_worse=math.exp(-max(0.0, log_e_of_groups(-leads_G))),
         num_groups=len(leads_G),
     )
 
@@ -185,13 +192,13 @@ def weigh_fresh(
     """The evidence of labels that came one by one, in an order that no label moved.
 
     Args:
-        leads_N: Of the labelled images, in that order: 1 where the candidate alone is right, -1 where the other model
+        leads_N: The labelled images in that order: 1 where the candidate alone is right, -1 where the other model
             alone is, else 0.
         groups_N: The group of each. Every group but those that are all labelled is left out by the caller.
         other: The other model, in words.
         differ: By group, how many images are to be labelled.
         images: On which the models were compared.
-        confidence: Of the interval.
+        confidence: Confidence of the interval.
         margin: The gain that is to be exceeded.
     """
     counts = PairedCounts(int((leads_N > 0).sum()), int((leads_N < 0).sum()), int((leads_N == 0).sum()))
@@ -200,10 +207,11 @@ def weigh_fresh(
     scale = differences.most * len(differ) / images
     low, high = interval_of_mean(leads_G, confidence)
 
-    def log_e(leads_G: np.ndarray, margin: float) -> float:
-        if differences.is_grouped or margin != 0:
-            return log_e_of_groups(leads_G, above=_inside(margin / scale))
-        return log_e_better(int((leads_G > 0).sum()), int((leads_G < 0).sum()))
+    def course(leads_G: np.ndarray, margin: float) -> list[float]:
+        if not differences.is_grouped and margin == 0:
+            return [log_e_better(*counted) for counted in zip(*_counted(leads_G), strict=True)]
+        bound = _inside(margin / scale)
+        return [log_e_of_groups(leads_G[:number], above=bound) for number in range(1, len(leads_G) + 1)]
 
     return FreshEvidence(
         other,
@@ -212,10 +220,16 @@ def weigh_fresh(
         images=images,
         gain=float(leads_G.mean()) * scale if len(leads_G) else 0.0,
         interval=(max(-1.0, low * scale), min(1.0, high * scale)),
-        log_e_worse=log_e(-leads_G, 0.0),
-        course=tuple(log_e(leads_G[:number], margin) for number in range(1, len(leads_G) + 1)),
+        log_e_worse=next(reversed(course(-leads_G, 0.0)), 0.0),
+        course=tuple(course(leads_G, margin)),
         is_grouped=differences.is_grouped,
+        margin=margin,
     )
+
+
+def _counted(leads_N: np.ndarray) -> tuple[list[int], list[int]]:
+    """How many were better and how many worse, after each."""
+    return np.cumsum(leads_N > 0).tolist(), np.cumsum(leads_N < 0).tolist()
 
 
 def _inside(mean: float) -> float:

@@ -36,7 +36,7 @@ class InService:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that people read."""
         return f"version {self.version} in service"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.decide import Case, Decision
-from tasks.judgement.judge import fallen_classes
+from tasks.judgement.rules import fallen_classes
 from tasks.records.answers import latest
 from tasks.selection.select import Selection
 
@@ -14,7 +14,7 @@ def warnings_of(case: Case, decision: Decision, params: GateParams) -> list[str]
     return [
         *_of_candidates(case.selection),
         *_of_champion(case),
-        *fallen_classes(decision.recalls, params, sealed=params.labels == "sealed"),
+        *([] if params.labels == "sealed" else fallen_classes(decision.recalls, params)),
         *_of_answers(case),
         *_of_labels(case, params),
     ]
@@ -42,7 +42,7 @@ def _of_champion(case: Case) -> Iterator[str]:
 
 
 def _of_labels(case: Case, params: GateParams) -> Iterator[str]:
-    """What becomes of a hold-out whose labels this verdict reads."""
+    """That the labels of the hold-out are spent, where this verdict is the first to show accuracies."""
     if params.labels == "open" and case.holdout.labels and not _was_opened(case):
         yield (
             "the labels of the hold-out are spent by this verdict, since it shows the accuracy of every candidate"

@@ -8,7 +8,8 @@ any false promotion does as well, whatever the dependence between the verdicts.
                    over any number of candidates
     fresh labels   what is left of the year, over the planned verdicts that are left
 
-Neither is ever more than what is left of the year.
+Neither is ever more than what is left of the year. A hold-out takes half of it at most, so that it never leaves nothing to
+fresh labels; on a hold-out alone that changes no number.
 """
 
 from collections.abc import Collection
@@ -23,12 +24,12 @@ TINY = 1e-9
 
 @dataclass(frozen=True)
 class Price:
-    """What the ledger allows one verdict."""
+    """The spending that the ledger allows one verdict."""
 
     share: float
     """The target's probability of a false promotion in a year."""
     left: float
-    """What is left of it after this verdict."""
+    """The rest of it after this verdict."""
     planned: int
     """Planned verdicts on fresh labels in a year."""
     holdout: Look | None
@@ -36,7 +37,7 @@ class Price:
     fresh: Look | None
     """None without a fresh label."""
     next_fresh: float = 0.0
-    """What a verdict on fresh labels would spend; that of ``fresh`` where there is one."""
+    """The spending of a verdict on fresh labels; that of ``fresh`` where there is one."""
 
 
 def share_of(false_promotions: float, num_targets: int) -> float:
@@ -45,17 +46,17 @@ def share_of(false_promotions: float, num_targets: int) -> float:
 
 
 def holdout_alpha(share: float, place: int, *, left: float) -> float:
-    """What the ``place``-th candidate on the same labels may spend."""
-    return _no_less_than_nothing(min(share / (place * (place + 1)), left))
+    """The spending of the ``place``-th candidate on the same labels."""
+    return _no_less_than_nothing(min(share / (place * (place + 1)), left / 2))
 
 
 def fresh_alpha(planned: int, used: int, *, left: float) -> float:
-    """What a verdict on fresh labels may spend.
+    """The spending of a verdict on fresh labels.
 
     Args:
         planned: Verdicts on fresh labels in a year.
         used: Those that the last year had before it.
-        left: What is left of the year's share.
+        left: The rest of the year's share.
     """
     return _no_less_than_nothing(left / (planned - used)) if used < planned else 0.0
 
@@ -77,7 +78,7 @@ def look_at_holdout(
     """The look at a hold-out, and the lines to write before a label is read: none for a look that was written before.
 
     Args:
-        ledger: Of the target.
+        ledger: The ledger of the target.
         arms: Digest of what is compared.
         images: Those that have a label.
         labels_digest: Names these labels.
@@ -86,12 +87,12 @@ def look_at_holdout(
         can_promote: Whether this verdict may be a promotion; one that can only find harm spends nothing.
     """
     looks = ledger.looks("hold-out")
-    for one in looks:
-        if (one.arms, one.labels_digest) == (arms, labels_digest):
-            return one, []
+    before = [one for one in looks if (one.arms, one.labels_digest) == (arms, labels_digest)]
+    if before and not _had_nothing(before[-1]):
+        return before[-1], []
     lives = ledger.lives(images)
     life = lives[0] if lives else ledger.next_life()
-    place = 1 + sum(one.life in lives and one.place > 0 for one in looks)
+    place = before[-1].place if before else 1 + sum(one.life in lives and one.place > 0 for one in looks)
     unsealed = ledger.unsealed(lives)
     alpha = 0.0
     if can_promote and unsealed is None:
@@ -106,7 +107,14 @@ def look_at_holdout(
         alpha=alpha,
         opened=None if unsealed is None else unsealed.at,
     )
+    if before and alpha == 0:
+        return before[-1], []
     return look, [*first_read(ledger, images, life, on), look]
+
+
+def _had_nothing(look: Look) -> bool:
+    """Whether a look found the year's budget spent. It may be taken again once there is some."""
+    return look.alpha == 0 and look.place > 0 and look.opened is None
 
 
 def first_read(ledger: Ledger, images: Collection[str], life: int, on: date) -> list[Entry]:
@@ -119,9 +127,9 @@ def look_at_fresh(
     ledger: Ledger, arms: str, *, share: float, planned: int, on: date
 ) -> tuple[Look, list[Entry]]:
     """The look at fresh labels of ``arms``, and the line to write: none after the first label. Further labels are free."""
-    for one in ledger.looks("fresh labels"):
-        if one.arms == arms:
-            return one, []
+    before = [one for one in ledger.looks("fresh labels") if one.arms == arms]
+    if before and not _had_nothing(before[-1]):
+        return before[-1], []
     used = ledger.fresh_looks(on)
     look = Look(
         at=on,
@@ -132,4 +140,6 @@ def look_at_fresh(
         place=used + 1,
         alpha=fresh_alpha(planned, used, left=share - ledger.spent(on)),
     )
+    if before and look.alpha == 0:
+        return before[-1], []
     return look, [look]

@@ -54,7 +54,7 @@ def weigh_answers(answered: Answered, rival: Contestant, *, confidence: float) -
     Args:
         answered: Arms and answers.
         rival: One of the arms.
-        confidence: Of the interval.
+        confidence: Confidence of the interval.
     """
     arms, sample = answered.arms, answered.sample()
     if not sample:

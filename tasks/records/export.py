@@ -18,12 +18,12 @@ class Parity(Part):
 
 
 class Metric(Part):
-    """The task metric on the exported file and on the network that was judged."""
+    """The task metric of the exported file beside that of the network that was judged."""
 
     name: str
     """Accuracy where there are labels, else the agreement of the two; and on which split."""
-    torch: float
-    onnx: float
+    change: float
+    """The exported file's minus the network's. Neither is kept: the labels may be sealed."""
     n: int
     """Examples."""
 
@@ -31,7 +31,7 @@ class Metric(Part):
 class Exported(Record):
     """The content of export.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: str
     candidate: str
     checkpoint_sha256: str

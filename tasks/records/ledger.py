@@ -1,7 +1,8 @@
 """The ledger of a target (ledger/<target>.jsonl): what its labels were spent on. It only ever grows, and is kept in git.
 
 One JSON object per line. Each line names the digest of the line before it, so that a line that was changed or taken
-out is found. A look is written before a label is read: a kill after it leaves a look that is spent.
+out is found if another follows it; what was done to the last ones shows in git. A look is written before a label is
+read: a kill after it leaves a look that is spent.
 
     opened     the first line
     frozen     what is compared, before any label of it was given
@@ -96,7 +97,7 @@ class Look(Part):
     arms: str
     route: Route
     life: int | None
-    """Of the hold-out; None for fresh labels."""
+    """The number of the hold-out; None for fresh labels."""
     labels_digest: str | None
     """Names the labels of the hold-out; None for fresh labels."""
     place: int
@@ -165,8 +166,8 @@ class Ledger:
         return sum(one.alpha for one in self.entries if isinstance(one, Look) and _is_within_year(one.at, on))
 
     def fresh_looks(self, on: date) -> int:
-        """Verdicts on fresh labels in the year up to ``on``."""
-        return sum(_is_within_year(one.at, on) for one in self.looks("fresh labels"))
+        """Verdicts on fresh labels in the year up to ``on`` that could promote."""
+        return sum(_is_within_year(one.at, on) and one.alpha > 0 for one in self.looks("fresh labels"))
 
     def lives(self, images: Collection[str]) -> list[int]:
         """The hold-outs of which ``images`` has an image, by their numbers."""
@@ -220,6 +221,8 @@ def append(path: Path, entries: Sequence[Entry]) -> None:
     if path.exists():
         read_ledger(path)
         content = path.read_bytes()
+        if not content.endswith(b"\n"):  # an editor may have taken it off
+            content += b"\n"
     last = content.splitlines()[-1] if content else b""
     for entry in entries:
         last = json.dumps({"previous": _digest(last)} | entry.model_dump(mode="json")).encode()
@@ -251,8 +254,11 @@ def read_ledger(path: Path) -> Ledger:
         if previous != _digest(before):
             raise _damaged(path, f"line {number} does not follow the line before it: one was changed or lost")
         before = line
-    if not entries or not isinstance(entries[0], Opened):
+    first = entries[0] if entries else None
+    if not isinstance(first, Opened):
         raise _damaged(path, "its first line does not open it")
+    if first.target != path.stem:
+        raise _damaged(path, f"it is that of {first.target}")
     return Ledger(entries)
 
 

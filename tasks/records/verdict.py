@@ -44,7 +44,7 @@ class AgainstChampion(Part):
     n: int
     """Labelled images."""
     gain: float | None
-    """None where no label tells the two models apart."""
+    """None where no label tells the two models apart, or on sealed labels that promoted nothing."""
     interval: tuple[float, float] | None
     """Interval of the gain."""
 
@@ -89,7 +89,7 @@ class Proof(Part):
 
 
 class HoldoutPrice(Part):
-    """What a look at a hold-out costs."""
+    """The price of a look at a hold-out."""
 
     place: int
     """The number of this candidate since these labels were first read; 0 for a look that could only find harm."""
@@ -100,7 +100,7 @@ class HoldoutPrice(Part):
 
 
 class FreshPrice(Part):
-    """What a verdict on fresh labels costs."""
+    """The price of a verdict on fresh labels."""
 
     arms: str
     """Digest of what was compared."""
@@ -116,16 +116,16 @@ class FreshPrice(Part):
 
 
 class Price(Part):
-    """What a verdict costs, and what is left of the year."""
+    """The price of a verdict, and the rest of the year's budget."""
 
     share: float
     """Probability of a false promotion that the target has in a year."""
     left: float
-    """What is left of it."""
+    """The rest of it."""
     planned: int
     """Planned verdicts on fresh labels in a year."""
     next_fresh: float
-    """What a verdict on fresh labels spends, or would spend."""
+    """The spending of a verdict on fresh labels, given or still to come."""
     holdout: HoldoutPrice | None
     fresh: FreshPrice | None
 
@@ -185,7 +185,7 @@ class Judged(Record):
     champion: AgainstChampion | None
     """None before the first promotion."""
     evidence: Proof | None
-    """None without labels, or where source-only was selected. Fresh labels go first."""
+    """None without labels, where source-only was selected, or on sealed labels that promoted nothing. Fresh labels go first."""
     price: Price
     sealed: bool
     """Whether accuracies are kept back, so that the labels last: of every candidate, by class, and those of the oracle."""

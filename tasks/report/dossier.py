@@ -14,7 +14,7 @@ from tasks.records.selection import Selected, read_selected
 from tasks.records.to_label import ToLabel, read_to_label
 from tasks.records.training import CurveRow, Finetuning, read_candidate_training, read_finetuning
 from tasks.records.verdict import Judged, Sample, read_judged
-from tasks.report.wording import count
+from tasks.report.wording import SEALED, count
 from tasks.workspace import Workspace
 
 
@@ -59,13 +59,36 @@ class Dossier:
         return self.judged.source_only.candidate
 
     @property
+    def has_holdout(self) -> bool:
+        """Whether there is a labelled hold-out, open or sealed."""
+        return self.judged.source_only.n > 0
+
+    @property
     def is_labelled(self) -> bool:
-        """Whether accuracy was measured on a hold-out."""
+        """Whether accuracy was measured on a hold-out, and may be shown."""
         return self.judged.source_only.accuracy is not None
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether there is a hold-out, and its accuracies are kept back."""
+        return self.judged.sealed and self.has_holdout
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether there is a hold-out that proves nothing more, since its accuracies are or were shown."""
+        look = self.judged.price.holdout
+        return self.has_holdout and (
+            not self.judged.sealed or (look is not None and look.spent_since is not None)
+        )
+
+    @property
+    def unmeasured(self) -> str:
+        """The word that stands where an accuracy would."""
+        return SEALED if self.is_sealed else "not measured" if self.sample else "no labels"
+
+    @property
     def sample(self) -> Sample | None:
-        """How many disagreements there are and how many are labelled, where their labels are the evidence."""
+        """How many images can tell the models apart and how many are labelled, where fresh labels are the evidence."""
         return None if self.judged.evidence is None else self.judged.evidence.disagreements
 
     @property
@@ -74,11 +97,32 @@ class Dossier:
         return self.sample.labelled if self.sample else self.judged.source_only.n
 
     @property
+    def num_unlabelled(self) -> int:
+        """Images that can tell the models apart and have no label yet."""
+        return sum(not line.label for line in self.to_label)
+
+    @property
     def labelled_images(self) -> str:
-        """How many images were labelled, and what kind of images, in words."""
-        if self.sample is None:
-            return f"{count(self.num_labels, 'labelled image')} of {self.target}"
-        return f"{count(self.num_labels, 'labelled image')} of {self.target} on which the two disagree"
+        """How many images were labelled, and when, in words."""
+        kind = "freshly labelled image" if self.sample else "labelled image"
+        return f"{count(self.num_labels, kind)} of {self.target}"
+
+    @property
+    def against(self) -> str:
+        """The model that the selected candidate was compared with, in words."""
+        proof = self.judged.evidence
+        return "source-only" if proof is None or proof.against == self.baseline else proof.against
+
+    @property
+    def is_proven_fresh(self) -> bool:
+        """Whether fresh labels are evidence enough for a promotion."""
+        price = self.judged.price.fresh
+        return price is not None and price.threshold is not None and price.evidence >= price.threshold
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no label can change what the comparison came to."""
+        return self.judged.verdict in ("promote", "reject") or not self.num_unlabelled
 
     @property
     def chose_source_only(self) -> bool:

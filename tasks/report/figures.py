@@ -198,6 +198,64 @@ def gain_plot(*, gain: float, interval: tuple[float, float], detectable: float |
 
 
 @dataclass(frozen=True)
+class EvidencePlot:
+    """The course of the evidence, on a logarithmic scale, over the labels or groups that it comes from; places are in pixels."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    line: str
+    dots: str
+    """One for every label or group."""
+    even: float
+    """Where the evidence is 1 and says nothing."""
+    threshold: float | None
+    """Where it is enough; None where nothing can be promoted."""
+
+
+def evidence_plot(course: Sequence[float], *, threshold: float | None) -> EvidencePlot | None:
+    """The evidence after every label or group, or None before the first one.
+
+    Args:
+        course: Its common logarithms. It begins at 0, before any label.
+        threshold: The common logarithm of what is needed.
+    """
+    if not course:
+        return None
+    width, height, left, right, top, bottom = 400, 210, 52, 392, 12, 178
+    shown = [0.0, *course, *([] if threshold is None else [threshold])]
+    reach = max(shown) - min(shown) or 1.0
+    x = Scale(0, len(course), left, right)
+    y = Scale(min(shown) - 0.06 * reach, max(shown) + 0.06 * reach, bottom, top)
+    walk = Curve("evidence", tuple(range(len(course) + 1)), (0.0, *course))
+    points_N2 = np.array([(x(number), y(value)) for number, value in enumerate(course, start=1)])
+    return EvidencePlot(
+        width, height, left, right, top, bottom,
+        tuple(Tick(x(number), f"{number:,}") for number in whole_values(x, 5)),
+        tuple(Tick(y(power), power_of_ten(power)) for power in whole_values(y, 5)),
+        line_path(walk, x, y), dots(points_N2), y(0.0), None if threshold is None else y(threshold),
+    )  # fmt: skip
+
+
+def whole_values(scale: Scale, count: int) -> list[int]:
+    """Whole numbers inside the range of a scale, about ``count`` of them at most."""
+    values = round_values(scale.low, scale.high, count)
+    return [round(value) for value in values if math.isclose(value, round(value), abs_tol=1e-9)]
+
+
+def power_of_ten(power: int) -> str:
+    """``1,000`` for 3, and ``10¹²`` where nobody counts the zeros."""
+    if power > 6 or power < -4:
+        return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{10**power:,}" if power >= 0 else f"{10.0**power:.{-power}f}"
+
+
+@dataclass(frozen=True)
 class StripRow:
     """One preset: its name, the height of its row, one dot per seed (place, candidate, selected or not)."""
 

@@ -15,13 +15,25 @@ from tasks.domains.contract import Reader
 from tasks.report.candidates import DIAGNOSTICS, SCORES, candidate_rows, seed_spread, strip_plot
 from tasks.report.certainty import certainty
 from tasks.report.classes import class_rows, confusion_view, share_rows
+from tasks.report.cost import cost_of, sealed_in_words
 from tasks.report.data import MAX_LISTED, check_views, domain_view
 from tasks.report.dossier import Dossier
+from tasks.report.examples import counted_images, unlabelled_images
 from tasks.report.maps import pictures
 from tasks.report.result import champion_facts, gain_plot, result_table, rules_in_words, scoreboard
 from tasks.report.story import tell
 from tasks.report.training import finetuning_view, method_curves
-from tasks.report.wording import count, decimal, markdown, percent, plain, points, points_only, visible
+from tasks.report.wording import (
+    count,
+    decimal,
+    evidence,
+    markdown,
+    percent,
+    plain,
+    points,
+    points_only,
+    visible,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -72,13 +84,20 @@ def describe(dossier: Dossier, gate: GateParams, reader: Reader, *, max_map_poin
 
 
 def _verdict(dossier: Dossier, gate: GateParams) -> dict[str, object]:
-    judged = dossier.judged
+    judged, price = dossier.judged, dossier.judged.price
     return {
         "story": tell(dossier, gate),
         "reasons": judged.reasons,
         "warnings": [*judged.warnings, *dossier.data_checked.warnings],
         "is_labelled": dossier.is_labelled,
+        "is_sealed": dossier.is_sealed,
+        "has_holdout": dossier.has_holdout,
+        "sealed_in_words": sealed_in_words(dossier.target),
+        "unmeasured": dossier.unmeasured,
+        "against": dossier.against,
         "sample": dossier.sample,
+        "cost": cost_of(dossier, gate),
+        "fresh_evidence": None if price.next_fresh <= 0 else evidence(1 / price.next_fresh),
         "evaluated": judged.source_only.n,
         "result": result_table(dossier),
         "scoreboard": scoreboard(dossier),
@@ -114,8 +133,9 @@ def _data(dossier: Dossier, reader: Reader) -> dict[str, object]:
     return {
         "domains": [domain_view(domain, reader) for domain in (dossier.source_domain, dossier.target_domain)],
         "checks": check_views(dossier.data_checked.checks),
-        "to_label": [line.disagreement for line in dossier.to_label[:MAX_LISTED]],
-        "num_to_label": len(dossier.to_label),
+        "to_label": unlabelled_images(dossier)[:MAX_LISTED],
+        "num_to_label": dossier.num_unlabelled,
+        "counted": counted_images(dossier)[:MAX_LISTED],
         "max_listed": MAX_LISTED,
     }
 
@@ -140,7 +160,7 @@ def digests(dossier: Dossier) -> list[tuple[str, str]]:
         ("Source images", judged.data_digest.source),
         (f"Images of {dossier.target}", judged.data_digest.target),
         ("Labels of the hold-out", judged.labels_digest),
-        ("Answers on disagreements", judged.answers_digest),
+        ("Fresh labels", judged.answers_digest),
         (f"Checkpoint of {dossier.selected}", judged.checkpoint_sha256),
         ("Model file, model.onnx", dossier.exported.model_sha256 if dossier.exported else None),
     ]

@@ -1,19 +1,31 @@
 """The result in numbers: source-only, target statistics, selected and oracle, and the model in service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.config.sections.gate import GateParams
 from tasks.records.verdict import Measured, Oracle, Proof, Sample
 from tasks.report import figures
 from tasks.report.dossier import Dossier
-from tasks.report.wording import NONE, count, interval_ends, p_value, percent, plain, points, points_only
+from tasks.report.wording import (
+    NONE,
+    SEALED,
+    count,
+    evidence,
+    interval_ends,
+    p_value,
+    percent,
+    plain,
+    points,
+    points_only,
+)
 
 NO_LABELS = "no labels"
 
 RULES = {
-    "max_p_value": "McNemar p against source-only at most {}",
-    "min_gain": "lower end of the gain’s interval above {}",
-    "max_loss_against_champion": "at most {} behind the model in service, at the lower end of the interval",
+    "max_p_value": "one-sided p against source-only on a hold-out at most {}, and at most what the budget leaves for it",
+    "min_gain": "a proven gain of more than {}",
+    "max_loss_against_champion": "on a hold-out at most {} behind the model in service, at the lower end of the interval",
     "max_loss_against_target_statistics": "at most {} behind target statistics, and not significantly worse",
     "min_class_recall": "recall of every class with enough images at least {}",
     "min_accuracy": "hold-out accuracy at least {}",
@@ -31,7 +43,7 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class Score:
-    """One of the three numbers at the top of the page; None without labels."""
+    """One of the three numbers at the top of the page; None without labels, or where they are sealed."""
 
     title: str
     accuracy: float | None
@@ -48,59 +60,87 @@ def scoreboard(dossier: Dossier) -> list[Score]:
 def result_table(dossier: Dossier) -> list[ResultRow]:
     """The columns: the baseline, the simplest adaptation, the choice that was made, and what labels would have chosen."""
     judged = dossier.judged
+    proof, sample = judged.evidence, dossier.sample
+    columns = [judged.source_only, judged.target_statistics, judged.selected, judged.oracle]
+    best = judged.oracle.candidate or dossier.unmeasured
     simplest = judged.target_statistics.candidate if judged.target_statistics else NONE
-    names = (dossier.baseline, simplest, dossier.selected, judged.oracle.candidate or NO_LABELS)
-    rows = [ResultRow("Candidate", "", names)]
-    if dossier.sample and judged.evidence:
-        return rows + _disagreement_rows(judged.evidence, dossier.sample)
-    if not dossier.is_labelled:
-        titles = ("Accuracy", "Labelled images, n", "Gain over source-only", "Interval of the gain",
-                  "McNemar p", "Smallest detectable gain")  # fmt: skip
-        return rows + [ResultRow(title, "", (NO_LABELS,) * 4) for title in titles]
-    rows += _accuracy_rows([judged.source_only, judged.target_statistics, judged.selected, judged.oracle])
-    return rows if judged.evidence is None else rows + _proof_rows(judged.evidence)
+    rows = [ResultRow("Candidate", "", (dossier.baseline, simplest, dossier.selected, best))]
+    if dossier.has_holdout:
+        rows += _accuracy_rows(dossier, columns)
+    if proof is not None and sample is not None:
+        measured = [] if dossier.has_holdout else [ResultRow("Accuracy", "", ("not measured",) * 4)]
+        return [*rows, *measured, *_fresh_rows(dossier, proof, sample)]
+    if proof is not None:
+        return rows + _proof_rows(proof)
+    if dossier.has_holdout:
+        return rows
+    titles = ("Accuracy", "Labelled images, n", "Gain over source-only", "Interval of the gain",
+              "McNemar p", "Smallest detectable gain")  # fmt: skip
+    return rows + [ResultRow(title, "", (NO_LABELS,) * 4) for title in titles]
 
 
-def _accuracy_rows(columns: list[Measured | Oracle | None]) -> list[ResultRow]:
-    accuracy = [column.accuracy if column else None for column in columns]
+def _accuracy_rows(dossier: Dossier, columns: Sequence[Measured | Oracle | None]) -> list[ResultRow]:
+    n = f"{dossier.judged.source_only.n:,}"
+    labelled = ResultRow("Labelled images, n", "the hold-out", tuple(n if one else NONE for one in columns))
+    if dossier.is_sealed:
+        kept_back = tuple(SEALED if one else NONE for one in columns)
+        gains = ("baseline", kept_back[1], _sealed_gain(dossier), SEALED)
+        return [
+            ResultRow("Accuracy", "share of images named right", kept_back),
+            labelled,
+            ResultRow("Gain over source-only", "in percentage points", gains),
+        ]
+    accuracy = [one.accuracy if one else None for one in columns]
     base = accuracy[0]
     gains = [points_only(None if a is None or base is None else a - base) for a in accuracy]
     return [
         ResultRow("Accuracy", "share of images named right", tuple(percent(a) for a in accuracy)),
-        ResultRow(
-            "Labelled images, n",
-            "the hold-out",
-            tuple(f"{column.n:,}" if column else NONE for column in columns),
-        ),
+        labelled,
         ResultRow("Gain over source-only", "in percentage points", ("baseline", *gains[1:])),
     ]
 
 
+def _sealed_gain(dossier: Dossier) -> str:
+    """The gain on a sealed hold-out, which is told of what is promoted alone."""
+    proof = dossier.judged.evidence
+    return points_only(proof.gain) if proof is not None and proof.kind == "hold-out" else SEALED
+
+
 def _proof_rows(proof: Proof) -> list[ResultRow]:
+    """The evidence of a hold-out, all of whose labels are read at once."""
     judged = [
-        (f"{percent(proof.confidence, 0)} interval of the gain", "paired bootstrap, points", interval_ends(proof.interval)),
+        (f"{percent(proof.confidence, 0)} interval of the gain", _by(proof, "Tango’s score interval, points"), interval_ends(proof.interval)),
         ("Wrong to right / right to wrong", "images", f"{proof.better:,} / {proof.worse:,}"),
-        ("McNemar p", "one-sided, exact", p_value(proof.mcnemar_p)),
+        ("McNemar p" if proof.groups is None else "p by groups", _by(proof, "one-sided, exact"), p_value(proof.mcnemar_p)),
         ("Smallest detectable gain", "points; by this hold-out, at 80 % power", _detectable(proof)),
     ]  # fmt: skip
     return [ResultRow(title, hint, (NONE, NONE, value, "not judged")) for title, hint, value in judged]
 
 
-def _disagreement_rows(proof: Proof, sample: Sample) -> list[ResultRow]:
-    """The evidence of labelled disagreements: the gain, and the accuracy of neither model."""
+def _by(proof: Proof, hint: str) -> str:
+    """The hint of a number, where images come in groups: a group counts once."""
+    return hint if proof.groups is None else f"{count(proof.groups, 'group')} of images, each counted once"
+
+
+def _fresh_rows(dossier: Dossier, proof: Proof, sample: Sample) -> list[ResultRow]:
+    """The evidence of fresh labels: the gain, and the accuracy of neither model."""
+    price = dossier.judged.price.fresh
+    groups = "" if proof.groups is None else f", in {count(proof.groups, 'group')}"
     told = [
-        ("Disagreements", "of the test split's images", f"{sample.total:,} of {sample.images:,}"),
-        ("Labelled disagreements, n", "drawn by content hash", f"{sample.labelled:,}"),
-        ("Gain over source-only", "in percentage points of all images", points_only(proof.gain)),
-        (f"{percent(proof.confidence, 0)} interval of the gain", "bootstrap, points", interval_ends(proof.interval)),
+        ("Images that can tell them apart", "of the test split’s images", f"{sample.total:,} of {sample.images:,}"),
+        ("Fresh labels, n", f"given after the models were frozen, in a random order{groups}", f"{sample.labelled:,}"),
+        (f"Gain over {dossier.against}", "in percentage points of all images", points_only(proof.gain)),
+        (f"{percent(proof.confidence, 0)} interval of the gain", "points; holds at every look", interval_ends(proof.interval)),
         ("Wrong to right / right to wrong", "images", f"{proof.better:,} / {proof.worse:,}"),
-        ("McNemar p", "one-sided, exact", p_value(proof.mcnemar_p)),
-        ("Smallest detectable gain", "points; by these labels, at 80 % power", _detectable(proof)),
     ]  # fmt: skip
-    return [
-        ResultRow("Accuracy", "", ("not measured",) * 4),
-        *(ResultRow(title, hint, (NONE, NONE, value, NONE)) for title, hint, value in told),
-    ]
+    if price is not None:
+        needed = (
+            "nothing can be promoted now"
+            if price.threshold is None
+            else f"{evidence(price.threshold)} needed"
+        )
+        told.append(("Evidence", f"an e-value; {needed}", evidence(price.evidence, beside=price.threshold)))
+    return [ResultRow(title, hint, (NONE, NONE, value, NONE)) for title, hint, value in told]
 
 
 def _detectable(proof: Proof) -> str:

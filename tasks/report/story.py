@@ -1,6 +1,5 @@
 """The report's story: what happened to a target, what is proven, what is not, and what to do next."""
 
-import math
 from dataclasses import dataclass
 
 from tasks.config.sections.gate import GateParams
@@ -34,6 +33,9 @@ class Story:
     not_proven: tuple[str, ...]
     blockers: tuple[str, ...]
     steps: tuple[Step, ...]
+
+
+_SEALED_NUMBERS = "The labels are sealed, so that they last: no number is shown unless a model is promoted."
 
 
 def tell(dossier: Dossier, gate: GateParams) -> Story:
@@ -97,16 +99,23 @@ def _headline(dossier: Dossier) -> str:
     if dossier.chose_source_only:
         return f"No adapted model was preferred: source-only remains the choice for {target}."
     if word == "promote":
-        return f"{name} is better than source-only on {dossier.labelled_images}."
+        return f"{name} is better than {_proven_against(dossier)}."
     if word == "provisional":
         return f"{name} looks better than source-only, but no label of {target} confirms it."
     if word == "reject" and dossier.judged.evidence and dossier.judged.evidence.gain < 0:
-        return f"{name} is worse than source-only on {dossier.labelled_images}."
+        return f"{name} is worse than {dossier.against} on {dossier.labelled_images}."
     if word == "reject":
         return f"{name} must not go into service for {target}."
     if dossier.num_labels:
-        return f"{dossier.labelled_images[:1].upper()}{dossier.labelled_images[1:]} do not prove {name} better than source-only."
+        return f"{dossier.labelled_images[:1].upper()}{dossier.labelled_images[1:]} do not prove {name} better than {dossier.against}."
     return f"There is not enough evidence to put {name} into service for {target}."
+
+
+def _proven_against(dossier: Dossier) -> str:
+    """The model that a promoted one is better than, and the labels that prove it."""
+    if dossier.sample and not dossier.is_proven_fresh:
+        return f"source-only on {count(dossier.judged.source_only.n, 'labelled image')} of {dossier.target}"
+    return f"{dossier.against} on {dossier.labelled_images}"
 
 
 def _happened(dossier: Dossier) -> tuple[str, ...]:
@@ -138,7 +147,7 @@ def _trained(dossier: Dossier) -> list[str]:
 
 def _compared(dossier: Dossier) -> list[str]:
     told = []
-    if dossier.is_labelled and not dossier.chose_source_only:
+    if dossier.has_holdout and not dossier.chose_source_only:
         told.append(
             f"That one candidate was then compared with source-only and with target statistics on"
             f" {count(dossier.judged.selected.n, 'labelled image')} that neither training nor"
@@ -146,9 +155,10 @@ def _compared(dossier: Dossier) -> list[str]:
         )
     if dossier.sample:
         told.append(
-            f"That one candidate, source-only and target statistics disagree on {dossier.sample.total:,} of"
-            f" {count(dossier.sample.images, 'test image')}, which neither training nor selection had seen;"
-            f" {dossier.num_labels:,} of these, drawn by their content hashes, were labelled."
+            f"That one candidate and what it is compared with were frozen: {dossier.sample.total:,} of"
+            f" {count(dossier.sample.images, 'test image')}, which neither training nor selection had seen, can tell them"
+            f" apart. {dossier.sample.labelled:,} of these were labelled afterwards, in a random order and with no model’s answer"
+            " beside them."
         )
     return told
 
@@ -160,18 +170,41 @@ def _proven(dossier: Dossier) -> tuple[str, ...]:
             f"Nothing, so far: {dossier.target} has no labelled hold-out, and scores without labels can err.",
         )
     if dossier.chose_source_only:
+        if dossier.is_sealed:
+            return ("Nothing: source-only was chosen without labels, and those of the hold-out stay sealed.",)
         return (f"Source-only is right on {percent(judged.source_only.accuracy)} of the hold-out.",)
     held = judged.verdict == "hold" and not dossier.is_in_service
     told = ["That it is better is not proven."] if held else []
     proof = judged.evidence
+    if proof is None and dossier.is_sealed:
+        return (*told, _SEALED_NUMBERS)
     if proof is None:
         return (*told, f"{_accuracies(judged)}.")
     change = f"{points(proof.gain)}, {interval_of(proof)}"
-    if dossier.sample:
-        told.append(f"Accuracy changed by {change}; how high it is was not measured.")
-    else:
+    if dossier.is_labelled and not dossier.sample:
         told.append(f"{_accuracies(judged)}: {change}.")
+    else:
+        told += [*_on_holdout(dossier), f"{_changed(dossier)} by {change}{_how_high(dossier)}."]
     return (*told, *_chances(proof))
+
+
+def _on_holdout(dossier: Dossier) -> list[str]:
+    """The accuracies on an open hold-out, beside the evidence of fresh labels."""
+    return [f"{_accuracies(dossier.judged)} on the hold-out."] if dossier.is_labelled else []
+
+
+def _changed(dossier: Dossier) -> str:
+    """The measure that moved, where it is not an accuracy on the hold-out."""
+    if not dossier.sample:
+        return "Accuracy changed"
+    than = "" if dossier.against == "source-only" else f", compared with {dossier.against},"
+    return f"By fresh labels accuracy{than} changed"
+
+
+def _how_high(dossier: Dossier) -> str:
+    if dossier.is_labelled:
+        return ""
+    return "; how high it is stays sealed" if dossier.is_sealed else "; how high it is was not measured"
 
 
 def _accuracies(judged: Judged) -> str:
@@ -182,11 +215,20 @@ def _chances(proof: Proof) -> list[str]:
     told = [
         f"{count(proof.better, 'image')} changed from wrong to right and {proof.worse:,} from right to wrong."
     ]
-    if proof.gain:
-        what, p = ("lead", proof.mcnemar_p) if proof.gain > 0 else ("fall", proof.mcnemar_p_worse)
+    if not proof.gain:
+        return told
+    p = proof.mcnemar_p if proof.gain > 0 else proof.mcnemar_p_worse
+    if proof.kind == "hold-out" and proof.groups is None:
+        what = "lead" if proof.gain > 0 else "fall"
         told.append(
             f"If the two models were equally good, a {what} this large would come about by chance with"
             f" probability {p_value(p)}."
+        )
+    elif p < 1:
+        no_change = "no better" if proof.gain > 0 else "no worse"
+        looks = ", however often one looks" if proof.kind == "disagreements" else ""
+        told.append(
+            f"If it were {no_change}, evidence like this would come about with a probability of at most {p_value(p)}{looks}."
         )
     return told
 
@@ -199,12 +241,14 @@ def _not_proven(dossier: Dossier, gate: GateParams) -> tuple[str, ...]:
     detectable = proof.smallest_detectable_gain if proof else None
     if detectable is not None:
         told.append(
-            f"A gain below {points(detectable, signed=False)} would probably be missed by"
-            f" {'these labels' if dossier.sample else 'this hold-out'}."
+            f"A gain below {points(detectable, signed=False)} would probably be missed by this hold-out."
         )
-    if dossier.sample:
-        told.append("How accurate either model is, and how single classes changed: that takes a hold-out.")
-    elif dossier.num_labels < gate.min_holdout:
+    unmeasured = "How accurate either model is, and how single classes changed"
+    if dossier.is_sealed:
+        told.append(f"{unmeasured}: the labels of the hold-out say it, and are sealed.")
+    elif not dossier.is_labelled:
+        told.append(f"{unmeasured}: that takes a hold-out.")
+    if dossier.has_holdout and not dossier.sample and dossier.num_labels < gate.min_holdout:
         told.append(
             f"The hold-out has {count(dossier.num_labels, 'image')};"
             f" gate.min_holdout asks for {gate.min_holdout:,}."
@@ -257,48 +301,70 @@ def _steps(dossier: Dossier, gate: GateParams) -> tuple[Step, ...]:
 
 def _lost(dossier: Dossier, gate: GateParams) -> bool:
     """Whether enough labels show no gain at all, so that more of them are not what is missing."""
-    proof = dossier.judged.evidence
-    return proof is not None and proof.gain <= 0 and dossier.num_labels >= gate.min_holdout
+    proof, fresh = dossier.judged.evidence, dossier.judged.price.fresh
+    if proof is None or proof.gain > 0:
+        return False
+    return dossier.num_labels >= gate.min_holdout if fresh is None else fresh.more is None
 
 
 def _labelling(dossier: Dossier, gate: GateParams) -> tuple[Step, ...]:
-    """Disagreements first, which decide soonest; a hold-out where there is one, or where they are used up."""
-    target, listed = dossier.target, f"results/gate/{dossier.target}/to_label.csv"
-    num_open = sum(not line.label for line in dossier.to_label)
+    """Fresh labels first, which decide soonest; then a hold-out where there is none, or where it can still prove something."""
+    fresh = _fresh_labels(dossier)
+    if dossier.is_spent:
+        return fresh or (_new_images(dossier),)
     holdout = Step(
         f"{_how_many(dossier, gate)}, drawn at random. Put each one into the folder of its class,"
-        f" data/{target}/holdout/<class>/, and run again:",
-        f"acclimate run --target {target}",
+        f" data/{dossier.target}/holdout/<class>/, and run again:",
+        f"acclimate run --target {dossier.target}",
     )
-    if dossier.is_labelled or not num_open:
+    if not fresh:
         return (holdout,)
+    if dossier.has_holdout:
+        return fresh
+    return (*fresh, Step(f"Or measure accuracy as well. {holdout.text}", holdout.command))
+
+
+def _fresh_labels(dossier: Dossier) -> tuple[Step, ...]:
+    """How to label what can tell the models apart; nothing where that cannot lead to a promotion."""
+    target, price = dossier.target, dossier.judged.price
+    more = (
+        f" About {price.fresh.more:,} more would probably settle it."
+        if price.fresh and price.fresh.more
+        else ""
+    )
+    if not dossier.num_unlabelled or price.next_fresh <= 0 or (price.fresh and not price.fresh.more):
+        return ()
     return (
         Step(
-            f"Label the first {min(num_open, gate.min_holdout):,} unlabelled of the {count(len(dossier.to_label), 'image')}"
-            f" of {listed}, on which the models disagree, or more: write the class, or `unsure`, into its column"
-            " `label`, from the top and without a gap. They decide soonest. Then:",
-            f"acclimate label {target} {listed}",
+            f"Label images on which the models differ: {count(dossier.num_unlabelled, 'image')} of {target} have no label yet, and"
+            f" no model’s answer is shown.{more} They decide soonest. You are asked for one after another until the matter is settled:",
+            f"acclimate label {target}",
         ),
-        Step(f"Or measure accuracy as well. {holdout.text}", holdout.command),
+        Step(
+            f"Or fill in the column `label` of results/gate/{target}/to_label.csv, from the top and without a gap: the class,"
+            " `none` or `unsure`. Then:",
+            f"acclimate label {target} results/gate/{target}/to_label.csv",
+        ),
+    )
+
+
+def _new_images(dossier: Dossier) -> Step:
+    """The way on where neither the hold-out nor a listed image can prove anything."""
+    return Step(
+        f"No label that could be given now leads to a promotion: see what the labels cost. New images of {dossier.target} can be"
+        " labelled afresh once they have arrived:",
+        f"acclimate emit {dossier.target} FOLDER",
     )
 
 
 def _how_many(dossier: Dossier, gate: GateParams) -> str:
-    """How many labels of a hold-out to ask for; the detectable gain shrinks with the root of their number."""
+    """How many labels of a hold-out to ask for."""
     num_labels = dossier.judged.source_only.n
-    images, proof = f"images of {dossier.target}", dossier.judged.evidence
-    detectable = proof.smallest_detectable_gain if proof else None
-    if num_labels >= gate.min_holdout and proof and detectable and 0 < proof.gain < detectable:
-        needed = num_labels * (detectable / proof.gain) ** 2
-        magnitude = 10 ** max(0, math.floor(math.log10(needed)) - 1)
-        rounded = math.ceil(needed / magnitude) * magnitude
-        gain = points(proof.gain, signed=False)
-        return f"If {gain} matter, label more {images}: about {rounded:,} in all would show such a gain"
-    if num_labels:
-        return (
-            f"Label more {images} (there are {num_labels:,}; the gate asks for at least {gate.min_holdout:,})"
-        )
-    return f"Label at least {gate.min_holdout:,} {images}"
+    images = f"images of {dossier.target}"
+    if num_labels < gate.min_holdout:
+        there = f" (there are {num_labels:,})" if num_labels else ""
+        return f"Label at least {gate.min_holdout:,} {images}{there}"
+    return f"Label more {images} (there are {num_labels:,})"
 
 
 def _repair(dossier: Dossier) -> tuple[Step, ...]:

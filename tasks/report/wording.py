@@ -1,5 +1,6 @@
 """How the report spells values: numbers with their units, and text that hides nothing and breaks nothing."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,10 @@ from markupsafe import Markup
 from tasks.records.verdict import Proof
 
 NONE = "—"
+SEALED = "sealed"
+
+A_MILLION = 1e6
+"""Evidence from here on is no number that a reader needs."""
 
 # Control and format characters, line and paragraph separators, surrogates of undecodable file
 # names, tags: none can be seen, some reorder the text around them, some cannot be written as UTF-8.
@@ -90,6 +95,26 @@ def p_value(p: float) -> str:
     if p < 0.0001:
         return "below 0.0001"
     return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
+
+
+def level(alpha: float) -> str:
+    """``0.025``: a level that somebody spends, to two digits that count."""
+    if alpha <= 0:
+        return "0"
+    text = f"{alpha:.{max(2, 1 - math.floor(math.log10(alpha)))}f}"
+    return text.rstrip("0")
+
+
+def evidence(value: float, *, beside: float | None = None) -> str:
+    """An e-value: ``0.37``, ``8.6``, ``86`` or ``1,040``; with more digits where it would look like a bound ``beside`` that it misses."""
+    if value >= A_MILLION:
+        return "more than a million"
+    if value < 0.01:
+        return "below 0.01"
+    digits = 0 if value >= 10 else 1 if value >= 1 else 2
+    if beside is not None and value < beside:
+        digits = next((d for d in range(digits, 9) if round(value, d) < round(beside, d)), 9)
+    return f"{value:,.{digits}f}"
 
 
 def interval_ends(interval: tuple[float, float]) -> str:

@@ -9,11 +9,12 @@ No target label reaches :func:`~tasks.selection.select.select_candidate`, whose 
 Then the arms are frozen: the one candidate selected, and the models that it is compared with. The ledger counts what the
 verdict spends *before* a label is compared with an answer, so that a kill leaves a look that is spent. The same arms and
 labels are the same look, however often the stage runs. After the verdict the labels of the hold-out also say how
-certain the served answers may sound, which changes no class. Nothing is trained here, and torch is not imported.
+certain the served answers may sound, which changes no class; sealed ones do so for what is promoted alone. Nothing is
+trained here, and torch is not imported.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from tasks.config.params import Params
@@ -25,8 +26,8 @@ from tasks.judgement.calibration import calibrate
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import Holdout, read_holdout
 from tasks.judgement.in_service import ask_champion
-from tasks.judgement.judge import margin_of
 from tasks.judgement.price import Price, first_read, fresh_alpha, look_at_fresh, look_at_holdout, share_of
+from tasks.judgement.rules import margin_of
 from tasks.judgement.to_label import Answered
 from tasks.records.answers import read_answers
 from tasks.records.calibration import write_calibration
@@ -84,7 +85,8 @@ def run(workspace: Workspace, params: Params, target: str, *, on: date | None = 
         data_digest=_data_digest(workspace, target),
     )
     write_judged(folder, judged)
-    write_calibration(folder, calibrate(selection, holdout, params.gate))
+    shown = holdout if judged.verdict == "promote" or not judged.sealed else replace(holdout, labels={})
+    write_calibration(folder, calibrate(selection, shown, params.gate))
     labels = {} if answered is None else {image: one.label for image, one in answered.mine().items()}
     disagreements = () if arms is None else arms.disagreements
     write_to_label(folder, "" if arms is None else arms.key, disagreements, labels)
@@ -108,7 +110,7 @@ def _spend(
     *,
     on: date,
 ) -> _Spending:
-    """What the verdict spends of the year's budget, and the lines that say so."""
+    """The part of the year's budget that the verdict spends, and the lines that say so."""
     budget = params.gate.budget
     share = share_of(budget.false_promotions, len(params.targets))
     entries: list[Entry] = []

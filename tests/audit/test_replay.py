@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.audit.replay import Draws, Trial, confusion, kinds, pools, promises, replay, truth_of
+from tasks.audit.rows import PromiseRow
 from tasks.config.params import load_params
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.holdout import Holdout
@@ -87,7 +88,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
 
 @pytest.fixture(scope="module")
 def params() -> GateParams:
-    return load_params(CHECKOUT / "params.yaml").gate.model_copy(update={"bootstrap_resamples": 1000})
+    return load_params(CHECKOUT / "params.yaml").gate
 
 
 def audit(
@@ -135,12 +136,45 @@ def test_every_trial_is_counted_in_exactly_one_cell(trials: list[Trial]):
         assert row["trials"] == row["let_through"] + row["hold"] + row["reject"]
 
 
-def test_a_large_hold_out_lets_every_clearly_better_candidate_through_and_no_worse_one(trials: list[Trial]):
-    promise = next(row for row in promises(trials) if row["way"] == "one by one" and row["labels"])
+def promise_of(trials: list[Trial], pool: str, *, labels: bool) -> PromiseRow:
+    """The count of what was let through of the candidates of one pool, one by one."""
+    return next(
+        row
+        for row in promises(trials)
+        if (row["way"], row["pool"], row["labels"]) == ("one by one", pool, labels)
+    )
 
-    assert promise["worse"] == promise["worse_by_all"] == {"let_through": 0, "of": 8}
-    assert promise["clearly_better"] == promise["clearly_better_by_all"] == {"let_through": 8, "of": 8}
+
+def test_a_large_hold_out_lets_every_clearly_better_candidate_through_and_no_worse_one(trials: list[Trial]):
+    recorded, planted = (promise_of(trials, pool, labels=True) for pool in ("recorded", "bad alone"))
+
+    assert planted["worse"] == planted["worse_by_all"] == {"let_through": 0, "of": 8}
+    assert recorded["clearly_better"] == recorded["clearly_better_by_all"] == {"let_through": 8, "of": 8}
     assert {t.verdict for t in alone(trials, "dann-0", labels=True)} == {"hold"}  # as good as source-only
+
+
+def test_recorded_and_planted_candidates_are_counted_apart(trials: list[Trial]):
+    pools_of = {t.candidate.name: t.pool for t in trials if t.way == "one by one"}
+
+    assert {name: pool for name, pool in pools_of.items() if name.startswith("bad")} == {
+        "bad_class_order-0": "bad alone",
+        "bad_collapsed-0": "bad alone",
+    }
+    assert {pool for name, pool in pools_of.items() if not name.startswith("bad")} == {"recorded"}
+    assert promise_of(trials, "recorded", labels=True)["worse"]["of"] == 0
+
+
+def test_a_true_gain_from_minus_two_points_to_none_is_not_better():
+    candidate = Candidate("mcc-0", "mcc", 0, "digest", trained=True)
+    gains = [-0.021, -0.02, -0.01, 0.0, 0.001]
+    trials = [
+        Trial("one by one", "recorded", 0, candidate, "promote" if gain < 0 else "hold", gain, gain)
+        for gain in gains
+    ]
+
+    (row,) = promises(trials)
+
+    assert row["not_better"] == row["not_better_by_all"] == {"let_through": 2, "of": 3}
 
 
 def test_a_wrong_class_order_fails_with_labels_and_without(trials: list[Trial]):
@@ -149,8 +183,7 @@ def test_a_wrong_class_order_fails_with_labels_and_without(trials: list[Trial]):
     assert without.verdict == "reject"
     assert without.gain == pytest.approx(-0.7)
     assert {t.verdict for t in alone(trials, "bad_class_order-0", labels=True)} == {"reject"}
-    promise = next(row for row in promises(trials) if row["way"] == "one by one" and not row["labels"])
-    assert promise["worse"] == {"let_through": 0, "of": 2}
+    assert promise_of(trials, "bad alone", labels=False)["worse"] == {"let_through": 0, "of": 2}
 
 
 def test_one_by_one_the_labels_judge_what_a_veto_would_have_stopped(trials: list[Trial]):
@@ -257,7 +290,7 @@ def test_two_points_either_way_are_no_difference(gain: float, truth: str):
 def test_a_gain_of_exactly_five_points_counts_as_clear():
     candidate = Candidate("mcc-0", "mcc", 0, "digest", trained=True)
     gains = [0.3 - 0.25, 0.75 - 0.7, 0.0499]  # the first is 0.04999999999999999 in binary
-    trials = [Trial("one by one", "with bad", 0, candidate, "hold", gain, gain) for gain in gains]
+    trials = [Trial("one by one", "recorded", 0, candidate, "hold", gain, gain) for gain in gains]
 
     (row,) = promises(trials)
 

@@ -18,7 +18,7 @@ from tasks.records.data_checks import DataChecked, write_data_checked
 from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.probe import Probed, write_probed
 from tasks.records.record import Record
-from tasks.records.verdict import DataDigest, Judged, Measured, Oracle, write_judged
+from tasks.records.verdict import DataDigest, Judged, Measured, Oracle, Price, write_judged
 from tasks.workspace import Workspace
 from tests.support import onnx_models as onnx_models_module
 
@@ -95,7 +95,7 @@ def write_run(
         target=target, candidate=candidate, checkpoint_sha256=checkpoint, model_sha256=sha256,
         data_digest=sha256_of_lines(list(DATA_DIGEST.model_dump().values())), classes=("red", "green", "blue"),
         parity=Parity(batch_sizes=(1, 7), max_probability_difference=1e-7, tolerance=1e-4),
-        metric=Metric(name="accuracy on test", torch=0.9, onnx=0.9, n=30), opset=18,
+        metric=Metric(name="accuracy on test", change=0.0, n=30), opset=18,
     )  # fmt: skip
     gate = judged(target, candidate, checkpoint, verdict)
     folder = {stage: workspace.stage(stage, target) for stage in ("validate", "gate", "probe", "export")}
@@ -117,7 +117,8 @@ def judged(target: str, candidate: str, checkpoint_sha256: str, verdict: str) ->
         reasons=("because",), warnings=(), source_only=unlabelled, selected=unlabelled,
         oracle=Oracle(accuracy=None, n=0, candidate=None), champion=None, evidence=None, per_class=(),
         confusion=None, target_prior=None, answers_digest=None, candidates=(), labels_digest="3" * 64,
-        labelled_target_images=0, data_digest=DATA_DIGEST,
+        labelled_target_images=0, data_digest=DATA_DIGEST, sealed=False,
+        price=Price(share=0.05, left=0.05, planned=12, next_fresh=0.004, holdout=None, fresh=None),
     )  # fmt: skip
 
 

@@ -58,7 +58,9 @@ def audited(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Aud
     workspace = Workspace(tmp_path_factory.mktemp("audited") / "a copy")
     shutil.copytree(finished.workspace.root, workspace.root, symlinks=True)
     before = contents(workspace.root / "results")
-    done = acclimate("gate-audit", workspace.root, "--holdout", "20", "--draws", "3", "--json")
+    done = acclimate(
+        "gate-audit", workspace.root, "--holdout", "20", "--draws", "3", "--years", "2", "--json"
+    )
     return Audited(workspace, before, json.loads(done.stdout), done.stderr)
 
 
@@ -76,9 +78,9 @@ def test_another_audit_says_the_same_and_trains_nothing(audited: Audited, caplog
     made = contents(audited.scratch)
 
     with caplog.at_level(logging.INFO):
-        again = audit([audited.workspace.root], DRAWS)
+        again = audit([audited.workspace.root], DRAWS, years=0)
 
-    assert again == audited.answer
+    assert again == {**audited.answer, "years": [], "first_verdicts": []}
     assert contents(audited.scratch) == made
     assert "bad_collapsed-0 trained after 60 steps" in audited.log
     assert "3 hold-outs of 20 images" in caplog.text
@@ -93,7 +95,7 @@ def test_what_an_interrupted_audit_had_trained_is_not_trained_again(
     unmarked.unlink()
 
     with caplog.at_level(logging.INFO):
-        audit([audited.workspace.root], DRAWS)
+        audit([audited.workspace.root], DRAWS, years=0)
 
     assert [message for message in caplog.messages if "trained after" in message] == [
         "gate-audit: bad_collapsed-0 trained after 60 steps"
@@ -126,7 +128,8 @@ def test_the_tables_say_what_the_truth_was_counted_on(audited: Audited):
     assert "outside the drawn hold-out (16 to 16)" in text
     assert "| bad_class_order | 1 |" in text
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 3
+    assert len(tables) == 5
+    assert "| twenty scenes of ten frames | 2 | " in text
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
 
@@ -158,7 +161,7 @@ def test_an_estimate_without_labels_is_held_against_the_truth(audited: Audited):
 
 def test_too_few_images_for_the_truth_are_warned_of(audited: Audited, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
-        audit([audited.workspace.root], Draws(holdout=10, count=1, seed=0))
+        audit([audited.workspace.root], Draws(holdout=10, count=1, seed=0), years=0)
 
     assert "counted on 26 images outside the hold-out, fewer than 200" in caplog.text
     assert "--holdout 10 is less than gate.min_holdout 20" in caplog.text
@@ -172,7 +175,7 @@ def test_a_source_free_workspace_is_audited_without_its_source(workspace_copy: W
     adapt.run(workspace_copy, load_params(workspace_copy.params), TARGET)
     shutil.rmtree(workspace_copy.stage("features", "source"))
 
-    (task,) = audit([workspace_copy.root], DRAWS)["tasks"]
+    (task,) = audit([workspace_copy.root], DRAWS, years=0)["tasks"]
 
     assert [row["kind"] for row in task["candidates"]] == [
         "target_statistics",
@@ -208,7 +211,7 @@ def test_a_hold_out_of_all_labels_is_refused_before_anything_is_trained(workspac
     with pytest.raises(
         BadInput, match=r"36 labelled test images: a hold-out of 200 leaves none .*Lower --holdout"
     ):
-        audit([workspace_copy.root], Draws(holdout=200, count=1, seed=0))
+        audit([workspace_copy.root], Draws(holdout=200, count=1, seed=0), years=0)
 
     assert not workspace_copy.scratch("gate-audit").exists()
 
@@ -219,11 +222,11 @@ def test_a_workspace_without_labels_is_told_how_to_get_some(workspace_copy: Work
     with pytest.raises(
         BadInput, match=r"no target of .* has labelled test images \(new-camera\).*--holdout DIR"
     ):
-        audit([workspace_copy.root], DRAWS)
+        audit([workspace_copy.root], DRAWS, years=0)
 
 
 def test_a_workspace_without_results_is_told_what_to_run(workspace_copy: Workspace):
     shutil.rmtree(workspace_copy.stage("adapt", TARGET))
 
     with pytest.raises(BadInput, match=r"candidates.json does not exist.*acclimate run"):
-        audit([workspace_copy.root], DRAWS)
+        audit([workspace_copy.root], DRAWS, years=0)

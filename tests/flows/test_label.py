@@ -13,18 +13,20 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.commands.label import Taken, take_in_answers
+from flows.commands.label import Taken, ask_for_labels, take_in_answers
 from flows.workspaces.filled import create_answers, keep_unsent, read_filled
 from flows.workspaces.programs import dvc
 from tasks.errors import BadInput
 from tasks.files import read_json, write_text
 from tasks.records.answers import read_answers
+from tasks.records.selection import read_selected
+from tasks.selection.pool import read_outputs, read_pool
 from tasks.workspace import Workspace
 from tests.stages import test_gate as world
-from tests.stages.test_gate import CLASSES, GREENS, TARGET, World, lay_out
+from tests.stages.test_gate import CLASSES, TARGET, World, lay_out
 from tests.support.tiny import acclimate
 
-HEADER = ["path", "sha256", "source_only", "selected", "label"]
+HEADER = ["path", "sha256", "arms", "label"]
 Rows = list[dict[str, str]]
 Fill = Callable[[str, int], Rows]
 
@@ -77,7 +79,7 @@ def write(workspace: Workspace, content: str | bytes) -> Path:
 
 def hand_in(workspace: Workspace, content: str | bytes) -> Taken:
     path = write(workspace, content)
-    return take_in_answers(workspace, TARGET, path, read_filled(path))
+    return take_in_answers(workspace, world.params(), TARGET, path, read_filled(path))
 
 
 def labels(workspace: Workspace) -> list[tuple[int, str, str]]:
@@ -92,9 +94,9 @@ def test_answers_about_images_on_which_the_models_disagree_by_known_shares_alone
     weak = world.Says(world.CONFUSED, world.CONFUSED, certainty=0.35)
     unlabelled = World({"source_only-0": weak, "mcc-0": world.Says(certainty=0.6)}).without_labels()
     place = judged(tmp_path / "w", unlabelled, target_prior={"blue": 0.66, "green": 0.33, "red": 0.01})
-    # Both heads name these red; known shares move that of the candidate to blue.
-    moved = [row | {"label": "blue"} for row in listed(place) if row["source_only"] == "red"]
-    assert {row["selected"] for row in moved} == {"blue"}
+    # Both heads name the reds red; known shares move that of the candidate to blue.
+    reds = {f"images/frame {i:03}.png" for i, number in enumerate(world.TRUTH) if number == 2}
+    moved = [row | {"label": "blue"} for row in listed(place) if row["path"] in reds]
 
     taken = hand_in(place, as_csv(moved))
 
@@ -106,10 +108,9 @@ def test_answers_are_kept_with_what_was_compared_and_settle_the_verdict(workspac
 
     assert taken == Taken(new=40, corrected=0, unchanged=0)
     answers = read_answers(workspace.answers(TARGET), CLASSES)
-    assert [one.sha256 for one in answers] == GREENS
+    assert [one.sha256 for one in answers] == world.asked(workspace)
     assert {(one.round, one.label) for one in answers} == {(1, "green")}
-    assert {one.source_only_checkpoint for one in answers} == {world.sha("source_only-0")}
-    assert {one.selected_checkpoint for one in answers} == {world.sha("mcc-0")}
+    assert {one.arms for one in answers} == {world.lines(workspace, "frozen")[0]["arms"]}
     assert world.judge(workspace)["verdict"] == "promote"
 
 
@@ -123,12 +124,13 @@ def test_labelling_again_adds_a_correction_counts_from_then_on_and_nothing_is_fo
     taken = hand_in(workspace, as_csv(rows))
 
     assert taken == Taken(new=1, corrected=1, unchanged=2)
+    order = world.asked(workspace)
     assert labels(workspace) == [
-        (1, GREENS[0], "green"),
-        (1, GREENS[1], "green"),
-        (1, GREENS[2], "green"),
-        (2, GREENS[3], "red"),
-        (2, GREENS[1], "unsure"),
+        (1, order[0], "green"),
+        (1, order[1], "green"),
+        (1, order[2], "green"),
+        (2, order[3], "red"),
+        (2, order[1], "unsure"),
     ]
     world.judge(workspace)
     assert [row["label"] for row in listed(workspace)[:4]] == ["green", "unsure", "green", "red"]
@@ -153,7 +155,7 @@ def test_what_spreadsheets_make_of_the_list_is_read_as_well(workspace: Workspace
         "tabs in UTF-16": as_csv(rows, delimiter="\t").encode("utf-16"),
         "columns in another order and two more": as_csv(
             [row | {"notes": "seen", "": ""} for row in rows],
-            header=["label", "selected", "notes", "source_only", "sha256", "path", ""],
+            header=["label", "notes", "arms", "sha256", "path", ""],
         ).encode(),
         "a header in capitals, empty lines": as_csv(rows)
         .replace("label", " Label ", 1)
@@ -185,8 +187,9 @@ def test_answers_about_images_on_which_target_statistics_alone_differs_are_taken
     simplest = world.Says(test=says, certainty=0.8)
     candidates = {"source_only-0": world.BASELINE, "target_statistics-0": simplest, "mcc-0": world.Says()}
     workspace = judged(tmp_path / "w", World(candidates).without_labels())
-    rows = [row | {"label": row["selected"]} for row in listed(workspace)]
-    assert [(row["source_only"], row["selected"]) for row in rows].count(("blue", "blue")) == 3
+    truth = {f"images/frame {i:03}.png": CLASSES[number] for i, number in enumerate(world.TRUTH)}
+    rows = [row | {"label": truth[row["path"]]} for row in listed(workspace)]
+    assert [row["label"] for row in rows].count("blue") == 3
 
     with caplog.at_level(logging.WARNING):
         taken = hand_in(workspace, as_csv(rows))
@@ -226,14 +229,14 @@ REFUSALS = {
     ),
     "another header": (
         lambda w: as_csv(filled(w)).replace("label", "class", 1),
-        r"line 1: expected the columns path, sha256, source_only, selected, label, each once; got path, .*, class\.",
+        r"line 1: expected the columns path, sha256, arms, label, each once; got path, .*, class\.",
     ),
     "a column twice": (
         lambda w: as_csv(filled(w), header=[*HEADER, "label"]),
         r"line 1: expected the columns .* each once; got",
     ),
     "a label with a bare comma": (
-        lambda w: as_csv(filled(w)).replace(",green\n", ",green, I think\n", 1).replace(",blue,green, I", ",blue,green,green, I"),
+        lambda w: as_csv(filled(w)).replace(",green\n", ",green, I think\n", 1),
         r"line 2 has more cells than the header: put text that holds a comma in quotes",
     ),
     "no label at all": (lambda w: as_csv(listed(w)), r"no row has a label\. Write the class of each image into"),
@@ -291,36 +294,37 @@ def another_selection(workspace: Workspace, root: Path, says: tuple[int, ...]) -
     return judged(root, World(candidates).without_labels())
 
 
-def test_a_list_of_another_selection_is_refused_where_nothing_of_it_is_of_use(
+def test_a_list_of_another_comparison_is_refused_though_the_models_differ_on_the_same_images(
     workspace: Workspace, tmp_path: Path
 ):
-    reds = tuple(
-        0 if number < 2 else 1 for number in world.TRUTH
-    )  # greens are blue as before, reds are green
-    now = another_selection(workspace, tmp_path / "now", reds)
+    now = judged(
+        tmp_path / "now",
+        World({"source_only-0": world.BASELINE, "dann-0": world.Says()}).without_labels(),
+    )
 
     with pytest.raises(
         BadInput,
-        match=r"my answers\.csv, line 2: the list was written for another selection; .* on none of its 40 labelled",
+        match=r"my answers\.csv, line 2: the list was written for another comparison than that of dann-0 with source_only-0\."
+        r" Label the rows of .*to_label\.csv",
     ):
         hand_in(now, as_csv(filled(workspace)))
 
+    assert labels(now) == []
 
-def test_a_list_of_another_selection_is_kept_with_a_warning_where_some_of_it_is(
-    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+
+def test_rows_of_another_comparison_among_others_are_kept_with_a_warning_and_prove_nothing(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
 ):
-    where = world.to_label(workspace)[2]["path"]
-    agreeing = int(where[-7:-4])
-    says = tuple(0 if i == agreeing else number for i, number in enumerate(world.TRUTH))
-    now = another_selection(workspace, tmp_path / "now", says)
+    rows = filled(workspace)
+    rows[2]["arms"] = "what was compared last week"
 
     with caplog.at_level(logging.WARNING):
-        taken = hand_in(now, as_csv(filled(workspace)))
+        taken = hand_in(workspace, as_csv(rows))
 
     assert taken.new == 40
-    assert "my answers.csv, line 4: 1 of 40 rows were written for another selection" in caplog.text
-    verdict = world.judge(now)
-    assert verdict["evidence"]["disagreements"] == {"labelled": 39, "total": 39, "images": 120, "looks": 1}
+    assert "my answers.csv, line 4: 1 of 40 rows were written for another comparison" in caplog.text
+    verdict = world.judge(workspace)
+    assert verdict["evidence"]["disagreements"] == {"labelled": 39, "total": 39, "images": 120}
 
 
 def test_candidates_that_changed_since_the_selection_ask_for_a_run(workspace: Workspace):
@@ -339,13 +343,145 @@ def test_answers_about_hold_out_images_are_left_out_with_a_warning(
     first = int(listed(workspace)[0]["path"][-7:-4])
     some = tuple("green" if i == first else None for i in range(120))
     now = judged(tmp_path / "now", World(labels=some))
+    mine = listed(now)[0]["arms"]
 
     with caplog.at_level(logging.WARNING):
-        taken = hand_in(now, as_csv(filled(workspace)))
+        taken = hand_in(now, as_csv([row | {"arms": mine} for row in filled(workspace)]))
 
     assert taken.new == 39
     assert "1 rows, from line 2 on, are about images of the labelled hold-out" in caplog.text
-    assert GREENS[0] not in {image for _, image, _ in labels(now)}
+    assert world.asked(workspace)[0] not in {image for _, image, _ in labels(now)}
+
+
+# --- one by one --------------------------------------------------------------------------------
+
+
+class Person:
+    """Answers what it is asked, and remembers what was shown."""
+
+    def __init__(self, *written: str | None) -> None:
+        self.written = list(written)
+        self.shown: list[str] = []
+
+    def __call__(self, line: str) -> str | None:
+        self.shown.append(line)
+        return self.written.pop(0) if self.written else None
+
+
+def ask(workspace: Workspace, person: Person) -> int:
+    return ask_for_labels(workspace, world.params(), TARGET, person)
+
+
+def test_labels_are_asked_for_one_by_one_in_the_frozen_order_until_the_matter_is_settled(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+):
+    person = Person(*["green\n"] * 40)
+
+    with caplog.at_level(logging.INFO):
+        given = ask(workspace, person)
+
+    assert given < 40
+    assert len(person.shown) == given
+    paths = [row["path"] for row in listed(workspace)[:given]]
+    assert all(path.replace(" ", "%20") in line for path, line in zip(paths, person.shown, strict=True))
+    assert f"settled after {given} labels: enough for a promotion" in caplog.text
+    assert world.judge(workspace)["verdict"] == "promote"
+    assert ask(workspace, Person("green")) == 0  # nothing more is asked
+
+
+def test_nothing_that_is_shown_depends_on_what_a_model_says(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Two candidates that say the opposite: the same images, and the same words but for the order."""
+    texts = []
+    for name, says in (
+        ("a", world.TRUTH),
+        ("b", tuple(2 if number == 1 else number for number in world.TRUTH)),
+    ):
+        place = judged(
+            tmp_path / name,
+            World({"source_only-0": world.BASELINE, "mcc-0": world.Says(test=says)}).without_labels(),
+        )
+        person = Person(*["unsure"] * 40)
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            ask(place, person)
+        texts.append(
+            [line.replace(str(place.root), "").replace("%20", " ") for line in (*person.shown, caplog.text)]
+        )
+
+    assert texts[0] == texts[1]
+
+
+def test_a_person_may_write_a_number_a_name_or_no_class_and_is_told_what_is_none(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.INFO):
+        given = ask(workspace, Person("2", "Purple", "4", "unsure", "NONE", " red ", "stop"))
+
+    assert given == 4
+    assert [label for _, _, label in labels(workspace)] == ["green", "unsure", "none", "red"]
+    assert "'Purple' is no class. 1 blue   2 green   3 red" in caplog.text
+    assert "'4' is no class" in caplog.text
+    assert "stopped after 4 labels; `acclimate label cam7` goes on" in caplog.text
+
+
+def test_every_label_is_kept_at_once_and_the_next_time_goes_on(workspace: Workspace):
+    def killed(line: str) -> str:
+        if len(labels(workspace)) == 2:
+            raise KeyboardInterrupt
+        return "green"
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_for_labels(workspace, world.params(), TARGET, killed)
+
+    assert [image for _, image, _ in labels(workspace)] == world.asked(workspace)[:2]
+    assert len(world.lines(workspace, "look")) == 1  # the first label spent it
+    person = Person(None)
+    ask(workspace, person)
+    assert person.shown[0].startswith("3. file://")
+
+
+def test_a_candidate_that_is_worse_is_settled_early(workspace: Workspace):
+    given = ask(workspace, Person(*["blue"] * 40))
+
+    assert given < 12
+    assert world.judge(workspace)["verdict"] in ("hold", "reject")
+
+
+def test_where_the_labels_left_cannot_be_enough_no_more_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    says = tuple(
+        1 if number == 1 and i < 12 else 0 if number == 1 else number for i, number in enumerate(world.TRUTH)
+    )
+    place = judged(
+        tmp_path / "w",
+        World({"source_only-0": world.BASELINE, "mcc-0": world.Says(test=says)}).without_labels(),
+    )
+    assert len(listed(place)) == 4
+
+    with caplog.at_level(logging.INFO):
+        given = ask(place, Person("green", "green"))
+
+    assert given == 1
+    assert "even if the other 3 all spoke for it, they would not be enough" in caplog.text
+
+
+def test_where_every_image_was_labelled_before_it_says_where_fresh_ones_come_from(tmp_path: Path):
+    place = judged(tmp_path / "w", World())
+
+    with pytest.raises(BadInput, match=r"no fresh label can be given\. New images of the target can"):
+        ask(place, Person())
+
+
+def test_where_nothing_is_compared_it_says_why(tmp_path: Path):
+    unsure = world.Says(select=world.flipped(world.TRUTH, 30), certainty=0.6)
+    place = judged(
+        tmp_path / "w",
+        World({"source_only-0": world.Says(test=world.CONFUSED), "dann-0": unsure}).without_labels(),
+    )
+
+    with pytest.raises(BadInput, match="nothing of cam7 is to be compared: source_only-0 is source-only"):
+        ask(place, Person())
 
 
 # --- nothing is lost ---------------------------------------------------------------------------
@@ -370,7 +506,7 @@ def test_a_list_filled_in_place_and_not_handed_in_is_copied_aside_once(
     assert copy.read_bytes() == content
     assert caplog.text.count("was changed and not handed in") == 1
     assert f"acclimate label cam7 {copy}" in caplog.text
-    take_in_answers(workspace, TARGET, copy, read_filled(copy))
+    take_in_answers(workspace, world.params(), TARGET, copy, read_filled(copy))
     copy.unlink()
     keep_unsent(workspace, TARGET)
     assert list(unsent.iterdir()) == []
@@ -423,12 +559,24 @@ def test_answers_reach_nothing_but_the_gate():
     assert readers == importers == {"gate"}
 
 
+def said_by(workspace: Workspace, target: str) -> dict[str, str]:
+    """The classes that the selected candidate predicts for the test split, by image."""
+    selected = read_selected(workspace.stage("gate", target))
+    pool = read_pool(workspace.stage("adapt", target))
+    outputs = read_outputs(pool, "test")[selected.candidate]
+    return {
+        image: pool.classes[number]
+        for image, number in zip(outputs.sha256_N, outputs.predictions(), strict=True)
+    }
+
+
 def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(workspace_copy: Workspace):
     """From a provisional verdict to a proven one: only the gate and what reads it run again."""
     name = "new-camera"
     shutil.rmtree(workspace_copy.data(name) / "holdout")
     content = yaml.safe_load(workspace_copy.params.read_text())
-    content["gate"]["min_holdout"] = 10
+    content["gate"]["budget"]["verdicts"] = 1  # a handful of images can tell these models apart
+    content["gate"]["budget"]["false_promotions"] = 0.5
     content["adapt"]["presets"]["mcc"] = [{"loss": "infomax", "weight": 3.0}]
     write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
     run = json.loads(acclimate("run", "--no-prefect", "-w", workspace_copy.root, "--json").stdout)
@@ -437,7 +585,8 @@ def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(work
     selection = (workspace_copy.stage("gate", name) / "selection.json").read_bytes()
     rows = list(csv.DictReader(io.StringIO(listed.read_text())))
     assert len(rows) >= 5
-    listed.write_text(as_csv([row | {"label": row["selected"]} for row in rows], delimiter=";"))
+    said = said_by(workspace_copy, name)
+    listed.write_text(as_csv([row | {"label": said[row["sha256"]]} for row in rows], delimiter=";"))
 
     done = json.loads(acclimate("label", name, listed, "-w", workspace_copy.root, "--json").stdout)
 
@@ -446,7 +595,7 @@ def test_the_command_settles_a_provisional_verdict_and_a_plain_repro_agrees(work
     row = done["targets"][name]
     assert row["verdict"]["verdict"] == "promote"
     assert row["evidence"]["kind"] == "disagreements"
-    assert row["evidence"]["better"] == sum(one["source_only"] != one["selected"] for one in rows)
+    assert row["evidence"]["disagreements"]["labelled"] == len(rows)
     assert (workspace_copy.stage("gate", name) / "selection.json").read_bytes() == selection
     assert len(workspace_copy.answers(name).read_text().splitlines()) == len(rows) + 1
     assert not (workspace_copy.root / "answers" / "unsent").exists()

@@ -18,7 +18,7 @@ from tasks.records.result import (
     TargetResult,
     read_result,
 )
-from tasks.records.verdict import Measured, Oracle
+from tasks.records.verdict import Measured, Oracle, Price
 from tasks.workspace import Workspace
 from tests.support.tiny import photograph_params
 
@@ -37,6 +37,8 @@ def row(said: str) -> TargetResult:
         oracle=Oracle(accuracy=None, n=0, candidate=None),
         verdict=Ruling(verdict="provisional", reasons=(said,), warnings=()),
         evidence=None,
+        price=Price(share=0.05, left=0.05, planned=12, next_fresh=0.004, holdout=None, fresh=None),
+        sealed=False,
         candidates=(),
         quarantined=(),
         report=said,

@@ -29,7 +29,7 @@ def locked_outputs(workspace: Workspace) -> dict[str, str]:
     """Path and hash of everything that dvc.lock says was made."""
     stages = yaml.safe_load(workspace.dvc_lock.read_text())["stages"]
     found = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
-    assert len(found) == 20
+    assert len(found) == 21
     return found
 
 
@@ -62,7 +62,7 @@ def one_copy(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Wo
     [
         ("validate.max_class_ratio", 9.5, {"validate"}),
         ("adapt.weight_decay", 0.002, {"adapt"}),
-        ("gate.bootstrap_resamples", 9000, {"gate", "report"}),
+        ("gate.confidence", 0.9, {"gate", "report"}),
         ("export.tolerance", 0.001, {"export", "probe"}),
         ("report.max_map_points", 100, {"report"}),
         ("release.auto_promote", ["promote"], set()),

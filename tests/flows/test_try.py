@@ -17,7 +17,7 @@ from tests.support.tiny import CLASSES, TINY_SETTINGS, Finished, Pair, acclimate
 def test_the_result_has_the_promised_shape(finished: Finished):
     result = finished.result
 
-    assert result["schema_version"] == 3
+    assert result["schema_version"] == 4
     assert set(result) >= {"targets", "stages", "versions", "digests"}
     (row,) = result["targets"].values()
     assert set(row) >= {"source_only", "selected", "oracle", "verdict", "candidates", "quarantined"}

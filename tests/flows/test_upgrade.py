@@ -135,3 +135,28 @@ def test_generated_files_are_refreshed_and_lines_of_the_users_gitignore_stay(tmp
     assert (workspace.root / "code" / "adapt.json").exists()
     ignored = (workspace.root / ".gitignore").read_text().splitlines()
     assert ignored == ["/mine/", "/landing/", "/.acclimate/", "/result.json"]
+
+
+def test_a_key_that_nothing_reads_any_more_is_taken_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    text = DEMO.replace("  confidence: 0.95\n", "  confidence: 0.95\n  bootstrap_resamples: 10000\n")
+    workspace = older(tmp_path, text)
+    check_upgraded(workspace)
+    assert workspace.params.read_text() == text
+
+    with caplog.at_level(logging.INFO):
+        bring_up(workspace)
+
+    assert workspace.params.read_text() == DEMO
+    assert "taken out, since nothing reads them any more: gate.bootstrap_resamples" in caplog.text
+
+
+def test_a_workspace_without_a_budget_gets_one_and_sealed_labels(tmp_path: Path):
+    budget = "  budget:\n    false_promotions: 0.05  # in a year, all targets together\n"
+    start, end = DEMO.index(budget), DEMO.index("  confidence: 0.95")
+    workspace = older(tmp_path, DEMO[:start] + DEMO[end:])
+
+    gate = bring_up(workspace).gate
+
+    assert (gate.budget.false_promotions, gate.budget.verdicts, gate.labels) == (0.05, 12, "sealed")

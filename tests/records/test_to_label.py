@@ -5,27 +5,43 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BadInput
-from tasks.records.to_label import CSV, Disagreement, ToLabel, read_to_label, write_to_label
+from tasks.records.to_label import COLUMNS, CSV, Disagreement, ToLabel, read_to_label, write_to_label
 
-ONE = Disagreement('images/a, "b".png', "1" * 64, "cat", "dog")
-OTHER = Disagreement("images/c.png", "2" * 64, "dog", "owl")
+ONE = Disagreement('images/a, "b"\u2028.png', "1" * 64)
+OTHER = Disagreement("images/c.png", "2" * 64)
+ARMS = "a" * 64
 
 
 def test_the_list_comes_back_in_its_order_with_the_answers_there_are(tmp_path: Path):
-    write_to_label(tmp_path, [OTHER, ONE], {ONE.sha256: "unsure"})
+    write_to_label(tmp_path, ARMS, [OTHER, ONE], {ONE.sha256: "unsure"})
 
-    assert read_to_label(tmp_path) == [ToLabel(OTHER, ""), ToLabel(ONE, "unsure")]
+    assert read_to_label(tmp_path) == [ToLabel(OTHER, ARMS, ""), ToLabel(ONE, ARMS, "unsure")]
+
+
+def test_whoever_labels_is_not_told_what_a_model_says(tmp_path: Path):
+    write_to_label(tmp_path, ARMS, [OTHER], {})
+
+    assert COLUMNS == ("path", "sha256", "arms", "label")
+    assert (tmp_path / CSV).read_text() == f"path,sha256,arms,label\nimages/c.png,{'2' * 64},{ARMS},\n"
 
 
 def test_a_list_without_disagreements_is_its_header_alone(tmp_path: Path):
-    write_to_label(tmp_path, [], {})
+    write_to_label(tmp_path, "", [], {})
 
     assert read_to_label(tmp_path) == []
-    assert (tmp_path / CSV).read_text() == "path,sha256,source_only,selected,label\n"
+    assert (tmp_path / CSV).read_text() == "path,sha256,arms,label\n"
 
 
 @pytest.mark.parametrize(
-    "content", ["", "path,label\n", "path,sha256,source_only,selected,label\na,b\n", "\xff"]
+    "content",
+    [
+        "",
+        "path,label\n",
+        "path,sha256,arms,label\na,b\n",
+        "path,sha256,source_only,selected,label\na,b,cat,dog,\n",
+        'path,sha256,arms,label\na,b,"c,\n',
+        "\xff",
+    ],
 )
 def test_a_file_that_the_gate_did_not_write_is_refused_by_name(tmp_path: Path, content: str):
     (tmp_path / CSV).write_bytes(content.encode("latin-1"))

@@ -28,10 +28,10 @@ SHAPES: dict[type[Record], tuple[int, str]] = {
     Calibration: (1, "453f53d61eba"),
     Candidates: (4, "c3cbc400cc2a"),
     Selected: (3, "84eb77d5dffe"),
-    Judged: (3, "1b33ff18b509"),
-    Exported: (1, "5dc527dfde4b"),
+    Judged: (4, "2c3599e333c5"),
+    Exported: (2, "112f540ed922"),
     Probed: (1, "fd1a112c544b"),
-    Result: (3, "2e862a4cebd0"),
+    Result: (4, "0c1965e4f0a2"),
 }
 """The version of every record, and the digest of its shape."""
 

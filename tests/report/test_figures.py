@@ -11,9 +11,11 @@ from tasks.report.figures import (
     MAP_WIDTH,
     MAX_LINE_POINTS,
     Curve,
+    evidence_plot,
     feature_map,
     gain_plot,
     line_plot,
+    power_of_ten,
     principal_plane,
     round_values,
     strip_plot,
@@ -204,3 +206,52 @@ def test_features_wider_than_there_are_points_give_the_same_plane():
 
     assert np.abs(plane) == pytest.approx(np.abs(other), abs=1e-8)
     assert explained == pytest.approx(as_much)
+
+
+# The course of the evidence -------------------------------------------------------------------
+
+
+def test_every_label_is_a_point_and_the_line_begins_before_the_first():
+    course = [-0.2, 0.1, 0.9, 2.5]
+    plot = evidence_plot(course, threshold=2.0)
+    assert plot is not None
+    line = points_of(plot.line)
+    assert points_of(plot.dots.replace("h0", "")) == line[1:]
+    assert line[0] == (plot.left, plot.even)
+    assert line[-1][0] == plot.right
+    heights = [y for _, y in line]
+    assert sorted(range(5), key=lambda i: -heights[i]) == [1, 0, 2, 3, 4]  # pixels grow downwards
+    # As much higher as the logarithms say.
+    assert (heights[0] - heights[4]) / (heights[0] - heights[3]) == pytest.approx(2.5 / 0.9, rel=0.01)
+    assert plot.threshold is not None
+    assert heights[4] < plot.threshold < heights[3]
+
+
+@pytest.mark.parametrize(
+    ("course", "threshold"),
+    [([-0.1], 2.38), ([0.0], None), ([0.1] * 300, 3.0), ([-30.0, 300.0], 2.0), ([0.0, 0.0], 0.5)],
+)
+def test_the_evidence_and_its_threshold_stay_in_the_frame(course, threshold):
+    plot = evidence_plot(course, threshold=threshold)
+    assert plot is not None
+    places = [y for _, y in points_of(plot.line)] + [tick.at for tick in plot.y_ticks] + [plot.even]
+    places += [] if plot.threshold is None else [plot.threshold]
+    assert all(plot.top <= at <= plot.bottom for at in places)
+    assert all(plot.left <= tick.at <= plot.right for tick in plot.x_ticks)
+    assert plot.dots.count("M") == len(course)
+    assert "1" in {tick.text for tick in plot.y_ticks}
+    assert all(re.fullmatch("[0-9,]+", tick.text) for tick in plot.x_ticks)
+    assert len(plot.y_ticks) <= 8
+    for ticks in (plot.x_ticks, plot.y_ticks):
+        assert len({tick.text for tick in ticks}) == len(ticks)
+
+
+def test_without_a_label_there_is_no_course():
+    assert evidence_plot([], threshold=2.0) is None
+
+
+@pytest.mark.parametrize(
+    ("power", "text"), [(-2, "0.01"), (0, "1"), (3, "1,000"), (12, "10¹²"), (-30, "10⁻³⁰")]
+)
+def test_a_power_of_ten_is_written_out_while_its_zeros_can_be_counted(power, text):
+    assert power_of_ten(power) == text

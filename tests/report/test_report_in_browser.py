@@ -13,9 +13,19 @@ from tasks.report import wording
 from tasks.stages import report
 from tasks.workspace import Workspace
 from tests.support.browser import NAMES, Browser, find_browser, running_browser
-from tests.support.workspaces import CASES, HOSTILE, HOSTILE_CLASSES, HOSTILE_PATHS, Case, build_workspace
+from tests.support.workspaces import (
+    CASES,
+    FRESH,
+    HOSTILE,
+    HOSTILE_CLASSES,
+    HOSTILE_PATHS,
+    PROVEN,
+    SEALED,
+    Case,
+    build_workspace,
+)
 
-ALL = [*CASES.values(), HOSTILE]
+ALL = [*CASES.values(), HOSTILE, SEALED, FRESH, PROVEN]
 WAYS = [
     pytest.param(width, dark, id=f"{'dark' if dark else 'light'}-{width}")
     for width in (1280, 390)

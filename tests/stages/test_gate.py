@@ -4,9 +4,11 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from tasks.files import read_json, sha256_of_lines, write_bytes, write_json
 from tasks.records.answers import Answer, write_answers
 from tasks.records.candidates import SPLITS, Outputs
 from tasks.records.data_checks import DataChecked, write_data_checked
-from tasks.records.manifest import Row, Summary, read_manifest, read_summary
+from tasks.records.ledger import Look, Opened, Read, Unsealed, append, digits
+from tasks.records.manifest import Row, Summary, read_labels, read_manifest, read_summary
 from tasks.records.verdict import DataDigest
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.pool import read_pool
@@ -36,6 +39,11 @@ from tests.support.candidates import write_pool
 from tests.support.manifests import write_rows
 
 TARGET = "cam7"
+TODAY = date(2031, 5, 6)
+SPENT = (
+    "the labels of the hold-out are spent by this verdict, since it shows the accuracy of every candidate"
+    " (gate.labels is open). A model that is promoted later needs fresh ones: `acclimate label`"
+)
 CLASSES = ("blue", "green", "red")  # another order than the champion's, which is asked by name
 OUTPUTS = ("selection.json", "verdict.json", "calibration.json", "to_label.csv")
 
@@ -92,6 +100,7 @@ def lay_out(root: Path, world: World) -> Workspace:
     rows += [(world.names[i], "test", tests[i], world.labels[i]) for i in range(120)]
     write_manifest(workspace, TARGET, rows)
     validated(workspace)
+    append(workspace.ledger(TARGET), [Opened(at=TODAY, target=TARGET)])
     point_at(workspace, **(world.champion or {}))
     if world.champion:
         for i, content in enumerate(pictures):
@@ -185,7 +194,8 @@ def params(rules: GateRules | None = None, **changes: Any) -> Params:
     values: dict[str, Any] = {
         "rules": rules or GateRules(max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.02),
         "confidence": 0.95,
-        "bootstrap_resamples": 2000,
+        "budget": {"false_promotions": 0.05, "verdicts": 12},
+        "labels": "open",
         "min_holdout": 50,
         "min_effective_classes": 0.4,  # BASELINE names two classes of three, which is no collapse
         "max_share_ratio": 2.5,
@@ -197,13 +207,15 @@ def params(rules: GateRules | None = None, **changes: Any) -> Params:
     }
     return Params.model_construct(
         kind="image",
+        targets=(TARGET,),
         gate=GateParams(**(values | changes)),
         images=ImagesParams(size_px=32, max_pixels=10_000, orientation_matters=True),
     )
 
 
 def judge(workspace: Workspace, **changes: Any) -> dict[str, Any]:
-    gate.run(workspace, params(**changes), TARGET)
+    on = changes.pop("on", TODAY)
+    gate.run(workspace, params(**changes), TARGET, on=on)
     return read_json(workspace.stage("gate", TARGET) / "verdict.json")
 
 
@@ -232,7 +244,7 @@ def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
 
     # source-only names the 40 greens wrongly, mcc the first six images: two of them are greens
     tests = [hashlib.sha256(picture(number, i)).hexdigest() for i, number in enumerate(TRUTH)]
-    assert verdict["schema_version"] == 3
+    assert verdict["schema_version"] == 4
     assert verdict["target"] == TARGET
     assert verdict["verdict"] == "promote"
     assert verdict["candidate"] == "mcc-0"
@@ -265,8 +277,11 @@ def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
     }
     assert [row["holdout_accuracy"] for row in verdict["candidates"]] == [80 / 120, 114 / 120]
     assert verdict["warnings"] == [
-        "recall fell in 2 of 3 classes: blue (100.0 % to 95.0 % of 40 images), red (100.0 % to 95.0 % of 40 images)"
+        "recall fell in 2 of 3 classes: blue (100.0 % to 95.0 % of 40 images), red (100.0 % to 95.0 % of 40 images)",
+        SPENT,
     ]
+    assert verdict["price"]["holdout"] == {"place": 1, "alpha": 0.025, "spent_since": None}
+    assert (verdict["price"]["share"], verdict["price"]["left"]) == (0.05, 0.025)
     assert to_label(workspace) == []
 
 
@@ -404,7 +419,8 @@ def test_a_small_gain_is_held_with_the_gain_that_could_have_been_found(tmp_path)
     assert verdict["evidence"]["better"] == 1
     assert (
         verdict["reasons"][0]
-        == "not significantly better than source-only (exact McNemar p = 0.500; gate.rules.max_p_value is 0.05)"
+        == "not significantly better than source-only (exact McNemar p = 0.500; candidate 1 that these labels have judged may"
+        " use 0.025)"
     )
     assert verdict["reasons"][-1].startswith("120 labelled images find gains of ")
 
@@ -416,9 +432,7 @@ def test_few_labels_hold_even_where_all_speak_for_the_candidate(tmp_path):
 
     assert verdict["verdict"] == "hold"
     assert verdict["selected"] == {"accuracy": 1.0, "n": 40, "candidate": "mcc-0"}
-    assert verdict["reasons"][0].startswith(
-        "40 labelled images are fewer than the 50 of gate.min_holdout: 40 labelled images"
-    )
+    assert verdict["reasons"][0] == "40 labelled images are fewer than the 50 of gate.min_holdout"
 
 
 def test_labels_decide_on_labelled_images_alone_and_the_others_are_listed_for_labelling(tmp_path):
@@ -510,7 +524,7 @@ def test_a_candidate_that_loses_to_target_statistics_beyond_the_allowance_is_hel
     assert held["target_statistics"] == {"accuracy": 1.0, "n": 120, "candidate": "target_statistics-0"}
     assert held["evidence"]["gain"] > 0.2
     assert held["reasons"][0].startswith(
-        "against target_statistics-0, the simplest adaptation (100.0 %), the gain is -5.0 points, significantly worse"
+        "against target_statistics-0, the simplest adaptation, the gain is -5.0 points, significantly worse"
     )
     assert (promoted["candidate"], promoted["verdict"]) == ("mcc-0", "promote")
 
@@ -523,10 +537,9 @@ def test_images_on_which_target_statistics_alone_differs_are_listed_and_decide(t
 
     tests = {hashlib.sha256(picture(number, i)).hexdigest(): i for i, number in enumerate(TRUTH)}
     where = [tests[row["sha256"]] for row in listed]
-    assert [row["sha256"] for row in listed] == sorted(row["sha256"] for row in listed)
     assert sorted(where) == sorted([i for i, number in enumerate(TRUTH) if number == 1] + REDS[:6])
     truth = {row["sha256"]: CLASSES[TRUTH[i]] for row, i in zip(listed, where, strict=True)}
-    held = judge(answer(workspace, truth), rules=AGAINST_SIMPLEST, min_holdout=30)
+    held = judge(answer(workspace, truth), rules=AGAINST_SIMPLEST)
     assert held["verdict"] == "hold"
     assert held["reasons"][0].startswith(
         "against target_statistics-0, the simplest adaptation, the gain is -5.0"
@@ -552,19 +565,32 @@ def test_without_labels_the_verdict_is_at_most_provisional_and_no_accuracy_is_ma
     assert verdict["reasons"][1].startswith("mcc-0 has an InfoMax of 0.")
 
 
-def test_disagreements_to_label_come_in_the_order_of_hashes_with_both_answers(tmp_path):
+def test_the_list_to_label_holds_what_the_models_name_differently_and_no_answer_of_theirs(tmp_path):
     workspace = lay_out(tmp_path, World().without_labels())
     judge(workspace)
 
     rows = to_label(workspace)
 
-    expected = [
-        (f"images/frame {i:03}.png", hashlib.sha256(picture(1, i)).hexdigest())
-        for i in range(120)
-        if TRUTH[i] == 1
-    ]
-    assert [(row["path"], row["sha256"]) for row in rows] == sorted(expected, key=lambda pair: pair[1])
-    assert {(row["source_only"], row["selected"], row["label"]) for row in rows} == {("blue", "green", "")}
+    expected = [(f"images/frame {i:03}.png", GREENS[i // 3]) for i in range(120) if TRUTH[i] == 1]
+    assert sorted((row["path"], row["sha256"]) for row in rows) == sorted(expected)
+    assert set(rows[0]) == {"path", "sha256", "arms", "label"}
+    assert {row["label"] for row in rows} == {""}
+    text = (workspace.stage("gate", TARGET) / "to_label.csv").read_text()
+    assert not any(name in text for name in CLASSES)
+
+
+def test_another_candidate_is_labelled_in_another_order_so_no_image_comes_first_at_every_retraining(tmp_path):
+    orders = []
+    for name in ("mcc-0", "dann-0", "mmd-0"):
+        workspace = lay_out(
+            tmp_path / name, World({"source_only-0": BASELINE, name: Says()}).without_labels()
+        )
+        judge(workspace)
+        orders.append([row["sha256"] for row in to_label(workspace)])
+
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
+    assert orders[0] != sorted(orders[0])
 
 
 def test_awkward_names_survive_the_list_to_label(tmp_path):
@@ -662,55 +688,97 @@ def test_forgetting_the_source_is_a_warning_beside_the_verdict(tmp_path):
     )
 
 
-# --- answers to the list -----------------------------------------------------------------------
+# --- fresh labels ------------------------------------------------------------------------------
 
-GREENS = sorted(hashlib.sha256(picture(1, i)).hexdigest() for i in range(1, 120, 3))
-"""The 40 test images on which source-only and mcc disagree, in the order of the list."""
+GREENS = [hashlib.sha256(picture(1, i)).hexdigest() for i in range(1, 120, 3)]
+"""The 40 test images on which source-only and mcc disagree."""
+
+
+def asked(workspace: Workspace) -> list[str]:
+    """The images in the order in which they are to be labelled."""
+    return [row["sha256"] for row in to_label(workspace)]
 
 
 def answer(
-    workspace: Workspace, labels: dict[str, str], *, number: int = 1, selected: str = "mcc-0"
+    workspace: Workspace, labels: dict[str, str], *, number: int = 1, arms: str | None = None
 ) -> Workspace:
-    """Add a round of answers."""
+    """Add a round of answers to what is compared now, or to other ``arms``."""
     given = [
-        Answer(number, image, label, sha("source_only-0"), sha(selected)) for image, label in labels.items()
+        Answer(number, image, label, arms or to_label(workspace)[0]["arms"])
+        for image, label in labels.items()
     ]
     known = gate.read_answers(workspace.answers(TARGET), CLASSES)
     write_answers(workspace.answers(TARGET), [*known, *given])
     return workspace
 
 
-def test_answers_settle_a_provisional_verdict(tmp_path):
-    workspace = lay_out(tmp_path, World().without_labels())
-    assert judge(workspace, min_holdout=30)["verdict"] == "provisional"
-    said = dict.fromkeys(GREENS[:30], "green") | {GREENS[0]: "blue", GREENS[1]: "none", GREENS[2]: "unsure"}
+def compared(root: Path, world: World | None = None) -> Workspace:
+    """A workspace whose comparison is frozen, without a label."""
+    workspace = lay_out(root, (world or World()).without_labels())
+    judge(workspace)
+    return workspace
 
-    verdict = judge(answer(workspace, said), min_holdout=30)
+
+def lines(workspace: Workspace, kind: str) -> list[dict[str, Any]]:
+    """The lines of the ledger of one kind."""
+    text = workspace.ledger(TARGET).read_text(encoding="utf-8")
+    return [row for row in map(json.loads, text.splitlines()) if row["kind"] == kind]
+
+
+def test_fresh_labels_settle_a_provisional_verdict(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+    provisional = judge(workspace)
+    assert provisional["verdict"] == "provisional"
+    assert provisional["reasons"][-1].startswith("fresh labels prove it: about ")
+    order = asked(workspace)
+    said = dict.fromkeys(order[:30], "green") | {order[0]: "blue", order[1]: "none", order[2]: "unsure"}
+
+    verdict = judge(answer(workspace, said))
 
     assert verdict["verdict"] == "promote"
     evidence = verdict["evidence"]
-    assert evidence["kind"] == "disagreements"
-    assert evidence["disagreements"] == {"labelled": 30, "total": 40, "images": 120, "looks": 1}
+    assert (evidence["kind"], evidence["against"]) == ("disagreements", "source_only-0")
+    assert evidence["disagreements"] == {"labelled": 30, "total": 40, "images": 120}
     assert (evidence["better"], evidence["worse"]) == (27, 1)
     assert evidence["gain"] == pytest.approx(40 / 120 * 26 / 30, abs=1e-6)
-    assert evidence["interval"][0] < evidence["gain"] < evidence["interval"][1]
-    assert 0 < evidence["smallest_detectable_gain"] < 40 / 120
+    assert 0 < evidence["interval"][0] < evidence["gain"] < evidence["interval"][1] <= 40 / 120
+    price = verdict["price"]["fresh"]
+    assert price["threshold"] == pytest.approx(240)
+    assert price["evidence"] > 240
+    assert price["more"] == 0
+    assert len(price["course"]) == 30
+    assert evidence["mcnemar_p"] == pytest.approx(1 / price["evidence"], rel=1e-4)
     assert verdict["source_only"] == {"accuracy": None, "n": 0, "candidate": "source_only-0"}
     assert verdict["selected"]["accuracy"] is verdict["oracle"]["accuracy"] is None
     assert verdict["per_class"] == []
     assert verdict["confusion"] is None
     assert verdict["warnings"] == []
     assert verdict["answers_digest"] == sha256_of_lines([f"{one} {label}" for one, label in said.items()])
-    rows = to_label(workspace)
-    assert [row["label"] for row in rows] == [said.get(image, "") for image in GREENS]
+    assert [row["label"] for row in to_label(workspace)] == [said.get(image, "") for image in order]
 
 
-def test_answers_reject_what_is_worse_and_hold_what_is_unproven(tmp_path):
-    worse = answer(lay_out(tmp_path / "a", World().without_labels()), dict.fromkeys(GREENS, "blue"))
-    unproven = answer(
-        lay_out(tmp_path / "b", World().without_labels()),
-        {image: "blue" if i % 2 else "green" for i, image in enumerate(GREENS)},
+def test_few_fresh_labels_are_held_with_what_is_missing_and_more_of_them_cost_nothing(tmp_path):
+    workspace = compared(tmp_path)
+    order = asked(workspace)
+
+    held = judge(answer(workspace, dict.fromkeys(order[:6], "green")))
+    promoted = judge(answer(workspace, dict.fromkeys(order[6:20], "green"), number=2), on=date(2031, 5, 9))
+
+    assert held["verdict"] == "hold"
+    assert held["reasons"][0].startswith(
+        "not yet proven better than source_only-0 on 6 fresh labels: the evidence is "
     )
+    assert re.fullmatch(r"about \d+ more labels would probably settle it", held["reasons"][-1])
+    assert promoted["verdict"] == "promote"
+    assert len(lines(workspace, "look")) == 1
+    assert held["price"]["left"] == promoted["price"]["left"] == pytest.approx(0.05 * 11 / 12)
+    assert [line["verdict"] for line in lines(workspace, "ruled")] == ["hold", "promote"]
+
+
+def test_fresh_labels_reject_what_is_worse_and_hold_what_is_unproven(tmp_path):
+    worse, unproven = compared(tmp_path / "a"), compared(tmp_path / "b")
+    answer(worse, dict.fromkeys(GREENS, "blue"))
+    answer(unproven, {image: "blue" if i % 2 else "green" for i, image in enumerate(asked(unproven))})
 
     assert judge(worse)["verdict"] == "reject"
     verdict = judge(unproven)
@@ -718,149 +786,111 @@ def test_answers_reject_what_is_worse_and_hold_what_is_unproven(tmp_path):
     assert verdict["evidence"]["gain"] == 0
 
 
-def test_all_disagreements_labelled_give_the_numbers_of_a_hold_out_of_all_images(tmp_path):
-    candidates = {"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 9))}
-    labelled = lay_out(tmp_path / "a", World(candidates))
-    unlabelled = lay_out(tmp_path / "b", World(candidates).without_labels())
-    truth = {
-        hashlib.sha256(picture(number, i)).hexdigest(): CLASSES[number] for i, number in enumerate(TRUTH)
-    }
-    judge(unlabelled)
-    asked = [row["sha256"] for row in to_label(unlabelled)]
-    answer(unlabelled, {image: truth[image] for image in asked})
-
-    by_all, by_few = judge(labelled)["evidence"], judge(unlabelled)["evidence"]
-
-    assert 30 < len(asked) < 60
-    for key in ("gain", "mcnemar_p", "mcnemar_p_worse", "better", "worse", "confidence"):
-        assert by_few[key] == by_all[key], key
-    assert by_few["interval"] == pytest.approx(by_all["interval"], abs=0.02)
-    assert by_few["smallest_detectable_gain"] == pytest.approx(by_all["smallest_detectable_gain"], abs=0.01)
-
-
 def test_a_gap_in_the_answers_ends_the_sample_and_is_named(tmp_path):
-    workspace = lay_out(tmp_path, World().without_labels())
-    given = {image: "green" for i, image in enumerate(GREENS) if i != 25}
+    workspace = compared(tmp_path)
+    order = asked(workspace)
 
-    verdict = judge(answer(workspace, given), min_holdout=30)
+    verdict = judge(answer(workspace, {image: "green" for i, image in enumerate(order) if i != 5}))
 
     assert verdict["verdict"] == "hold"
-    assert verdict["evidence"]["disagreements"]["labelled"] == 25
-    path = to_label(workspace)[25]["path"]
+    assert verdict["evidence"]["disagreements"]["labelled"] == 5
+    path = to_label(workspace)[5]["path"]
     assert verdict["warnings"] == [
-        f"14 answers are not used: line 27 of to_label.csv ({path}) has no label, and a sample that skips images is not"
+        f"34 answers are not used yet: line 7 of to_label.csv ({path}) has no label, and a sample that skips images is not"
         " a fair one. Label it, with `unsure` if need be"
     ]
-    answer(workspace, {GREENS[25]: "unsure"}, number=2)
-    assert judge(workspace, min_holdout=30)["verdict"] == "promote"
+    answer(workspace, {order[5]: "unsure"}, number=2)
+    assert judge(workspace)["verdict"] == "promote"
 
 
-def test_the_first_row_without_an_answer_leaves_the_verdict_provisional(tmp_path):
-    workspace = answer(lay_out(tmp_path, World().without_labels()), dict.fromkeys(GREENS[1:], "green"))
+def test_the_first_row_without_an_answer_leaves_the_verdict_provisional_and_the_budget_whole(tmp_path):
+    workspace = compared(tmp_path)
+    answer(workspace, dict.fromkeys(asked(workspace)[1:], "green"))
 
     verdict = judge(workspace)
 
     assert verdict["verdict"] == "provisional"
     assert verdict["evidence"] is verdict["answers_digest"] is None
-    assert verdict["warnings"][0].startswith("39 answers are not used: line 2 of to_label.csv")
+    assert verdict["warnings"][0].startswith("39 answers are not used yet: line 2 of to_label.csv")
+    assert verdict["price"]["left"] == 0.05
+    assert lines(workspace, "look") == []
 
 
-def test_rounds_large_enough_to_promote_are_looks_and_earlier_ones_are_not(tmp_path):
-    workspace = lay_out(tmp_path, World().without_labels())
-    answer(workspace, dict.fromkeys(GREENS[:10], "green"), number=1)  # too few to promote
-    answer(workspace, dict.fromkeys(GREENS[10:25], "green"), number=2)
-    assert judge(workspace, min_holdout=20)["evidence"]["disagreements"]["looks"] == 1
-    answer(workspace, dict.fromkeys(GREENS[26:30], "green"), number=3)  # after a gap: nothing new to judge
-    assert judge(workspace, min_holdout=20)["evidence"]["disagreements"]["looks"] == 1
-    answer(workspace, {GREENS[0]: "blue"}, number=4)  # a correction
-    before = judge(workspace, min_holdout=20)["evidence"]
-    answer(workspace, {GREENS[25]: "green"}, number=5)
-
-    verdict = judge(workspace, min_holdout=20)
-
-    assert before["disagreements"]["looks"] == 2
-    assert before["worse"] == 1
-    assert verdict["evidence"]["disagreements"] == {"labelled": 30, "total": 40, "images": 120, "looks": 3}
-    assert verdict["evidence"]["confidence"] == pytest.approx(1 - 0.05 / 3)
-    assert verdict["evidence"]["mcnemar_p"] == pytest.approx(3 * 31 / 2**30, rel=1e-4)
-    assert verdict["warnings"] == ["the labels came in 3 rounds and were judged after each: p counts 3 times"]
-
-
-def test_answers_outlive_the_models_and_count_only_as_a_fair_sample_of_the_new_disagreements(tmp_path):
-    """The next candidate disagrees with source-only on one image more, which nobody labelled."""
-    blues = sorted(hashlib.sha256(picture(0, i)).hexdigest() for i in range(0, 120, 3))
-    new = next(image for image in blues if image > GREENS[5])
-    where = sum(image < new for image in GREENS)
-    position = next(i for i in range(0, 120, 3) if hashlib.sha256(picture(0, i)).hexdigest() == new)
-    says = tuple(2 if i == position else number for i, number in enumerate(TRUTH))
-    world = World({"source_only-0": BASELINE, "mcc-0": Says(test=says)}).without_labels()
-    workspace = answer(lay_out(tmp_path, world), dict.fromkeys(GREENS, "green"), selected="mcc of last week")
-
-    verdict = judge(workspace, min_holdout=5)
-
-    assert verdict["evidence"]["disagreements"] == {"labelled": where, "total": 41, "images": 120, "looks": 1}
-    assert verdict["warnings"][0].startswith(
-        f"{40 - where} answers are not used: line {where + 2} of to_label.csv"
-    )
-    assert verdict["warnings"][1].startswith(
-        f"{where} of {where} answers were given when other checkpoints were compared; they count"
-    )
-
-
-def test_answers_on_images_that_are_no_disagreement_now_are_kept_and_not_used(tmp_path):
-    workspace = answer(
-        lay_out(tmp_path, World().without_labels()),
-        {hashlib.sha256(picture(0, 0)).hexdigest(): "blue", sha("gone"): "red"}
-        | dict.fromkeys(GREENS, "green"),
-    )
+def test_answers_that_were_given_for_other_models_are_no_evidence_and_are_not_asked_for_again(tmp_path):
+    workspace = compared(tmp_path)
+    answer(workspace, dict.fromkeys(GREENS[:25], "green"), arms="what was compared last week")
 
     verdict = judge(workspace)
 
-    assert verdict["evidence"]["disagreements"]["labelled"] == 40
+    assert verdict["verdict"] == "provisional"
     assert verdict["warnings"] == [
-        "2 answers are kept and not used: the models that are compared do not disagree on these images, or they have left"
-        " the test split"
+        "25 answers are kept and not used: they were given for other models. They train the next model once they retire"
+    ]
+    assert sorted(asked(workspace)) == sorted(GREENS[25:])
+
+
+def test_answers_of_an_acclimate_that_froze_nothing_are_no_evidence(tmp_path):
+    workspace = compared(tmp_path)
+    rows = [f"1,{image},green,{sha('source_only-0')},{sha('mcc-0')}" for image in GREENS]
+    header = "round,sha256,label,source_only_checkpoint,selected_checkpoint"
+    write_bytes(workspace.answers(TARGET), "\n".join([header, *rows, ""]).encode())
+
+    assert judge(workspace)["verdict"] == "provisional"
+
+
+def test_fresh_labels_promote_where_the_hold_out_is_spent_and_the_hold_out_still_stops_what_is_worse(
+    tmp_path,
+):
+    """Half of the test split was labelled before, half has arrived since."""
+    some = tuple(CLASSES[number] if i % 2 else None for i, number in enumerate(TRUTH))
+    spent = lay_out(tmp_path / "a", World(labels=some))
+    spend(spent)
+    held = judge(spent)
+    promoted = judge(answer(spent, dict.fromkeys(asked(spent), "green")))
+    worse = Says(test=tuple(number if i % 2 == 0 else 0 for i, number in enumerate(TRUTH)))
+    stopped = lay_out(tmp_path / "b", World({"source_only-0": BASELINE, "mcc-0": worse}, labels=some))
+    spend(stopped)
+    judge(stopped)
+
+    assert held["verdict"] == "hold"
+    assert held["reasons"][0].startswith(
+        "the labels of the hold-out are spent: accuracies on them were shown on 2031-01-02."
+    )
+    assert (promoted["verdict"], promoted["evidence"]["kind"]) == ("promote", "disagreements")
+    assert judge(answer(stopped, dict.fromkeys(asked(stopped), "green")))["verdict"] == "reject"
+
+
+def spend(workspace: Workspace) -> None:
+    """Note in the ledger that all accuracies on the hold-out were shown."""
+    images = [digits(image) for image in read_labels(workspace.stage("manifest", TARGET), splits=["test"])]
+    on = date(2031, 1, 2)
+    append(
+        workspace.ledger(TARGET),
+        [Read(at=on, life=1, images=tuple(images)), Unsealed(at=on, life=1, reason="a test")],
+    )
+
+
+def test_with_a_champion_fresh_labels_compare_with_it_and_not_with_source_only(tmp_path):
+    """The champion names 20 images wrongly, of which the candidate names all rightly."""
+    workspace = lay_out(tmp_path, colour_world(flipped(TRUTH, 20)).without_labels())
+    put_in_service(workspace)
+    assert judge(workspace)["verdict"] == "provisional"
+    truth = {hashlib.sha256(picture(flipped(TRUTH, 20)[i], i)).hexdigest(): TRUTH[i] for i in range(120)}
+    assert sorted(asked(workspace)) == sorted(list(truth)[:20])
+    answer(workspace, {image: CLASSES[truth[image]] for image in asked(workspace)})
+
+    verdict = judge(workspace)
+
+    assert verdict["verdict"] == "promote"
+    assert verdict["evidence"]["against"] == "version 4 in service"
+    assert verdict["evidence"]["gain"] == pytest.approx(20 / 120, abs=1e-6)
+    assert lines(workspace, "frozen")[0]["against"] == [
+        {"name": "version 4 in service", "checkpoint_sha256": sha("another")}
     ]
 
 
-def test_a_labelled_hold_out_decides_whatever_was_answered(tmp_path):
-    some = tuple(CLASSES[number] if i % 2 else None for i, number in enumerate(TRUTH))
-    without, answered = (
-        lay_out(tmp_path / "a", World(labels=some)),
-        lay_out(tmp_path / "b", World(labels=some)),
-    )
-    answer(answered, dict.fromkeys(GREENS, "blue"))
-
-    expected, verdict = judge(without), judge(answered)
-
-    warnings = verdict.pop("warnings")
-    assert warnings == ["the labelled hold-out decides: 40 answers to to_label.csv are kept and not used"]
-    assert expected.pop("warnings") == []
-    assert verdict == expected
-    assert verdict["evidence"]["kind"] == "hold-out"
-
-
-@pytest.mark.parametrize(("in_service", "word"), [("another", "hold"), ("source_only-0", "promote")])
-def test_a_champion_is_compared_by_answers_where_it_is_the_source_only_of_the_pair(
-    tmp_path, in_service, word
-):
-    workspace = lay_out(tmp_path, colour_world(TRUTH).without_labels())
-    put_in_service(workspace, checkpoint=in_service).unlink()  # it is not asked
-    answer(workspace, dict.fromkeys(GREENS, "green"))
-
-    verdict = judge(workspace)
-
-    assert verdict["verdict"] == word
-    assert verdict["champion"]["accuracy"] is None
-    assert verdict["champion"]["gain"] == (pytest.approx(1 / 3, abs=1e-6) if word == "promote" else None)
-    if word == "hold":
-        assert verdict["reasons"][0].startswith(
-            "gate.rules.max_loss_against_champion cannot be tested: the disagreements with version 4"
-        )
-
-
 def test_answers_change_the_verdict_and_no_byte_of_the_selection(tmp_path):
-    silent, right, wrong = (lay_out(tmp_path / name, World().without_labels()) for name in "abc")
+    silent, right, wrong = (compared(tmp_path / name) for name in "abc")
     answer(right, dict.fromkeys(GREENS, "green"))
     answer(wrong, dict.fromkeys(GREENS, "blue"))
 
@@ -874,9 +904,209 @@ def test_answers_change_the_verdict_and_no_byte_of_the_selection(tmp_path):
     )
 
 
+# --- the ledger --------------------------------------------------------------------------------
+
+
+def other_candidate(workspace: Workspace, name: str) -> None:
+    """Another candidate that is as good as mcc-0, on the same images and labels."""
+    tests = [hashlib.sha256(picture(number, i)).hexdigest() for i, number in enumerate(TRUTH)]
+    write_candidates(workspace, World({"source_only-0": BASELINE, name: Says()}), tests)
+
+
+def test_every_candidate_that_the_same_labels_judge_has_a_harder_bound_to_reach(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    prices = [judge(workspace, labels="sealed")["price"]]
+
+    for name in ("dann-0", "mmd-0"):
+        other_candidate(workspace, name)
+        prices.append(judge(workspace, labels="sealed")["price"])
+
+    assert [one["holdout"]["place"] for one in prices] == [1, 2, 3]
+    assert [one["holdout"]["alpha"] for one in prices] == pytest.approx([0.05 / 2, 0.05 / 6, 0.05 / 12])
+    assert prices[-1]["left"] == pytest.approx(0.05 / 4)
+    assert len(lines(workspace, "read")) == 1
+    assert [line["verdict"] for line in lines(workspace, "ruled")] == ["promote"] * 3
+
+
+def test_the_same_comparison_is_one_look_however_often_the_stage_runs(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    first = judge(workspace, labels="sealed")
+    ledger = workspace.ledger(TARGET).read_bytes()
+
+    again = judge(workspace, labels="sealed", on=date(2032, 1, 1))
+
+    assert again == first
+    assert workspace.ledger(TARGET).read_bytes() == ledger
+
+
+def test_a_hold_is_a_look_as_well(tmp_path):
+    nearly = Says(test=(*flipped(CONFUSED, 0)[:117], 0, 1, 2))
+    workspace = lay_out(tmp_path, World({"source_only-0": BASELINE, "mcc-0": nearly}))
+
+    assert judge(workspace, labels="sealed")["verdict"] == "hold"
+    other_candidate(workspace, "dann-0")
+
+    assert judge(workspace, labels="sealed")["price"]["holdout"]["place"] == 2
+
+
+def test_a_kill_after_the_look_leaves_it_spent_and_the_rerun_takes_no_second_one(tmp_path, monkeypatch):
+    workspace = lay_out(tmp_path, World())
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, "decide", killed)
+        with pytest.raises(KeyboardInterrupt):
+            judge(workspace, labels="sealed")
+
+    assert [line["place"] for line in lines(workspace, "look")] == [1]
+    assert lines(workspace, "ruled") == []
+    other_candidate(workspace, "dann-0")
+    assert judge(workspace, labels="sealed")["price"]["holdout"]["place"] == 2
+    other_candidate(workspace, "mcc-0")
+    assert judge(workspace, labels="sealed")["price"]["holdout"]["place"] == 1
+
+
+def test_without_its_ledger_the_gate_reads_no_label_and_says_where_the_ledger_is(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    workspace.ledger(TARGET).unlink()
+
+    with pytest.raises(BadInput, match=r"git checkout -- ledger/cam7\.jsonl"):
+        judge(workspace)
+
+    assert sorted(path.name for path in workspace.stage("gate", TARGET).iterdir()) == ["selection.json"]
+
+
+def test_arms_are_in_the_ledger_before_a_label_is_compared(tmp_path):
+    workspace = compared(tmp_path)
+
+    frozen = lines(workspace, "frozen")
+
+    assert len(frozen) == 1
+    assert (frozen[0]["candidate"], frozen[0]["checkpoint_sha256"]) == ("mcc-0", sha("mcc-0"))
+    assert frozen[0]["against"] == [{"name": "source_only-0", "checkpoint_sha256": sha("source_only-0")}]
+    assert (frozen[0]["disagreements"], frozen[0]["images"], frozen[0]["margin"]) == (40, 120, 0.0)
+    assert frozen[0]["order_sha256"] == sha("".join(asked(workspace)))
+    assert (frozen[0]["share"], frozen[0]["verdicts"]) == (0.05, 12)
+
+
+def test_more_labels_of_the_same_hold_out_continue_its_life_and_other_ones_begin_a_new_one(tmp_path):
+    halves = [
+        tuple(CLASSES[number] if (i < 60) == first else None for i, number in enumerate(TRUTH))
+        for first in (True, False)
+    ]
+    workspace = lay_out(tmp_path, World(labels=halves[0]))
+    judge(workspace, labels="sealed")
+
+    places = []
+    for labels in (World().labels, halves[1]):
+        grown = lay_out(tmp_path / str(len(places)), World(labels=labels))
+        write_bytes(grown.ledger(TARGET), workspace.ledger(TARGET).read_bytes())
+        places.append(judge(grown, labels="sealed")["price"]["holdout"])
+
+    assert [one["place"] for one in places] == [2, 1]
+    assert places[1]["alpha"] == pytest.approx(0.0125)  # half of what is left of the year
+
+
+def test_open_labels_are_spent_by_the_first_verdict_and_hold_the_next_candidate(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    first = judge(workspace)
+    other_candidate(workspace, "dann-0")
+
+    second = judge(workspace, on=date(2031, 5, 8))
+
+    assert (first["verdict"], second["verdict"]) == ("promote", "hold")
+    assert SPENT in first["warnings"]
+    assert second["price"]["holdout"] == {"place": 2, "alpha": 0.0, "spent_since": "2031-05-06"}
+    assert SPENT not in second["warnings"]
+    assert second["selected"]["accuracy"] == 1.0
+    other_candidate(workspace, "mcc-0")
+    assert judge(workspace)["verdict"] == "promote"  # the same look as before
+
+
+def test_sealed_labels_show_the_verdict_and_the_gain_and_no_accuracy_of_anything(tmp_path):
+    workspace = lay_out(tmp_path, World({"source_only-0": BASELINE, "mcc-0": Says(test=flipped(TRUTH, 6))}))
+
+    verdict = judge(workspace, labels="sealed")
+
+    assert verdict["verdict"] == "promote"
+    assert verdict["sealed"] is True
+    assert verdict["source_only"] == {"accuracy": None, "n": 120, "candidate": "source_only-0"}
+    assert verdict["selected"] == {"accuracy": None, "n": 120, "candidate": "mcc-0"}
+    assert verdict["oracle"] == {"accuracy": None, "n": 0, "candidate": None}
+    assert verdict["confusion"] is None
+    assert verdict["per_class"] == []
+    assert {row["holdout_accuracy"] for row in verdict["candidates"]} == {None}
+    assert verdict["evidence"]["gain"] == pytest.approx(34 / 120, abs=1e-6)
+    text = json.dumps([verdict["reasons"], verdict["warnings"]])
+    assert "95.0 %" not in text
+    assert "66.7 %" not in text
+    assert lines(workspace, "unsealed") == []
+    assert read_json(workspace.stage("gate", TARGET) / "calibration.json")["labels"] == 120
+
+
+def test_sealed_labels_that_promote_nothing_show_no_number_that_depends_on_them(tmp_path):
+    """Two candidates that differ in how far they are from a promotion cannot be told apart by what is written."""
+    nearly = Says(test=(*flipped(CONFUSED, 0)[:117], 0, 1, 2))
+    nearer = Says(test=(*flipped(CONFUSED, 0)[:111], 0, 1, 2, 0, 1, 2, 0, 1, 2))
+    said = []
+    for name, candidate in (("a", nearly), ("b", nearer)):
+        workspace = lay_out(tmp_path / name, World({"source_only-0": BASELINE, "mcc-0": candidate}))
+        verdict = judge(workspace, labels="sealed")
+        assert verdict["verdict"] == "hold"
+        said.append((verdict, written(workspace)["calibration.json"]))
+
+    assert said[0] == said[1]
+    assert said[0][0]["evidence"] is None
+    assert said[0][0]["reasons"][0] == (
+        "not significantly better than source-only: candidate 1 that these labels have judged, p must reach 0.025"
+    )
+
+
+def test_twenty_targets_share_the_year(tmp_path):
+    workspace = lay_out(tmp_path, World())
+    many = params(labels="sealed")
+    targets = (TARGET, *(f"cam{number}" for number in range(100, 119)))
+
+    gate.run(workspace, many.model_copy(update={"targets": targets}), TARGET, on=TODAY)
+
+    price = read_json(workspace.stage("gate", TARGET) / "verdict.json")["price"]
+    assert price["share"] == pytest.approx(0.0025)
+    assert price["holdout"]["alpha"] == pytest.approx(0.00125)
+
+
+def test_the_model_in_service_is_watched_without_spending_anything(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(TRUTH))
+    put_in_service(workspace, checkpoint="mcc-0")
+
+    price = judge(workspace, labels="sealed")["price"]
+
+    assert price["holdout"] == {"place": 0, "alpha": 0.0, "spent_since": None}
+    assert price["left"] == 0.05
+
+
+def test_a_year_without_planned_verdicts_left_promotes_nothing_more_on_fresh_labels(tmp_path):
+    workspace = compared(tmp_path)
+    answer(workspace, dict.fromkeys(asked(workspace), "green"))
+    used = [
+        Look(at=date(2030, 6, number + 1), arms=str(number), route="fresh labels", life=None, labels_digest=None,
+             place=number, alpha=0.05 / 12)
+        for number in range(12)
+    ]  # fmt: skip
+    append(workspace.ledger(TARGET), used)
+
+    held = judge(workspace)
+    assert held["verdict"] == "hold"
+    assert held["reasons"][0].startswith(
+        "this year had its 12 verdicts on fresh labels (gate.budget.verdicts)"
+    )
+
+
 def test_a_damaged_file_of_answers_is_an_error_after_the_selection_is_on_disk(tmp_path):
     workspace = lay_out(tmp_path, World().without_labels())
-    answer(workspace, {GREENS[0]: "purple"})
+    given = Answer(1, GREENS[0], "purple", "any")
+    write_answers(workspace.answers(TARGET), [given])
 
     with pytest.raises(BadInput, match=r"answers.cam7\.csv, line 2: 'purple' is not a class of the models"):
         judge(workspace)
@@ -967,7 +1197,7 @@ def test_a_candidate_ahead_of_the_champion_is_promoted_with_both_comparisons(tmp
         "interval": verdict["champion"]["interval"],
     }
     assert verdict["champion"]["interval"][0] > 0.05
-    assert verdict["reasons"][-1].startswith("against version 4 in service (83.3 %) the gain is +16.7 points")
+    assert verdict["reasons"][-1].startswith("against version 4 in service the gain is +16.7 points")
 
 
 def test_a_candidate_far_behind_the_champion_is_rejected(tmp_path):
@@ -982,7 +1212,7 @@ def test_a_candidate_far_behind_the_champion_is_rejected(tmp_path):
     assert verdict["verdict"] == "reject"
     assert verdict["champion"]["accuracy"] == 1
     assert verdict["reasons"][0].startswith(
-        "against version 4 in service (100.0 %) the gain is -12.5 points, at worst -18.3, beyond the loss of 2 points"
+        "against version 4 in service the gain is -12.5 points, at worst -19.6, beyond the loss of 2 points"
     )
 
 
@@ -997,16 +1227,17 @@ def test_the_model_in_service_is_not_promoted_again(tmp_path):
     assert verdict["champion"]["gain"] is verdict["champion"]["interval"] is None
 
 
-def test_without_labels_the_champion_is_not_asked(tmp_path):
-    workspace = lay_out(tmp_path, colour_world(TRUTH).without_labels())
-    put_in_service(workspace).unlink()
+def test_without_labels_the_champion_says_on_which_images_a_label_would_count(tmp_path):
+    workspace = lay_out(tmp_path, colour_world(flipped(TRUTH, 5)).without_labels())
+    put_in_service(workspace)
 
     verdict = judge(workspace)
 
     assert verdict["verdict"] == "provisional"
     assert verdict["champion"]["version"] == 4
-    assert verdict["champion"]["accuracy"] is None
+    assert verdict["champion"]["accuracy"] is verdict["champion"]["gain"] is None
     assert verdict["champion"]["n"] == 0
+    assert len(to_label(workspace)) == 5
 
 
 def test_a_class_that_the_champion_does_not_know_counts_against_it_and_is_named(tmp_path):

@@ -16,6 +16,7 @@ from PIL import Image
 from tasks.config.params import Params, load_params
 from tasks.config.sections.data import ImagesParams, SplitParams
 from tasks.domains.kinds import reader_of
+from tasks.domains.retired import add_retired
 from tasks.domains.splits import position
 from tasks.errors import BadInput
 from tasks.stages import manifest
@@ -301,6 +302,70 @@ def test_the_data_digest_of_the_source_knows_labels_and_splits_and_no_names(work
 
     assert digests[0] == digests[1]
     assert len({digests[0], digests[2], digests[3]}) == 3
+
+
+def test_a_batch_that_arrives_beside_a_holdout_keeps_a_test_split_for_fresh_labels(workspace, params):
+    folder = workspace.data("cam7")
+    write_source(workspace)
+    for index in range(60):
+        write(folder / "images" / f"{index}.png", image_bytes(5000 + index))
+        write(folder / "arrived" / "batch" / f"{index}.png", image_bytes(6000 + index))
+    for index in range(4):
+        write(folder / "holdout" / "cat" / f"{index}.png", image_bytes(7000 + index))
+
+    manifest.run(workspace, params, "cam7")
+
+    rows = rows_of(workspace, "cam7")
+    arrived = {path: row for path, row in rows.items() if path.startswith("arrived")}
+    assert {row["split"] for path, row in rows.items() if path.startswith("images")} == {"adapt", "select"}
+    assert all(row["split"] == expected_split(row, 0.5, 0.25) for row in arrived.values())
+    assert "test" in {row["split"] for row in arrived.values()}
+    assert {row["label"] for row in arrived.values()} == {None}
+
+
+def test_an_image_whose_label_has_retired_trains_wherever_it_lies(workspace, params):
+    folder = workspace.data("cam7")
+    write_source(workspace)
+    for index in range(40):
+        write(folder / "images" / f"{index}.png", image_bytes(5000 + index))
+    for index in range(4):
+        write(folder / "holdout" / "cat" / f"{index}.png", image_bytes(7000 + index))
+    write(folder / "images" / "copy of 0.png", image_bytes(7000))
+    manifest.run(workspace, params, "cam7")
+    before = rows_of(workspace, "cam7")
+    gone = {before["holdout/cat/0.png"]["sha256"]: "cat", before["images/7.png"]["sha256"]: "dog"}
+
+    add_retired(folder, gone)
+    manifest.run(workspace, params, "cam7")
+
+    rows = rows_of(workspace, "cam7")
+    used = {row["sha256"]: row for row in rows.values() if row["status"] == "ok"}
+    assert {sha256: (used[sha256]["split"], used[sha256]["label"]) for sha256 in gone} == {
+        sha256: ("labelled", label) for sha256, label in gone.items()
+    }
+    assert summary_of(workspace, "cam7")["labels"] == {"cat": 3}
+    assert "labelled/retired.csv" not in rows
+    others = [path for path in rows if path.startswith("images") and rows[path]["sha256"] not in gone]
+    assert {path: rows[path]["split"] for path in others} == {path: before[path]["split"] for path in others}
+
+
+def test_where_the_whole_holdout_has_retired_the_rest_is_split_in_three(workspace, params):
+    folder = workspace.data("cam7")
+    write_source(workspace)
+    for index in range(40):
+        write(folder / "images" / f"{index}.png", image_bytes(5000 + index))
+    for index in range(4):
+        write(folder / "holdout" / "cat" / f"{index}.png", image_bytes(7000 + index))
+    manifest.run(workspace, params, "cam7")
+    rows = rows_of(workspace, "cam7")
+
+    add_retired(folder, {row["sha256"]: "cat" for path, row in rows.items() if path.startswith("holdout")})
+    manifest.run(workspace, params, "cam7")
+
+    rows = rows_of(workspace, "cam7")
+    rest = [row for path, row in rows.items() if path.startswith("images")]
+    assert all(row["split"] == expected_split(row, 0.5, 0.25) for row in rest)
+    assert "test" in {row["split"] for row in rest}
 
 
 def test_with_a_holdout_the_folders_in_images_are_no_classes(workspace, params):

@@ -1,19 +1,25 @@
 """Workspaces as the stages before the report leave them, for every kind of verdict.
 
 Predictions, features and curves are drawn from a seed; the numbers of the verdict (accuracies,
-McNemar's p, interval, confusion) are computed from those predictions, so that they agree.
+McNemar's p, interval, confusion) are computed from those predictions, so that they agree. The evidence of fresh labels is
+that of the gate's own functions.
 """
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.judgement.evidence import FreshEvidence, weigh_fresh
+from tasks.judgement.paired import count_pairs, mcnemar_p, score_interval, smallest_detectable_gain
+from tasks.judgement.proof import to_go
 from tasks.records.calibration import Calibration, Error, write_calibration
 from tasks.records.candidates import Outputs, Split, write_candidates, write_outputs
 from tasks.records.data_checks import DataCheck, DataChecked, write_data_checked
@@ -28,12 +34,15 @@ from tasks.records.verdict import (
     ClassRecall,
     Confusion,
     DataDigest,
+    FreshPrice,
+    HoldoutPrice,
     Judged,
     JudgedContender,
     Measured,
     Oracle,
     Price,
     Proof,
+    Sample,
     Verdict,
     write_judged,
 )
@@ -80,7 +89,15 @@ class Case:
     failed_checks: tuple[str, ...] = ()
     to_label: int = 0
     sealed: bool = False
-    price: Price = Price(share=0.05, left=0.05, planned=12, next_fresh=0.004167, holdout=None, fresh=None)
+    look: HoldoutPrice | None = None
+    leads: tuple[int, ...] = ()
+    """Fresh labels: 1 where the selected candidate alone is right, -1 where its rival alone is, else 0."""
+    group_size: int = 1
+    """Images of a group of those that are to be labelled."""
+    against: str | None = None
+    """The rival on fresh labels; source-only where it is left out."""
+    verdicts_left: int = 12
+    """Verdicts on fresh labels that the year still allows."""
     num_source: int = 900
     num_select: int = 350
     feature_width: int = 64
@@ -111,6 +128,7 @@ PROMOTE = Case(
         ("images/8/scan 0077 (copy).png", "duplicate of images/8/scan 0077.png"),
     ),
     notes={"16-bit grey scaled to 8 bits": 12, "alpha laid on white": 3},
+    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
 )  # fmt: skip
 
 PROVISIONAL = Case(
@@ -143,6 +161,7 @@ HOLD = Case(
         gain=0.0667,
         interval=(-0.01, 0.14),
     ),
+    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
     to_label=31,
 )
 
@@ -156,6 +175,7 @@ REJECT = Case(
     reasons=("dann-0 is worse than source-only: gain -0.24, interval -0.31 to -0.17",),
     warnings=("dann-0 disagrees with source-only on 61 % of the select split",),
     vetoes={"mcc-0": "collapse: 1.3 effective classes of 10, fewer than half"},
+    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
     num_source=2500,
 )
 
@@ -169,10 +189,51 @@ HOSTILE = Case(
     reasons=("<b>bold</b> reason naming class <script>alert(2)</script>",),
     quarantined=tuple((path, f"cannot be decoded: {path}") for path in HOSTILE_PATHS),
     notes={"note with <i>tags</i>": 1},
+    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
     to_label=9,
 )
 
+SEALED = replace(
+    HOLD,
+    target="depot-south",
+    sealed=True,
+    reasons=(
+        "not significantly better than source-only: candidate 2 that these labels have judged, p must reach 0.0083",
+    ),
+    look=HoldoutPrice(place=2, alpha=0.05 / 6, spent_since=None),
+    champion=None,
+)
+
+SEALED_PROMOTION = replace(PROMOTE, target="optdigits-sealed", sealed=True)
+
+SPENT = replace(
+    HOLD,
+    target="depot-east",
+    look=HoldoutPrice(place=3, alpha=0.0, spent_since=date(2026, 3, 14)),
+    reasons=("the labels of the hold-out are spent: accuracies on them were shown on 2026-03-14",),
+)
+
+FRESH = replace(
+    PROVISIONAL,
+    target="depot-harbour",
+    verdict="hold",
+    diverged=(),
+    reasons=("not yet proven better than source_only-1 on 40 fresh labels",),
+    leads=tuple([1, 1, 0, 1, -1, 1, 1, 0] * 5),
+)
+
+PROVEN = replace(
+    FRESH,
+    target="depot-island",
+    verdict="promote",
+    reasons=("proven better than source_only-1 on 60 fresh labels",),
+    leads=tuple([1, 1, 0, 1, 1, -1] * 10),
+)
+
 CASES = {case.verdict: case for case in (PROMOTE, PROVISIONAL, HOLD, REJECT)}
+
+
+MORE_CASES = (SEALED, SEALED_PROMOTION, SPENT, FRESH, PROVEN)
 
 
 def build_workspace(root: Path, case: Case) -> Workspace:
@@ -358,10 +419,18 @@ def _outputs(case: Case, preset: str, accuracy: float, draw: np.random.Generator
             features = features * (0.5 + accuracy / 2) + shift
         probabilities = np.full((size, num_classes), 0.1 / max(num_classes - 1, 1))
         probabilities[np.arange(size), predicted_N] = 0.9
-        outputs[split] = Outputs(
-            probabilities.astype(np.float32), features.astype(np.float32), ("0" * 64,) * size
-        )
+        listed = tuple(sha(path) for path in _listed(case)) if split == "test" else ()
+        images = (*listed, *("0" * 64,) * (size - len(listed)))[:size]
+        outputs[split] = Outputs(probabilities.astype(np.float32), features.astype(np.float32), images)
     return outputs
+
+
+def _listed(case: Case) -> list[str]:
+    """The images that can tell the models apart."""
+    paths = [f"images/frame_{i:05}.png" for i in range(case.to_label)]
+    if case.to_label and case.quarantined:
+        paths[0] = case.quarantined[0][0]
+    return paths
 
 
 def _write_gate(
@@ -383,10 +452,13 @@ def _write_gate(
     baseline = _baseline(case)
     before, after = predictions[baseline], predictions[case.selected]
     labelled = case.num_holdout > 0
+    shown = labelled and not case.sealed
+    differ = Counter(f"group {i // case.group_size}" for i in range(case.to_label))
+    fresh = _fresh(case, differ, baseline)
     best = max(rows, key=lambda row: row.holdout_accuracy or 0)
 
     def measured(name: str) -> Measured:
-        accuracy = float((predictions[name] == labels_N).mean()) if labelled else None
+        accuracy = float((predictions[name] == labels_N).mean()) if shown else None
         return Measured(accuracy=accuracy, n=len(labels_N), candidate=name)
 
     judged = Judged(
@@ -394,18 +466,18 @@ def _write_gate(
         candidate=case.selected, checkpoint_sha256=sha(case.selected),
         source_only=measured(baseline), selected=measured(case.selected),
         target_statistics=measured(_simplest(case)) if _simplest(case) in predictions else None,
-        oracle=Oracle(**dict(measured(best.name))) if labelled else Oracle(accuracy=None, n=0, candidate=None),
+        oracle=Oracle(**dict(measured(best.name))) if shown else Oracle(accuracy=None, n=0, candidate=None),
         champion=case.champion,
-        evidence=_evidence(before == labels_N, after == labels_N) if labelled and case.selected != baseline else None,
-        price=case.price, sealed=case.sealed,
-        per_class=_per_class(case.classes, labels_N, before, after) if labelled else (),
+        evidence=_fresh_proof(fresh) if fresh else _proof(case, before == labels_N, after == labels_N),
+        price=_price(case, fresh), sealed=case.sealed,
+        per_class=_per_class(case.classes, labels_N, before, after) if shown else (),
         confusion=Confusion(
             classes=case.classes,
             source_only=_confusion(labels_N, before, num_classes),
             selected=_confusion(labels_N, after, num_classes),
-        ) if labelled else None,
+        ) if shown else None,
         target_prior=_target_prior(case), answers_digest=None, candidates=rows,
-        labels_digest=digests[1].labels_digest, labelled_target_images=0,
+        labels_digest=digests[1].labels_digest or "", labelled_target_images=0,
         data_digest=DataDigest(source=digests[0].data_digest, target=digests[1].data_digest),
     )  # fmt: skip
     folder = workspace.stage("gate", case.target)
@@ -421,19 +493,16 @@ def _write_gate(
     write_selected(folder, selected)
     calibration = Calibration(
         candidate=case.selected, checkpoint_sha256=sha(case.selected), classes=case.classes, bias=None,
-        temperature=1.6 if labelled else 1.0, labels=len(labels_N) if labelled else 0,
-        error=Error(before=0.182, after=0.041) if labelled else None, coverage=0.9,
-        basis="labels" if labelled else "estimate", threshold=0.31, unsure=0.124,
+        temperature=1.6 if shown else 1.0, labels=len(labels_N) if shown else 0,
+        error=Error(before=0.182, after=0.041) if shown else None, coverage=0.9,
+        basis="labels" if shown else "estimate", threshold=0.31, unsure=0.124,
     )  # fmt: skip
     write_calibration(folder, calibration)
-    paths = [f"images/frame_{i:05}.png" for i in range(case.to_label)]
-    if case.to_label and case.quarantined:
-        paths[0] = case.quarantined[0][0]
-    disagreements = [
-        Disagreement(path, sha(path))
-        for path in paths
-    ]
-    write_to_label(folder, sha("arms"), disagreements, {})
+    disagreements = [Disagreement(path, sha(path)) for path in _listed(case)]
+    given = {
+        one.sha256: case.classes[i % num_classes] for i, one in enumerate(disagreements[: len(case.leads)])
+    }
+    write_to_label(folder, sha("arms"), disagreements, given)
 
 
 def _baseline(case: Case) -> str:
@@ -458,7 +527,7 @@ def _scored(
             source_accuracy=0.97 - 0.03 * (preset == "dann"),
             diagnostics={"v_measure": quality * 0.9, "negative_entropy": quality - 1, "bnm": quality * 0.8, "snd": 3.5, "rankme": 40 * quality,
                          "atc": quality * 0.7, "pad": 2 - quality, "mmd": None if preset == "mmd" else 0.1},
-            holdout_accuracy=float((predictions[name] == labels_N).mean()) if len(labels_N) else None,
+            holdout_accuracy=float((predictions[name] == labels_N).mean()) if len(labels_N) and not case.sealed else None,
         ))  # fmt: skip
     return tuple(rows)
 
@@ -473,19 +542,57 @@ def _target_prior(case: Case) -> ClassShares:
     return ClassShares(total_variation=even / 2, max_total_variation=0.3, classes=tuple(rows))
 
 
-def _evidence(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Proof:
-    better, worse = int((after & ~before).sum()), int((before & ~after).sum())
-    changed = better + worse
-    gain = float(after.mean() - before.mean())
-
-    def tail(wins: int) -> float:
-        return sum(math.comb(changed, k) for k in range(wins, changed + 1)) / 2**changed
-
-    error = float((after.astype(float) - before.astype(float)).std() / math.sqrt(len(before)))
+def _proof(case: Case, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Proof | None:
+    """The evidence of the hold-out; none where there is nothing to compare, or it is sealed and promoted nothing."""
+    is_kept_back = case.sealed and case.verdict != "promote"
+    if not case.num_holdout or case.selected == _baseline(case) or is_kept_back:
+        return None
+    counts = count_pairs(before, after)
+    alpha = min(0.05, case.look.alpha) if case.look else 0.0
+    detectable = (
+        smallest_detectable_gain(counts.n, discordance=counts.discordance, alpha=alpha) if alpha else None
+    )
     return Proof(
-        kind="hold-out", against="source_only-1", groups=None, disagreements=None, gain=gain, interval=(gain - 1.96 * error, gain + 1.96 * error), confidence=0.95,
-        mcnemar_p=tail(better), mcnemar_p_worse=tail(worse), better=better, worse=worse, smallest_detectable_gain=2.5 * error,
+        kind="hold-out", against=_baseline(case), groups=None, disagreements=None, gain=counts.gain,
+        interval=score_interval(counts, confidence=0.95), confidence=0.95, mcnemar_p=mcnemar_p(counts.better, counts.worse),
+        mcnemar_p_worse=mcnemar_p(counts.worse, counts.better), better=counts.better, worse=counts.worse,
+        smallest_detectable_gain=detectable,
     )  # fmt: skip
+
+
+def _fresh(case: Case, differ: Counter[str], baseline: str) -> FreshEvidence | None:
+    if not case.leads:
+        return None
+    groups = [f"group {i // case.group_size}" for i in range(len(case.leads))]
+    return weigh_fresh(
+        np.array(case.leads),
+        groups,
+        other=case.against or baseline,
+        differ=differ,
+        images=300,
+        confidence=0.95,
+    )
+
+
+def _fresh_proof(fresh: FreshEvidence) -> Proof:
+    return Proof(
+        kind="disagreements", against=fresh.other, gain=fresh.gain, interval=fresh.interval, confidence=0.95,
+        mcnemar_p=min(1.0, math.exp(-fresh.log_e)), mcnemar_p_worse=min(1.0, math.exp(-fresh.log_e_worse)),
+        better=fresh.counts.better, worse=fresh.counts.worse, smallest_detectable_gain=None,
+        groups=len(fresh.course) if fresh.is_grouped else None,
+        disagreements=Sample(labelled=fresh.counts.n, total=fresh.asked, images=fresh.images),
+    )  # fmt: skip
+
+
+def _price(case: Case, fresh: FreshEvidence | None) -> Price:
+    share = 0.05
+    alpha = share / 12 if case.verdicts_left else 0.0
+    spent = (case.look.alpha if case.look else 0.0) + (alpha if fresh else 0.0)
+    told = fresh and FreshPrice(
+        arms=sha("arms"), alpha=alpha, threshold=1 / alpha if alpha else None, evidence=math.exp(fresh.log_e),
+        more=to_go(fresh, alpha), course=tuple(value / math.log(10) for value in fresh.course),
+    )  # fmt: skip
+    return Price(share=share, left=share - spent, planned=12, next_fresh=alpha, holdout=case.look, fresh=told)
 
 
 def _per_class(
@@ -502,10 +609,12 @@ def _per_class(
     return tuple(rows)
 
 
-def _confusion(labels_N: NDArray[Any], predicted_N: NDArray[Any], num_classes: int) -> list[list[int]]:
+def _confusion(
+    labels_N: NDArray[Any], predicted_N: NDArray[Any], num_classes: int
+) -> tuple[tuple[int, ...], ...]:
     counts = np.zeros((num_classes, num_classes), int)
     np.add.at(counts, (labels_N, predicted_N), 1)
-    return counts.tolist()
+    return tuple(map(tuple, counts.tolist()))
 
 
 def _write_release(workspace: Workspace, case: Case) -> None:
@@ -514,7 +623,7 @@ def _write_release(workspace: Workspace, case: Case) -> None:
         target=case.target, candidate=case.selected, checkpoint_sha256=sha(case.selected), model_sha256=model,
         data_digest=sha("data of both"), classes=case.classes,
         parity=Parity(batch_sizes=(1, 7, 32), max_probability_difference=2.4e-7, tolerance=1e-4),
-        metric=Metric(name="accuracy", torch=0.986, onnx=0.986, n=case.num_holdout or 300), opset=18,
+        metric=Metric(name="accuracy", change=0.0, n=case.num_holdout or 300), opset=18,
     )  # fmt: skip
     write_exported(workspace.stage("export", case.target), exported)
     checks = (

@@ -52,8 +52,8 @@ class GateParams(Section):
     budget: BudgetParams
     """How often it may be wrong."""
     labels: Literal["sealed", "open"]
-    """Of a hold-out: ``sealed`` shows verdicts and gains alone, so that its labels last. ``open`` shows the accuracy of every
-    candidate, and the labels are spent by the first verdict."""
+    """Labels of a hold-out: ``sealed`` shows verdicts alone, and the gain of what is promoted, so that its labels last. ``open`` shows
+    the accuracy of every candidate, and the labels are spent by the first verdict."""
     confidence: Annotated[float, Field(gt=0, lt=1)]
     """Confidence of the intervals."""
     min_holdout: Count
