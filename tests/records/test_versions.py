@@ -19,7 +19,7 @@ from tasks.records.training import CandidateTraining, Finetuning
 from tasks.records.verdict import Judged
 
 SHAPES: dict[type[Record], tuple[int, str]] = {
-    Summary: (1, "572cafe28f55"),
+    Summary: (2, "044da540c20e"),
     DataChecked: (1, "960abfbcc09e"),
     FeaturesInfo: (4, "fc216446b3cb"),
     ViewsInfo: (1, "8d4e2e5a81dc"),
