@@ -5,10 +5,14 @@ first, one row per file, class or domain:
 
     suites source, target
       files            a file found: sha256; fault, the reason it is unusable (null for usable files,
-                       exact copies and hidden files)
+                       exact copies, hidden files and frames of the hold-out's scenes)
       examples         a usable file: sha256, and what the reader of its kind lets be checked
       classes          a class of the source: num_examples, num_train
-      summary          the domain: num_examples, num_<split>, class_ratio
+      summary          the domain: num_examples, num_<split>, class_ratio; largest_group, the examples in the
+                       largest capture group, null without split.group_by
+      groups           a capture group of two examples or more, by its first file: share, of the domain's examples
+      frames           an example that looks like a frame of its neighbour's scene, where examples are not grouped:
+                       remedy (:mod:`tasks.checks.frames`)
     suite pair
       labels           a class folder of either: found, `in both` or `only in ...`; empty for a flat target
       content          a usable file of either: num_splits its content is in, shared_with, where else it is
@@ -29,10 +33,19 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.checks.frames import frames_table
 from tasks.domains.contract import Reader
 from tasks.domains.folder import HIDDEN
 from tasks.domains.likeness import closest_hashes, hashes_of
-from tasks.records.manifest import DUPLICATE, LABELLED, SOURCE_SPLITS, TARGET_SPLITS, Manifest, Row
+from tasks.records.manifest import (
+    BESIDE_HOLDOUT,
+    DUPLICATE,
+    LABELLED,
+    SOURCE_SPLITS,
+    TARGET_SPLITS,
+    Manifest,
+    Row,
+)
 
 Table = dict[str, list[Any]]
 """Columns of one length."""
@@ -46,12 +59,14 @@ def domain_tables(manifest: Manifest, reader: Reader) -> dict[str, Table]:
         "examples": _examples(manifest, reader),
         "classes": classes,
         "summary": _summary(manifest, classes["num_examples"]),
+        "groups": _groups(manifest),
+        "frames": frames_table(manifest, reader),
     }
 
 
 def _files(manifest: Manifest) -> Table:
     def fault(row: Row) -> str | None:
-        return None if (row.reason or "").startswith((HIDDEN, DUPLICATE)) else row.reason
+        return None if (row.reason or "").startswith((HIDDEN, DUPLICATE, BESIDE_HOLDOUT)) else row.reason
 
     return {
         "path": [manifest.path(row) for row in manifest.rows],
@@ -89,6 +104,19 @@ def _summary(manifest: Manifest, class_sizes: Sequence[int]) -> Table:
         "num_examples": [len(manifest.usable)],
         "class_ratio": [round(max(class_sizes) / smallest, 2) if smallest else 1.0],
         **{f"num_{split}": [splits[split]] for split in (*SOURCE_SPLITS, *TARGET_SPLITS)},
+        "largest_group": [manifest.groups.largest if manifest.groups and manifest.usable else None],
+    }
+
+
+def _groups(manifest: Manifest) -> Table:
+    sizes = Counter(row.group for row in manifest.usable if row.group)
+    first: dict[str, Row] = {}
+    for row in manifest.usable:  # in the order of the paths
+        if row.group and sizes[row.group] > 1:
+            first.setdefault(row.group, row)
+    return {
+        "path": [manifest.path(row) for row in first.values()],
+        "share": [round(sizes[group] / len(manifest.usable), 3) for group in first],
     }
 
 
