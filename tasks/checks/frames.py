@@ -65,7 +65,7 @@ class Domain:
     rows: list[Row]
     scene_folders: list[str]
     areas: list[str]
-    """What lies above the scene folder: a class folder, an area, a batch."""
+    """The folders above the scene folder: a class folder, an area, a batch."""
     hashes_N: np.ndarray
 
 

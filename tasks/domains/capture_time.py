@@ -22,7 +22,7 @@ def captured_at(path: str, measures: Mapping[str, object], measure: str | None) 
 
     Args:
         path: The file; the last part is its name.
-        measures: Of the example.
+        measures: Those of the example, by name.
         measure: The one that holds the time, as ``Reader.captured``.
     """
     read = measures.get(measure) if measure else None

@@ -40,7 +40,7 @@ def group_rows(
         rows: All files of a domain.
         folders: As :func:`tasks.domains.places.scene_folders` gives them for the same files.
         way: ``split.group_by``; None leaves all rows as they are.
-        reader: Of the kind of the examples.
+        reader: The reader of their kind.
         domain: Its name.
 
     Raises:

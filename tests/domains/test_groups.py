@@ -132,6 +132,7 @@ def test_two_spellings_of_one_folder_are_one():
         (r"(?:(dog)|cam\d)", "cam1"),
         (r"dog", None),
         (r"(x*)", None),
+        (r"(x*)(y*)", None),
         (r"", None),
     ],
 )
