@@ -16,6 +16,7 @@ from deploy import registry
 from deploy.server.app import create_app
 from flows.release import publish_latest
 from flows.workspaces.create import create_workspace
+from flows.workspaces.spent import create_ledger
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import Params, load_params
 from tasks.domains import kinds
@@ -38,6 +39,7 @@ SETTINGS = (
     "features.mirror=false",
     "features.views=[]",
     "finetune.scope=full",
+    "gate.labels=open",
     "finetune.batch_norm=live",
     "finetune.steps=60",
     "finetune.backbone_learning_rate_ratio=1.0",
@@ -91,6 +93,7 @@ def run_all(workspace: Workspace, params: Params) -> None:
     views.run(workspace, params, "plant-b")
     finetune.run(workspace, params)
     registry.create_registry(workspace, "plant-b")
+    create_ledger(workspace, "plant-b")
     for stage in (adapt, gate, export, probe, report):
         stage.run(workspace, params, "plant-b")
 

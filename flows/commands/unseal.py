@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.runs.lock import lock_workspace
+from flows.workspaces.create import is_checkout
+from flows.workspaces.programs import commit_labels
 from flows.workspaces.spent import create_ledger, open_lost_ledger, retire
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
@@ -55,6 +57,8 @@ def unseal(root: Path, target: str) -> Opened:
         rows = sorted(((holdout.accuracy(name) or 0.0, name) for name in holdout.outputs), reverse=True)
         append(path, _lines(workspace, target, list(holdout.labels)))
         num_retired = retire(workspace, target, {**given, **holdout.labels})
+        if not is_checkout(workspace):
+            commit_labels(workspace, message=f"unseal {target}")
         noun = reader_of(load_params(workspace.params, target=target)).plural
     return Opened(
         [

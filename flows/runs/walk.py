@@ -16,7 +16,8 @@ from flows.runs.lock import lock_workspace
 from flows.runs.prepare import check_settings, prepare, read_params
 from flows.runs.repair import heal
 from flows.runs.result import Walked, build_result, keep_result
-from flows.workspaces.programs import commit_all
+from flows.workspaces.create import is_checkout
+from flows.workspaces.programs import commit_all, commit_labels
 from flows.workspaces.targets import choose_targets
 from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.records.result import Result
@@ -149,6 +150,8 @@ def run_locked(
         walked = walk(chosen, run, before_target=partial(check_settings, workspace), after_target=keep)
     if params.release.record == "commit":
         commit_all(workspace, message=f"{purpose}: {', '.join(chosen)}")
+    elif not is_checkout(workspace):
+        commit_labels(workspace, message=f"{purpose}: {', '.join(chosen)}")
     if walked.failed:
         raise BadInput("\n".join(f"{target}: {error}" for target, error in walked.failed.items()))
     return build_result(workspace, walked)

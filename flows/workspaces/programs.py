@@ -4,6 +4,7 @@ This interpreter's commands come first on their path, and telemetry is off.
 """
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from tasks.errors import Fault
 from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 # glibc returns freed memory to the kernel after every training step and pays for it in page faults:
 # a quarter of the time.
@@ -24,6 +27,8 @@ SILENCE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+LABEL_FOLDERS = ("ledger", "answers")
+"""Folders whose files only ever grow, and that git alone brings back."""
 STARTED_BY = "ACCLIMATE_STARTED_BY"
 """The variable that tells a stage the process number of the DVC that started it."""
 NEUTRAL_IDENTITY = {
@@ -72,6 +77,22 @@ def commit_all(workspace: Workspace, *, message: str) -> None:
     git(workspace, "add", "--all", ".")
     if git(workspace, "status", "--porcelain"):
         git(workspace, "commit", "--quiet", "--message", message)
+
+
+def commit_labels(workspace: Workspace, *, message: str) -> None:
+    """Commit ledgers and answers, and nothing else: they cannot be made again. Other changes that are staged stay so.
+
+    A workspace without git, or whose git refuses, is told; the files are there all the same.
+    """
+    kept = [name for name in LABEL_FOLDERS if (workspace.root / name).is_dir()]
+    if not kept:
+        return
+    try:
+        if git(workspace, "status", "--porcelain", "--", *kept):
+            git(workspace, "add", "--", *kept)
+            git(workspace, "commit", "--quiet", "--message", message, "--only", "--", *kept)
+    except Fault as fault:
+        log.warning("not recorded in git: %s. Commit it yourself. %s", " and ".join(kept), fault)
 
 
 def _output(workspace: Workspace, program: str, arguments: Sequence[str], *, command: Sequence[str]) -> str:

@@ -5,10 +5,14 @@ first, one row per file, class or domain:
 
     suites source, target
       files            a file found: sha256; fault, the reason it is unusable (null for usable files,
-                       exact copies and hidden files)
+                       exact copies, hidden files and frames of the hold-out's scenes)
       examples         a usable file: sha256, and what the reader of its kind lets be checked
       classes          a class of the source: num_examples, num_train
-      summary          the domain: num_examples, num_<split>, class_ratio
+      summary          the domain: num_examples, num_<split>, class_ratio; largest_group, the examples in the
+                       largest capture group, null without split.group_by
+      groups           a capture group of two examples or more, by its first file: share, of the domain's examples
+      frames           an example that looks like a frame of its neighbour's scene, where examples are not grouped:
+                       remedy (:mod:`tasks.checks.frames`)
     suite pair
       labels           a class folder of either: found, `in both` or `only in ...`; empty for a flat target
       content          a usable file of either: num_splits its content is in, shared_with, where else it is
@@ -22,18 +26,26 @@ A kind may add a suite of its own, <kind>/examples.yaml, which is judged with so
 
 Every table also has ``path``, which names the offender.
 
-Shape suffixes: N = hashes that are looked up, M = hashes that they are compared with, P = a part of N.
+Shape suffixes: N = examples of the hold-out.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from tasks.checks.frames import frames_table
 from tasks.domains.contract import Reader
 from tasks.domains.folder import HIDDEN
-from tasks.records.manifest import DUPLICATE, LABELLED, SOURCE_SPLITS, TARGET_SPLITS, Manifest, Row
+from tasks.domains.likeness import closest_hashes, hashes_of
+from tasks.records.manifest import (
+    BESIDE_HOLDOUT,
+    DUPLICATE,
+    LABELLED,
+    SOURCE_SPLITS,
+    TARGET_SPLITS,
+    Manifest,
+    Row,
+)
 
 Table = dict[str, list[Any]]
 """Columns of one length."""
@@ -47,12 +59,14 @@ def domain_tables(manifest: Manifest, reader: Reader) -> dict[str, Table]:
         "examples": _examples(manifest, reader),
         "classes": classes,
         "summary": _summary(manifest, classes["num_examples"]),
+        "groups": _groups(manifest),
+        "frames": frames_table(manifest, reader),
     }
 
 
 def _files(manifest: Manifest) -> Table:
     def fault(row: Row) -> str | None:
-        return None if (row.reason or "").startswith((HIDDEN, DUPLICATE)) else row.reason
+        return None if (row.reason or "").startswith((HIDDEN, DUPLICATE, BESIDE_HOLDOUT)) else row.reason
 
     return {
         "path": [manifest.path(row) for row in manifest.rows],
@@ -90,6 +104,19 @@ def _summary(manifest: Manifest, class_sizes: Sequence[int]) -> Table:
         "num_examples": [len(manifest.usable)],
         "class_ratio": [round(max(class_sizes) / smallest, 2) if smallest else 1.0],
         **{f"num_{split}": [splits[split]] for split in (*SOURCE_SPLITS, *TARGET_SPLITS)},
+        "largest_group": [manifest.groups.largest if manifest.groups and manifest.usable else None],
+    }
+
+
+def _groups(manifest: Manifest) -> Table:
+    sizes = Counter(row.group for row in manifest.usable if row.group)
+    first: dict[str, Row] = {}
+    for row in manifest.usable:  # in the order of the paths
+        if row.group and sizes[row.group] > 1:
+            first.setdefault(row.group, row)
+    return {
+        "path": [manifest.path(row) for row in first.values()],
+        "share": [round(sizes[group] / len(manifest.usable), 3) for group in first],
     }
 
 
@@ -144,7 +171,7 @@ def _holdout(source: Manifest, target: Manifest, likeness: str | None) -> Table:
     candidates = [(source, row) for row in source.usable if row.sha256 not in same_file]
     candidates += [(target, row) for row in target.usable if row.split == LABELLED]
     bits_N, closest_N = closest_hashes(
-        _hashes(holdout, likeness), _hashes((row for _, row in candidates), likeness)
+        hashes_of(holdout, likeness), hashes_of((row for _, row in candidates), likeness)
     )
     places = [manifest.path(row) for manifest, row in candidates]
     return {
@@ -161,31 +188,6 @@ def _labelled_classes(source: Manifest, target: Manifest) -> Table:
         "path": [f"data/{target.domain}/labelled/{name}" for name in names],
         "found": ["in source" if name in known else "not in source" for name in names],
     }
-
-
-def _hashes(rows: Iterable[Row], likeness: str) -> np.ndarray:
-    return np.array([int(str(row.measures.get(likeness) or "0"), 16) for row in rows], dtype=np.uint64)
-
-
-def closest_hashes(hashes_N: np.ndarray, others_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``hashes_N`` the Hamming distance to the closest of ``others_M``, and its index.
-
-    Args:
-        hashes_N: 64-bit hashes as uint64, shape ``(N,)``.
-        others_M: The same, shape ``(M,)``; M may be 0.
-
-    Returns:
-        Distances in bits, 0 to 64, and indices, both int64 ``(N,)``; 64 and -1 if M is 0.
-    """
-    bits_N = np.full(len(hashes_N), 64, dtype=np.int64)
-    closest_N = np.full(len(hashes_N), -1, dtype=np.int64)
-    rows_at_once = max(1, 2**23 // max(1, len(others_M)))  # keeps the differences within 64 MB
-    for start in range(0, len(hashes_N) if len(others_M) else 0, rows_at_once):
-        part = slice(start, start + rows_at_once)
-        bits_PM = np.bitwise_count(hashes_N[part, None] ^ others_M[None])
-        closest_N[part] = bits_PM.argmin(axis=1)
-        bits_N[part] = bits_PM.min(axis=1)
-    return bits_N, closest_N
 
 
 def _holdout_classes(target: Manifest) -> Table:

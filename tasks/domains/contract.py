@@ -146,6 +146,8 @@ class Reader(Protocol):
     """Name and type (``int``, ``float`` or ``str``) of what `measure` returns, in the order of the columns."""
     likeness: ClassVar[str | None]
     """The measure that holds 64 bits, in hexadecimal; near-duplicates share most. None without one."""
+    captured: ClassVar[str | None]
+    """The measure that holds when the example was captured, in seconds since 1970. None without one."""
     views: ClassVar[Views]
 
     @property

@@ -95,6 +95,24 @@ def has_holdout(places: Iterable[Place]) -> bool:
     return any(place.area == "holdout" and place.reason is None for place in places)
 
 
+def scene_folders(places: Sequence[Place]) -> list[str]:
+    """The folders that hold each file, below its area and class folder or batch, with ``/``; empty where there are none.
+
+    With a ``holdout/`` the folders in ``images/`` are no classes, but for those that have the name of one.
+    """
+    brings_holdout = has_holdout(places)
+    held_out = {place.class_folder for place in places if place.area == "holdout"}
+
+    def below(place: Place) -> str:
+        folders = PurePosixPath(unicodedata.normalize("NFC", place.path)).parts[:-1]
+        above = {"source": 1, None: 0}.get(place.area, 2)
+        if place.area == "unlabelled" and brings_holdout and place.class_folder not in held_out:
+            above = 1
+        return "/".join(folders[above:])
+
+    return [below(place) for place in places]
+
+
 def classes_seen(places: Sequence[Place]) -> list[str] | None:
     """The class folders that hold files, sorted, or None for a target that is flat.
 

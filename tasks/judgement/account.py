@@ -190,7 +190,7 @@ def _holdout_price(price: Price) -> HoldoutPrice | None:
     return HoldoutPrice(
         place=price.holdout.place,
         alpha=plain_p(price.holdout.alpha),
-        spent_since=price.holdout.opened,
+        spent_since=None if price.holdout.opened is None else price.holdout.opened.isoformat(),
     )
 
 

@@ -46,7 +46,7 @@ class Arms:
     disagreements: tuple[Disagreement, ...]
     """Unlabelled images on which a rival says something else, in the order in which they are to be labelled."""
     groups: Mapping[str, str]
-    """The group of an image that is not one of its own."""
+    """The groups of images; one that is missing is a group of its own."""
     key: str
     """Digest of all this."""
 

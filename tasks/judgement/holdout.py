@@ -13,7 +13,7 @@ import numpy as np
 from tasks.errors import BadInput
 from tasks.files import sha256_of_lines
 from tasks.records.candidates import Outputs
-from tasks.records.manifest import read_examples, read_labels
+from tasks.records.manifest import read_examples, read_groups, read_labels
 from tasks.selection.pool import Pool, read_outputs
 from tasks.selection.select import class_numbers
 from tasks.workspace import Workspace
@@ -31,7 +31,7 @@ class Holdout:
     labels: Mapping[str, str]
     """Class names by SHA-256, of the labelled images alone."""
     groups: Mapping[str, str] = field(default_factory=dict)
-    """The group of every image that is not one of its own, by SHA-256."""
+    """The group of every image, by SHA-256; an image that is missing is a group of its own."""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -100,6 +100,7 @@ def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
         read_outputs(pool, "test"),
         paths={example.sha256: example.path for example in examples},
         labels=read_labels(manifest, splits=["test"]),
+        groups=read_groups(manifest, splits=["test"]),
     )
     if set(holdout.images) != set(holdout.paths):
         raise BadInput(

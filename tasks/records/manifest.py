@@ -1,12 +1,13 @@
 """The manifest of a domain: one row per file found (manifest.parquet), and its summary (manifest.json).
 
-Every reader of the two files is here, so that each loads what it may see and no more: :func:`read_examples`
-and :func:`read_files` never load a label, :func:`read_labels` loads those of the splits it is asked for.
+Every reader of the two files is here, so that each loads what it may see and no more: :func:`read_examples`,
+:func:`read_files` and :func:`read_groups` never load a label, :func:`read_labels` loads those of the splits it is
+asked for.
 """
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from tasks.records.record import Part, Record, check_version, read_record, write
 
 PARQUET = "manifest.parquet"
 JSON = "manifest.json"
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Schema version of manifest.parquet; it stands in its metadata."""
 
 SOURCE_SPLITS = ("train", "validation")
@@ -34,6 +35,9 @@ LABELLED_SPLITS = ("train", "validation", LABELLED)
 DUPLICATE = "duplicate of "
 """How the reason of a left-out exact copy starts."""
 
+BESIDE_HOLDOUT = "same group as "
+"""How the reason starts for an example that training could see, left out for its group's part in the hold-out."""
+
 Measure = int | float | str | None
 _VERSION_KEY = b"acclimate.schema_version"
 _COLUMNS = {
@@ -45,6 +49,7 @@ _COLUMNS = {
     "split": str,
     "sha256": str,
     "bytes": int,
+    "group": str,
 }
 
 
@@ -65,8 +70,14 @@ class Row:
     sha256: str | None = None
     """None where the file was not read."""
     bytes: int | None = None
+    group: str | None = None
+    """Short digest of its capture group; None where the example is a group of its own."""
     measures: Mapping[str, Measure] = field(default_factory=dict)
     """The measures of the example, by the names that its reader declares; empty where it was not decoded."""
+
+    def noted(self, note: str) -> "Row":
+        """The same row with one more note."""
+        return replace(self, note="; ".join([*filter(None, [self.note]), note]))
 
 
 @dataclass(frozen=True)
@@ -86,10 +97,20 @@ class Quarantined(Part):
     reason: str
 
 
+class Groups(Part):
+    """The capture groups of the usable files, an example alone counted as one."""
+
+    num: int
+    largest: int
+    """Files in the largest."""
+    splits: dict[str, int]
+    """Groups in each split."""
+
+
 class Summary(Record):
     """The content of manifest.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     domain: str
     rows: int
     """Files found."""
@@ -101,6 +122,8 @@ class Summary(Record):
     classes: tuple[str, ...] | None
     """Class folders that hold files; None for a flat target."""
     splits: dict[str, int]
+    groups: Groups | None
+    """None without ``split.group_by``: each example is a group of its own."""
     labels: dict[str, int]
     """Usable files by label; those of a target are its hold-out's."""
     data_digest: str
@@ -119,6 +142,8 @@ class Manifest:
     classes: tuple[str, ...] | None
     """Class folders; None for a flat target."""
     data_digest: str
+    groups: Groups | None = None
+    """None without ``split.group_by``."""
 
     @property
     def usable(self) -> list[Row]:
@@ -140,6 +165,7 @@ def write_manifest(
     *,
     classes: Sequence[str] | None,
     measures: Mapping[str, type],
+    grouped: bool = False,
 ) -> Summary:
     """Write both files and return the summary; the same rows give the same bytes, whatever their order.
 
@@ -149,15 +175,18 @@ def write_manifest(
         rows: All files found.
         classes: Class folders that hold files; None for a flat target.
         measures: Name and type (``int``, ``float`` or ``str``) of each measure, in the order of the columns.
+        grouped: Whether ``split.group_by`` is set, though it may have found no two examples of one group.
     """
     rows = sorted(rows, key=lambda row: (row.sha256 or "", row.path, row.reason or ""))
-    summary = summarise(rows, classes, domain)
+    summary = summarise(rows, classes, domain, grouped=grouped)
     write_bytes(folder / PARQUET, _to_parquet(rows, measures))
     write_record(folder / JSON, summary)
     return summary
 
 
-def summarise(rows: Sequence[Row], classes: Sequence[str] | None, domain: str) -> Summary:
+def summarise(
+    rows: Sequence[Row], classes: Sequence[str] | None, domain: str, *, grouped: bool = False
+) -> Summary:
     """The summary of ``rows``.
 
     ``data_digest`` covers what training and selection can see: for the source hash, split and
@@ -180,11 +209,22 @@ def summarise(rows: Sequence[Row], classes: Sequence[str] | None, domain: str) -
         notes=dict(sorted(notes.items())),
         classes=None if classes is None else tuple(classes),
         splits={name: splits[name] for name in names},
+        groups=_groups(usable, names) if grouped else None,
         labels={name: labels[name] for name in sorted(filter(None, labels))},
         data_digest=sha256_of_lines([_seen(row, is_source) for row in usable]),
         labels_digest=None
         if is_source
         else sha256_of_lines([f"{row.sha256} {row.label}" for row in labelled]),
+    )
+
+
+def _groups(usable: Sequence[Row], splits: Sequence[str]) -> Groups:
+    sizes = Counter(row.group or row.sha256 for row in usable)
+    in_splits = Counter(split for _, split in {(row.group or row.sha256, row.split) for row in usable})
+    return Groups(
+        num=len(sizes),
+        largest=max(sizes.values(), default=0),
+        splits={split: in_splits[split] for split in splits},
     )
 
 
@@ -227,7 +267,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     summary = read_summary(folder)
     rows = sorted((_row(record) for record in _read(folder, lambda name: True)), key=lambda row: row.path)
-    return Manifest(summary.domain, rows, summary.classes, summary.data_digest)
+    return Manifest(summary.domain, rows, summary.classes, summary.data_digest, summary.groups)
 
 
 def read_files(folder: Path) -> list[Row]:
@@ -260,6 +300,21 @@ def read_labels(folder: Path, *, splits: Collection[str]) -> dict[str, str]:
         record["sha256"]: record["label"]
         for record in _read(folder, {"sha256", "label", "split", "status"}.__contains__)
         if record["status"] == "ok" and record["split"] in splits and record["label"] is not None
+    }
+
+
+def read_groups(folder: Path, *, splits: Collection[str]) -> dict[str, str]:
+    """The capture group of the usable files of ``splits``, by SHA-256, in the order of the hash.
+
+    An example that is a group of its own has its own SHA-256 as the group's id.
+
+    Raises:
+        BadInput: The manifest is missing, or another version of acclimate wrote it.
+    """
+    return {
+        record["sha256"]: record["group"] or record["sha256"]
+        for record in _read(folder, {"sha256", "group", "split", "status"}.__contains__)
+        if record["status"] == "ok" and record["split"] in splits
     }
 
 

@@ -58,7 +58,7 @@ def write_record(path: Path, record: Record) -> None:
 
 def as_json(record: Part) -> dict[str, Any]:
     """``record`` as it stands in its file, its keys in the order of its fields."""
-    return record.model_dump(mode="json", by_alias=True)
+    return record.model_dump(by_alias=True)
 
 
 def check_version(found: Any, expected: int, path: Path) -> None:

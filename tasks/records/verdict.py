@@ -1,6 +1,5 @@
 """The verdict of stage gate (verdict.json): the decision, its reasons, and the numbers that it rests on."""
 
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -95,8 +94,8 @@ class HoldoutPrice(Part):
     """The number of this candidate since these labels were first read; 0 for a look that could only find harm."""
     alpha: float
     """The p that it had to reach, before ``gate.rules.max_p_value``."""
-    spent_since: date | None
-    """Day on which the accuracies were shown, before this look; None while the labels are sealed."""
+    spent_since: str | None
+    """Day on which the accuracies were shown, before this look, in ISO 8601; None while the labels are sealed."""
 
 
 class FreshPrice(Part):

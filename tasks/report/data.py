@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from tasks.domains.contract import Reader
 from tasks.records.data_checks import DataCheck
-from tasks.records.manifest import Quarantined
+from tasks.records.manifest import Groups, Quarantined
 from tasks.report.dossier import Domain
 from tasks.report.wording import percent, plain
 
@@ -33,6 +33,7 @@ class DomainView:
     ok: int
     num_classes: int | None
     splits: Mapping[str, int]
+    groups: Groups | None
     num_labels: int
     described: Sequence[tuple[str, str]]
     """A description of its examples: titles and texts."""
@@ -65,6 +66,7 @@ def domain_view(domain: Domain, reader: Reader) -> DomainView:
         ok=summary.ok,
         num_classes=len(summary.classes) if summary.classes else None,
         splits=summary.splits,
+        groups=summary.groups,
         num_labels=sum(summary.labels.values()) + summary.splits.get("labelled", 0),
         described=reader.describe([row.measures for row in domain.rows if row.status == "ok"]),
         conversions=_conversions(domain),

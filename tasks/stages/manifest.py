@@ -4,8 +4,8 @@ In:  data/<domain>; ``kind``, its section, and ``split``.
 Out: manifest.parquet, sorted by (sha256, path); manifest.json, the counts and digests.
 
 Every file is in the manifest: usable (``ok``) or left out (``quarantined``) with the reason. Its place in the
-folder says what it is for (:mod:`tasks.domains.places`), its content which split it is in
-(:mod:`tasks.domains.splits`).
+folder says what it is for (:mod:`tasks.domains.places`), its content or its group (:mod:`tasks.domains.groups`) which
+split it is in (:mod:`tasks.domains.splits`).
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tasks.config.params import Params
 from tasks.domains.contract import Reader, UnreadableExample
+from tasks.domains.groups import group_rows
 from tasks.domains.kinds import reader_of
 from tasks.domains.places import (
     Place,
@@ -26,9 +27,16 @@ from tasks.domains.places import (
     classes_seen,
     place_in_source,
     place_in_target,
+    scene_folders,
 )
 from tasks.domains.retired import read_retired
-from tasks.domains.splits import assign_source, assign_target, quarantine_contradictions, quarantine_copies
+from tasks.domains.splits import (
+    assign_source,
+    assign_target,
+    quarantine_contradictions,
+    quarantine_copies,
+    quarantine_scenes_of_holdout,
+)
 from tasks.records.manifest import Row, write_manifest
 from tasks.workspace import Workspace
 
@@ -49,20 +57,33 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
         place_in_source(file) if domain == "source" else place_in_target(file, reader.plural)
         for file in found
     ]
-    rows = measure(places, data, reader)
+    way = params.split.group_by
+    rows = group_rows(measure(places, data, reader), scene_folders(places), way, reader, domain=domain)
     if domain == "source":
         rows = assign_source(rows, places, params.split)
     else:
         rows = assign_target(rows, places, params.split, read_retired(data))
     rows = quarantine_copies(quarantine_contradictions(rows, reader.noun))
+    rows = quarantine_scenes_of_holdout(rows, places)
     if domain == "source":
         check_classes(rows, places, data, reader)
     folder = workspace.stage("manifest", domain)
-    summary = write_manifest(folder, domain, rows, classes=classes_seen(places), measures=reader.measures)
+    summary = write_manifest(
+        folder,
+        domain,
+        rows,
+        classes=classes_seen(places),
+        measures=reader.measures,
+        grouped=way is not None,
+    )
     log.info(
         "manifest %s: %d files, %d usable, %d quarantined",
         domain, summary.rows, summary.ok, len(summary.quarantined),
     )  # fmt: skip
+    if summary.groups is not None:
+        log.info(
+            "manifest %s: %d groups, the largest of %d", domain, summary.groups.num, summary.groups.largest
+        )
 
 
 def measure(places: Sequence[Place], folder: Path, reader: Reader) -> list[Row]:

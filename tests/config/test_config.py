@@ -11,6 +11,7 @@ import yaml
 from deploy.settings import read_targets
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params, load_params
+from tasks.config.sections.data import ByGap, ByPattern
 from tasks.config.sections.presets import built_in_presets
 from tasks.errors import ConfigError
 from tasks.workspace import Workspace
@@ -117,6 +118,48 @@ def test_closed_forms_ensembles_and_what_all_are_compared_with_are_refused_where
     named = ["adapt.candidates=[source_only, mine]"] if own and len(overrides) == 1 else []
 
     assert message(changed(*overrides, *named)) == f"params.yaml does not describe a run:\n  {expected}"
+
+
+FORMS = "must be null, folder, near_duplicates, {pattern: '<regular expression>'} or {gap_s: <seconds, more than 0>}"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("folders", f"{FORMS}, got 'folders'"),
+        ("{gap_s: 0}", f"{FORMS}, got {{'gap_s': 0}}"),
+        ("{gap_s: .inf}", f"{FORMS}, got {{'gap_s': inf}}"),
+        ("{gap_s: true}", f"{FORMS}, got {{'gap_s': True}}"),
+        ("{gap: 5}", f"{FORMS}, got {{'gap': 5}}"),
+        ("{pattern: ''}", f"{FORMS}, got {{'pattern': ''}}"),
+        ("{pattern: a, gap_s: 5}", f"{FORMS}, got {{'pattern': 'a', 'gap_s': 5}}"),
+        (
+            "{pattern: '(a'}",
+            "pattern '(a' is no regular expression (missing ), unterminated subpattern at position 0)."
+            " Correct it; in YAML, put it in single quotes",
+        ),
+    ],
+)
+def test_a_way_to_group_that_is_none_is_refused_in_one_line(value: str, expected: str):
+    said = message(changed(f"split.group_by={value}"))
+
+    assert said == f"params.yaml does not describe a run:\n  split.group_by: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("null", None),
+        ("folder", "folder"),
+        ("near_duplicates", "near_duplicates"),
+        ("{gap_s: 5}", ByGap(gap_s=5)),
+        (r"{pattern: '^(.*)_\d+\.jpg$'}", ByPattern(pattern=r"^(.*)_\d+\.jpg$")),
+    ],
+)
+def test_every_way_to_group_is_read(value: str, expected: object):
+    params = check_params(changed(f"split.group_by={value}"), origin="params.yaml")
+
+    assert params.split.group_by == expected
 
 
 def test_voices_and_choices_of_auto_whose_views_are_not_kept_are_left_out():

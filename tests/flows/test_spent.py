@@ -4,19 +4,20 @@ import csv
 import json
 import logging
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from flows.commands.unseal import unseal
+from flows.workspaces.programs import git
 from flows.workspaces.spent import create_ledger, retire, retire_answers
 from tasks.domains.folder import RETIRED
 from tasks.domains.retired import read_retired
 from tasks.errors import BadInput
 from tasks.files import write_text
 from tasks.records.answers import Answer, write_answers
-from tasks.records.ledger import digits, read_ledger
+from tasks.records.ledger import Retired, append, digits, read_ledger
 from tasks.workspace import Workspace
 from tests.stages import test_gate as world
 from tests.stages.test_gate import TARGET, World, lay_out
@@ -207,3 +208,33 @@ def test_a_lost_ledger_is_begun_anew_by_unseal_alone_and_its_labels_are_spent(wo
 
     assert kinds(workspace_copy, NAME)[:3] == ["opened", "read", "unsealed"]
     assert acclimate("run", "--no-prefect", "-w", workspace_copy.root).returncode == 0
+
+
+# --- git keeps it --------------------------------------------------------------------------------
+
+
+def test_a_run_commits_ledger_and_answers_and_nothing_else(workspace_copy: Workspace):
+    write_text(workspace_copy.root / "mine.txt", "a note of the user's")
+    git(workspace_copy, "add", "mine.txt")
+    append(workspace_copy.ledger(NAME), [Retired(at=date(2031, 5, 6), images=("a" * 12,))])
+
+    acclimate("run", "--no-prefect", "-w", workspace_copy.root)
+
+    names = git(workspace_copy, "show", "--name-only", "--format=%s", "HEAD").split("\n")
+    assert names[0] == f"run: {NAME}"
+    assert [name for name in names[1:] if name] == [f"ledger/{NAME}.jsonl"]
+    assert git(workspace_copy, "diff", "--cached", "--name-only").strip() == "mine.txt"
+    assert git(workspace_copy, "status", "--porcelain", "--", "ledger", "answers") == ""
+
+
+def test_where_git_refuses_the_run_ends_well_and_says_that_the_ledger_is_not_recorded(
+    workspace_copy: Workspace,
+):
+    hook = workspace_copy.root / ".git" / "hooks" / "pre-commit"
+    write_text(hook, "#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    append(workspace_copy.ledger(NAME), [Retired(at=date(2031, 5, 6), images=("a" * 12,))])
+
+    done = acclimate("run", "--no-prefect", "-w", workspace_copy.root)
+
+    assert "not recorded in git: ledger and answers. Commit it yourself." in done.stderr

@@ -1,7 +1,5 @@
 """The table at the end of a run: what stands where an accuracy would, and what the labels cost."""
 
-from datetime import date
-
 import pytest
 
 from flows.commands.tables import result_rows, result_table
@@ -103,7 +101,7 @@ def test_an_open_hold_out_is_spent():
     assert price_line(judged(n=120, holdout=FIRST, left=0.025)) == (
         "  labels: candidate 1 on this hold-out, p had to reach 0.025; labels spent; 50 % of this year's budget is left"
     )
-    since = HoldoutPrice(place=3, alpha=0.0, spent_since=date(2026, 3, 14))
+    since = HoldoutPrice(place=3, alpha=0.0, spent_since="2026-03-14")
     assert price_line(judged(n=120, sealed=True, holdout=since)) == (
         "  labels: labels spent; 100 % of this year's budget is left"
     )

@@ -340,7 +340,7 @@ def test_a_promotion_by_fresh_labels_gives_the_evidence(gate_params):
         "78 of 400 test images can tell mcc-0 from what it is compared with. 38 are labelled: 30 became right, 3 wrong and 5"
         f" decide nothing. Against version 3 in service: gain +13.9 points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}",
         "proven better than version 3 in service on 38 fresh labels: the evidence is"
-        f" {math.exp(log_e_better(30, 3)):.3g}, 240 was needed",
+        f" {math.exp(log_e_better(30, 3)):,.0f}, 240 was needed",
     )
 
 
@@ -456,7 +456,7 @@ def test_what_is_worse_is_said_of_every_model_that_it_is_worse_than(gate_params)
     open_reasons = judge(MCC, shown, price(), gate_params(ALL_RULES, labels="open")).reasons
     sealed_reasons = judge(MCC, shown, price(), gate_params(ALL_RULES)).reasons
 
-    worse = f"mcc-0 is worse than source_only-0: the evidence for that is {math.exp(log_e_better(30, 3)):.3g}, 20 is enough"
+    worse = f"mcc-0 is worse than source_only-0: the evidence for that is {math.exp(log_e_better(30, 3)):,.0f}, 20 is enough"
     assert open_reasons[:3] == (
         "mcc-0 is significantly worse than source_only-0 (exact McNemar p < 0.0001)",
         worse,

@@ -1,6 +1,5 @@
 """A verdict comes back as it was written; shares and recalls are filed under ``class``, a word that code cannot use."""
 
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -68,7 +67,7 @@ SEALED = Judged(
         left=0.025,
         planned=12,
         next_fresh=0.025 / 12,
-        holdout=HoldoutPrice(place=1, alpha=0.025, spent_since=date(2031, 3, 1)),
+        holdout=HoldoutPrice(place=1, alpha=0.025, spent_since="2031-03-01"),
         fresh=None,
     ),
     sealed=True,

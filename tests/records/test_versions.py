@@ -19,7 +19,7 @@ from tasks.records.training import CandidateTraining, Finetuning
 from tasks.records.verdict import Judged
 
 SHAPES: dict[type[Record], tuple[int, str]] = {
-    Summary: (1, "572cafe28f55"),
+    Summary: (2, "044da540c20e"),
     DataChecked: (1, "960abfbcc09e"),
     FeaturesInfo: (4, "fc216446b3cb"),
     ViewsInfo: (1, "8d4e2e5a81dc"),
@@ -28,10 +28,10 @@ SHAPES: dict[type[Record], tuple[int, str]] = {
     Calibration: (1, "453f53d61eba"),
     Candidates: (4, "c3cbc400cc2a"),
     Selected: (3, "84eb77d5dffe"),
-    Judged: (4, "2c3599e333c5"),
+    Judged: (4, "1c42c662a36c"),
     Exported: (2, "112f540ed922"),
     Probed: (1, "fd1a112c544b"),
-    Result: (4, "0c1965e4f0a2"),
+    Result: (4, "9632ef94d4f6"),
 }
 """The version of every record, and the digest of its shape."""
 

@@ -854,6 +854,23 @@ def test_two_notes_on_one_file_are_told_apart(build: Build, params: Params):
     assert [row[3] for row in rows] == [noted.path] * 2
 
 
+def test_groups_are_counted_where_examples_are_grouped(build: Build, params: Params):
+    workspace = build(HOLD)
+    alone = Page(written(workspace, params, HOLD)[0]).tables["domains-table"]
+    for domain in ("source", HOLD.target):
+        found = read_manifest(workspace.stage("manifest", domain))
+        rows = [replace(row, group="5" * 16) if row in found.usable[:3] else row for row in found.rows]
+        write_rows(workspace, domain, rows, found.classes, grouped=True)
+    grouped = Page(written(workspace, params, HOLD)[0]).tables["domains-table"]
+
+    [row] = [row for row in grouped if row[0] == "Groups"]
+    numbers = [
+        len(read_manifest(workspace.stage("manifest", name)).usable) - 2 for name in ("source", HOLD.target)
+    ]
+    assert row[1:] == [f"{number:,}, the largest of 3 images" for number in numbers]
+    assert [one for one in grouped if one != row] == alone
+
+
 def test_a_long_list_is_cut_and_names_the_file_that_holds_it_whole(build: Build, params: Params):
     many = tuple((f"images/{i:04}.jpg", "truncated") for i in range(data.MAX_LISTED + 7))
     page = Page(written(build(replace(HOLD, quarantined=many, to_label=0)), params, HOLD)[0])

@@ -6,10 +6,11 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ class World:
     planted: str | None = None
     """A label written where none may be: on the adapt and select rows."""
     names: Sequence[str] = tuple(f"images/frame {i:03}.png" for i in range(120))
+    frames: int = 1
+    """Test images of one scene, which lie beside each other."""
 
     def without_labels(self) -> "World":
         return replace(self, labels=(None,) * 120)
@@ -93,12 +96,16 @@ def lay_out(root: Path, world: World) -> Workspace:
     source = [("train", image("train", i), CLASSES[i % 3]) for i in range(9)]
     source += [("validation", image("validation", i), CLASSES[i % 3]) for i in range(30)]
     write_manifest(
-        workspace, "source", [(f"{label}/{i}.png", *row) for i, row in enumerate(source) for label in row[2:]]
+        workspace,
+        "source",
+        [(f"{label}/{i}.png", *row) for i, row in enumerate(source) for label in row[2:]],
+        {},
     )
     rows = [(f"images/adapt {i}.png", "adapt", image("adapt", i), world.planted) for i in range(9)]
     rows += [(f"images/select {i}.png", "select", image("select", i), world.planted) for i in range(120)]
     rows += [(world.names[i], "test", tests[i], world.labels[i]) for i in range(120)]
-    write_manifest(workspace, TARGET, rows)
+    scenes = {name: f"scene {i // world.frames:03}" for i, name in enumerate(world.names)}
+    write_manifest(workspace, TARGET, rows, scenes if world.frames > 1 else {})
     validated(workspace)
     append(workspace.ledger(TARGET), [Opened(at=TODAY, target=TARGET)])
     point_at(workspace, **(world.champion or {}))
@@ -144,9 +151,15 @@ def validated(workspace: Workspace) -> None:
 
 
 def write_manifest(
-    workspace: Workspace, domain: str, rows: Sequence[tuple[str, str, str, str | None]]
+    workspace: Workspace,
+    domain: str,
+    rows: Sequence[tuple[str, str, str, str | None]],
+    groups: Mapping[str, str],
 ) -> Summary:
-    usable = [Row(path, "ok", split=split, sha256=sha256, label=label) for path, split, sha256, label in rows]
+    usable = [
+        Row(path, "ok", split=split, sha256=sha256, label=label, group=groups.get(path))
+        for path, split, sha256, label in rows
+    ]
     torn = Row("torn.png", "quarantined", "torn", label="red", split="test", sha256=sha("torn"))
     return write_rows(workspace, domain, [*usable, torn])
 
@@ -669,7 +682,7 @@ def test_all_candidates_collapsed_or_diverged_is_a_rejection(tmp_path, labelled)
 def test_a_target_without_a_test_split_is_judged_without_labels(tmp_path):
     none = {name: replace(says, test=()) for name, says in World().candidates.items()}
     workspace = lay_out(tmp_path, World(none).without_labels())
-    write_manifest(workspace, TARGET, [("images/0.png", "adapt", image("adapt", 0), None)])
+    write_manifest(workspace, TARGET, [("images/0.png", "adapt", image("adapt", 0), None)], {})
     validated(workspace)
 
     assert judge(workspace)["verdict"] == "provisional"
@@ -1064,6 +1077,38 @@ def test_sealed_labels_that_promote_nothing_show_no_number_that_depends_on_them(
     )
 
 
+# --- groups ------------------------------------------------------------------------------------
+
+
+def test_scenes_of_ten_frames_count_once_on_a_hold_out(tmp_path):
+    """The candidate fixes the greens of every scene: four of ten frames in each of twelve scenes."""
+    verdict = judge(lay_out(tmp_path, replace(World(), frames=10)))
+
+    evidence = verdict["evidence"]
+    assert (evidence["better"], evidence["worse"], evidence["groups"]) == (40, 0, 12)
+    alone = judge(lay_out(tmp_path / "alone", World()))["evidence"]
+    assert alone["groups"] is None
+    assert evidence["mcnemar_p"] > 1e6 * alone["mcnemar_p"]
+    assert evidence["interval"][0] < alone["interval"][0]
+    assert any("in 12 groups" in reason for reason in verdict["reasons"])
+
+
+def test_fresh_labels_of_scenes_are_asked_for_scene_by_scene_and_count_when_a_scene_is_whole(tmp_path):
+    workspace = compared(tmp_path, replace(World(), frames=10))
+    tests = {hashlib.sha256(picture(number, i)).hexdigest(): i for i, number in enumerate(TRUTH)}
+    scenes = [tests[image] // 10 for image in asked(workspace)]
+    changes = sum(before != after for before, after in pairwise(scenes))
+    assert changes == 11
+
+    first = scenes.count(scenes[0])
+    one_short = judge(answer(workspace, dict.fromkeys(asked(workspace)[: first - 1], "green")))
+    assert one_short["verdict"] == "provisional"
+    whole = judge(answer(workspace, dict.fromkeys(asked(workspace)[:first], "green"), number=2))
+
+    assert whole["evidence"]["disagreements"]["labelled"] == first
+    assert (whole["evidence"]["groups"], len(whole["price"]["fresh"]["course"])) == (1, 1)
+
+
 def test_twenty_targets_share_the_year(tmp_path):
     workspace = lay_out(tmp_path, World())
     many = params(labels="sealed")
@@ -1281,7 +1326,7 @@ def test_a_hold_out_image_that_changed_since_the_manifest_is_an_error(tmp_path):
 
 def test_outputs_over_other_images_than_the_manifest_lists_are_refused(tmp_path):
     workspace = lay_out(tmp_path, World())
-    write_manifest(workspace, TARGET, [("images/new.png", "test", sha("new"), "red")])
+    write_manifest(workspace, TARGET, [("images/new.png", "test", sha("new"), "red")], {})
 
     with pytest.raises(
         BadInput, match=r"refers to 120 test images, of which 0 are among the 1 of .*manifest.cam7"

@@ -34,7 +34,7 @@ def params() -> Params:
     return load_params(CHECKOUT / "params.yaml").model_copy(
         update={
             "images": ImagesParams(size_px=16, max_pixels=10_000, orientation_matters=True),
-            "split": SplitParams(source_validation=0.25, target_adapt=0.5, target_select=0.25),
+            "split": SplitParams(source_validation=0.25, target_adapt=0.5, target_select=0.25, group_by=None),
         }
     )
 
@@ -110,8 +110,8 @@ def test_columns_and_their_order_do_not_depend_on_what_was_found(workspace, para
     )
 
     assert full.names == [
-        "path", "status", "reason", "note", "label", "split", "sha256", "bytes",
-        "width", "height", "mode", "format", "phash", "luminance_mean", "luminance_std",
+        "path", "status", "reason", "note", "label", "split", "sha256", "bytes", "group",
+        "width", "height", "mode", "format", "phash", "luminance_mean", "luminance_std", "captured_at",
     ]  # fmt: skip
     assert full.equals(empty)
     assert summary_of(workspace, "optdigits")["rows"] == 0
@@ -224,7 +224,7 @@ def test_a_holdout_of_its_own_leaves_the_rest_to_adapt_and_select(workspace, par
 
 def test_nothing_to_adapt_on_is_refused(workspace, params):
     write(workspace.data("optdigits") / "images" / "1.png", image_bytes(1))
-    split = SplitParams(source_validation=0.2, target_adapt=0, target_select=0)
+    split = SplitParams(source_validation=0.2, target_adapt=0, target_select=0, group_by=None)
 
     with pytest.raises(BadInput, match=r"split\.target_adapt and split\.target_select are both 0"):
         manifest.run(workspace, params.model_copy(update={"split": split}), "optdigits")
@@ -296,7 +296,7 @@ def test_the_data_digest_of_the_source_knows_labels_and_splits_and_no_names(work
         change()
         manifest.run(workspace, params, "source")
         digests.append(summary_of(workspace, "source")["data_digest"])
-    split = SplitParams(source_validation=1, target_adapt=0.5, target_select=0.25)
+    split = SplitParams(source_validation=1, target_adapt=0.5, target_select=0.25, group_by=None)
     manifest.run(workspace, params.model_copy(update={"split": split}), "source")
     digests.append(summary_of(workspace, "source")["data_digest"])
 

@@ -80,11 +80,13 @@ def verdict(
     source: list[Row],
     target: list[Row],
     classes: tuple[str, ...] | None = ("cat", "dog"),
+    *,
+    grouped: bool = False,
 ) -> dict:
     """The verdict on two manifests, which are written and read like real ones."""
     names = sorted({row.label for row in source if row.label})
-    write_rows(workspace, "source", source, names)
-    write_rows(workspace, "site", target, sorted(classes) if classes else None)
+    write_rows(workspace, "source", source, names, grouped=grouped)
+    write_rows(workspace, "site", target, sorted(classes) if classes else None, grouped=grouped)
     kept = workspace.private / "verdicts" / "validate-site.json"
     written = workspace.stage("validate", "site") / "verdict.json"
     raised = ""
@@ -397,6 +399,50 @@ def test_reasons_and_warnings_are_logged(workspace, params, caplog):
     assert "has no image, so nothing is known about them: dog" in levels[1][1]
     assert "data/source/cat (4)" in levels[3][1]
     assert [record for record in caplog.records if record.name.startswith("great_expectations")] == []
+
+
+# --- capture groups ------------------------------------------------------------------------------
+
+
+def in_groups(rows: list[Row], *sizes: int) -> list[Row]:
+    """``rows``, the first ones in groups of the sizes given."""
+    names = [f"{number:016x}" for number, size in enumerate(sizes) for _ in range(size)]
+    return [replace(row, group=name) for row, name in zip(rows, names, strict=False)] + rows[len(names) :]
+
+
+def test_a_group_of_more_than_a_tenth_is_a_warning_with_its_first_file_and_share(workspace, params):
+    rows = in_groups(target_rows(), 2, 3)  # of 20
+    result = verdict(workspace, params, source_rows(), rows, grouped=True)
+
+    message = only([text for text in result["warnings"] if text.startswith("target")])
+    assert result["passed"]
+    assert message.startswith(
+        "target: groups that hold more than a tenth of the images, which one split takes as a whole:"
+        " data/site/images/cat/2.jpg (0.15). Look at them. Blank or flat images all look alike;"
+    )
+
+
+def test_a_setting_that_groups_nothing_is_a_warning(workspace, params):
+    result = verdict(workspace, params, source_rows(), in_groups(target_rows(), 2), grouped=True)
+
+    assert only(result["warnings"]) == (
+        "source: split.group_by puts no two images of this domain into one group: data/source"
+    )
+
+
+def test_frames_of_scenes_of_the_holdout_are_left_out_and_no_fault(workspace, params):
+    beside = [
+        Row(
+            f"images/{i}_x.jpg",
+            "quarantined",
+            "same group as holdout/cat/a.jpg of the hold-out",
+            sha256=f"{i:064x}",
+        )
+        for i in range(30)
+    ]
+    result = verdict(workspace, params, source_rows(), [*target_rows(), *beside])
+
+    assert (result["passed"], result["reasons"], result["warnings"]) == (True, [], [])
 
 
 # --- the stage ---------------------------------------------------------------------------------

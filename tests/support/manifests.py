@@ -8,9 +8,19 @@ from tasks.workspace import Workspace
 
 
 def write_rows(
-    workspace: Workspace, domain: str, rows: Sequence[Row], classes: Sequence[str] | None = None
+    workspace: Workspace,
+    domain: str,
+    rows: Sequence[Row],
+    classes: Sequence[str] | None = None,
+    *,
+    grouped: bool = False,
 ) -> Summary:
     """Write the manifest of ``domain``."""
     return write_manifest(
-        workspace.stage("manifest", domain), domain, rows, classes=classes, measures=MEASURES
+        workspace.stage("manifest", domain),
+        domain,
+        rows,
+        classes=classes,
+        measures=MEASURES,
+        grouped=grouped,
     )

@@ -45,6 +45,7 @@ class Vectors:
     media_type: ClassVar[str] = "application/x-npy"
     measures: ClassVar[Mapping[str, type]] = {"length": float}
     likeness: ClassVar[str | None] = None
+    captured: ClassVar[str | None] = None
     views: ClassVar[Views] = Views()
 
     @classmethod

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +208,7 @@ SEALED_PROMOTION = replace(PROMOTE, target="optdigits-sealed", sealed=True)
 SPENT = replace(
     HOLD,
     target="depot-east",
-    look=HoldoutPrice(place=3, alpha=0.0, spent_since=date(2026, 3, 14)),
+    look=HoldoutPrice(place=3, alpha=0.0, spent_since="2026-03-14"),
     reasons=("the labels of the hold-out are spent: accuracies on them were shown on 2026-03-14",),
 )
 

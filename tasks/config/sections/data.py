@@ -1,8 +1,10 @@
 """Sections that say how images are read, split and checked."""
 
-from typing import Annotated
+import math
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.config.sections.section import Count, Fraction, Positive, Section
 
@@ -18,6 +20,49 @@ class ImagesParams(Section):
     """Whether turning an image can change its class, as of digits, letters and arrows: rotation prediction is then refused."""
 
 
+class ByPattern(Section):
+    """Groups by what the paths of their files have in common."""
+
+    pattern: str
+    """A regular expression, searched in the POSIX path below the domain's folder; its capturing groups, or else the
+    whole match, name the group."""
+
+
+class ByGap(Section):
+    """Groups by when their files were captured."""
+
+    gap_s: Positive
+    """Seconds without a capture in a folder after which the next one starts a new group."""
+
+
+def _known_form(value: Any) -> Any:
+    """``value``, refused in one line instead of one per form that it might have had."""
+    match value:
+        case None | "folder" | "near_duplicates" | ByPattern() | ByGap():
+            return value
+        case {"pattern": str(pattern), **others} if pattern and not others:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"pattern {pattern!r} is no regular expression ({error}). Correct it; in YAML, put it in single quotes"
+                ) from error
+            return value
+        case {"gap_s": int(gap_s) | float(gap_s), **others} if (
+            not others and gap_s is not True and 0 < gap_s < math.inf
+        ):
+            return value
+        case _:
+            raise ValueError(
+                "must be null, folder, near_duplicates, {pattern: '<regular expression>'}"
+                f" or {{gap_s: <seconds, more than 0>}}, got {value!r}"
+            )
+
+
+WayToGroup = Literal["folder", "near_duplicates"] | ByPattern | ByGap
+"""How the examples of a domain are put into groups."""
+
+
 class SplitParams(Section):
     """Shares of a domain, decided by each image's content hash and never by position."""
 
@@ -27,6 +72,10 @@ class SplitParams(Section):
     """Share of a target that the adaptation losses see."""
     target_select: Fraction
     """Share of a target that label-free scores see; the rest is the hold-out where labels exist."""
+    group_by: Annotated[WayToGroup | None, BeforeValidator(_known_form)]
+    """Which examples are frames of one scene and so stay in one split. ``null``: none. ``folder``: those of one folder below
+    the class folder. ``{pattern: ...}``: those whose paths match alike. ``{gap_s: ...}``: those captured one after another.
+    ``near_duplicates``: those that look alike, directly or through others."""
 
     @model_validator(mode="after")
     def _leaves_a_test_split(self) -> "SplitParams":

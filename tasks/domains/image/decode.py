@@ -10,7 +10,6 @@ Shape suffixes: H = height, W = width.
 import logging
 import re
 import stat
-import struct
 import threading
 import warnings
 from collections.abc import Iterable
@@ -31,6 +30,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from tasks.domains.contract import UnreadableExample
+from tasks.domains.image.captured import BROKEN_EXIF, captured_at
 
 READABLE = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 and PPM"
 
@@ -55,6 +55,8 @@ class ReadImage:
     """In px, as displayed."""
     note: str | None
     """Conversions that lose or decide something, joined by ``"; "``."""
+    captured_at: float | None
+    """When the camera took it, in seconds since 1970 by its own clock; None where the file does not say."""
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -111,6 +113,7 @@ def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
             mode = image.mode
             rgb, notes = _to_rgb(image)
             upright, more_notes = _upright(image, rgb)
+            taken = captured_at(image)
     except UnreadableExample:
         raise
     except Image.DecompressionBombError as error:
@@ -120,7 +123,7 @@ def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
     if isinstance(image, JpegImageFile) and "mp" in image.info:
         notes = [*notes, "first picture of a multi-picture JPEG"]
     note = "; ".join([*notes, *more_notes]) or None
-    return ReadImage(upright, name, mode, upright.width, upright.height, note)
+    return ReadImage(upright, name, mode, upright.width, upright.height, note, taken)
 
 
 def _plain(error: Exception) -> str:
@@ -288,7 +291,7 @@ def _upright(image: ImageFile.ImageFile, rgb: Image.Image) -> tuple[Image.Image,
     """``rgb`` turned as the EXIF block of the ``image`` it came from says."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error):
+    except BROKEN_EXIF:
         # As hostile as the pixels, but a picture with a broken EXIF block is still a picture.
         return rgb, ["EXIF unreadable, taken as upright"]
     if orientation not in _TRANSPOSITIONS:

@@ -21,5 +21,6 @@ def measure_image(image: ReadImage) -> Measured:
         "phash": str(phash(image.pixels)),
         "luminance_mean": round(float(luminance_HW.mean()), 3),
         "luminance_std": round(float(luminance_HW.std()), 3),
+        "captured_at": image.captured_at,
     }
     return Measured(measures, image.note)

@@ -31,9 +31,11 @@ MEASURES: Mapping[str, type] = {
     "phash": str,
     "luminance_mean": float,
     "luminance_std": float,
+    "captured_at": float,
 }
 """The measures of an image in the manifest: its size in px as displayed, Pillow's names of pixel layout and file format, 64 bits
-of the DCT perceptual hash in hexadecimal, mean and deviation of the luminance from 0 (black) to 255."""
+of the DCT perceptual hash in hexadecimal, mean and deviation of the luminance from 0 (black) to 255, and the
+camera's time in seconds since 1970, where the file has it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Images:
     media_type: ClassVar[str] = "image/"
     measures: ClassVar[Mapping[str, type]] = MEASURES
     likeness: ClassVar[str | None] = "phash"
+    captured: ClassVar[str | None] = "captured_at"
     views: ClassVar[Views] = VIEWS
 
     @classmethod
@@ -95,7 +98,7 @@ class Images:
         return np.array(image.pixels.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
 
     def measure(self, content: bytes) -> Measured:
-        """Size, layout, format, perceptual hash and luminance of an encoded image.
+        """Size, layout, format, perceptual hash, luminance and capture time of an encoded image.
 
         Raises:
             UnreadableExample: With the reason.

@@ -449,3 +449,65 @@ def test_two_conversions_are_both_noted():
     assert (
         read_image(content, max_pixels=MAX_PIXELS).note == "alpha laid on white; turned by EXIF orientation"
     )
+
+
+# --- when it was taken -------------------------------------------------------------------------
+
+
+def taken(content: bytes) -> float | None:
+    return read_image(content, max_pixels=MAX_PIXELS).captured_at
+
+
+def camera_block(time: object, fraction: object = None) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0132] = "2030:01:01 00:00:00"  # when it was last edited
+    camera = {0x9003: time, 0x9291: fraction}
+    exif.get_ifd(0x8769).update({tag: value for tag, value in camera.items() if value is not None})
+    return exif
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_the_time_is_the_cameras(file_format):
+    content = encoded(picture(), file_format, exif=camera_block("2024:05:01 12:30:45", "25"))
+
+    assert taken(content) == 1714566645.25
+
+
+@pytest.mark.parametrize(
+    ("time", "fraction", "expected"),
+    [
+        ("2024:05:01 12:30:45", None, 1714566645.0),
+        ("2024:05:01 12:30:45", "  ", 1714566645.0),
+        ("2024:05:01 12:30:45", "1e9", 1714566645.0),
+        ("0000:00:00 00:00:00", None, None),
+        ("    :  :     :  :  ", None, None),
+        ("yesterday", None, None),
+        (None, "25", None),
+    ],
+)
+def test_a_clock_that_was_not_set_says_nothing(time, fraction, expected):
+    assert taken(encoded(picture(), "JPEG", exif=camera_block(time, fraction))) == expected
+
+
+def test_a_fraction_in_digits_of_another_kind_does_not_cost_the_picture():
+    content = encoded(picture(), "JPEG", exif=camera_block("2024:05:01 12:30:45", "987"))
+    assert content.count(b"987\0") == 1
+
+    assert taken(content.replace(b"987\0", b"\xb2\xb2\xb2\0")) == 1714566645.0  # superscript twos in Latin-1
+
+
+def test_a_picture_without_a_camera_has_no_time():
+    assert taken(encoded(picture(), "PNG")) is None
+    assert taken(encoded(picture(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_torn_camera_block_does_not_cost_the_picture(data):
+    content = bytearray(encoded(picture(), "JPEG", exif=camera_block("2024:05:01 12:30:45", "25")))
+    name = content.index(b"Exif\0\0")
+    end = name - 2 + int.from_bytes(content[name - 2 : name])  # the two bytes before the name hold the length
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(name + 6, end - 1))] = data.draw(st.integers(0, 255))
+
+    assert read_image(bytes(content), max_pixels=MAX_PIXELS).width in (16, 24)
