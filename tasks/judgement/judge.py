@@ -85,7 +85,8 @@ def judge(chosen: Chosen, proofs: Proofs, price: Price, params: GateParams) -> J
     if failed or not is_proven:
         unproven = tuple(attempt.text for attempt in attempts if not attempt.passed)
         summaries = _summaries(chosen, proofs, params, sealed=sealed)
-        return Judgement("hold", (*failed, *unproven, *summaries, *next_step(proofs, price, params)))
+        further = () if is_proven else tuple(next_step(proofs, price, params))
+        return Judgement("hold", (*failed, *unproven, *summaries, *further))
     return Judgement(
         "promote",
         (
