@@ -217,6 +217,8 @@ def append(path: Path, entries: Sequence[Entry]) -> None:
     Raises:
         BadInput: The file is damaged.
     """
+    if not entries:
+        return
     content = b""
     if path.exists():
         read_ledger(path)

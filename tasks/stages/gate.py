@@ -135,7 +135,7 @@ def _spend(
         entries += lines
         after = Ledger([*after.entries, *lines])
     left = max(0.0, share - after.spent(on))
-    next_fresh = fresh_alpha(budget.verdicts, after.fresh_looks(on), left=left)
+    next_fresh = 0.0 if arms is None else fresh_alpha(budget.verdicts, after.fresh_looks(on), left=left)
     price = Price(
         share,
         left,

@@ -8,7 +8,7 @@ Out: results/report/<target>/{report.html,MODEL_CARD.md}
 
 It decides nothing and recomputes no number of the gate. It adds words, pictures and a
 check that the files refer to the same bytes. The page loads nothing, runs no script, and holds
-no time and no absolute path.
+no time of the run and no absolute path.
 """
 
 import logging
