@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from benchmarks.accuracy import Outcome, document, tasks_of
+from benchmarks.accuracy import DIGITS, PHOTOGRAPHS, Outcome, document, settings_of, tasks_of
 from benchmarks.harder import CAMERAS, FEW, harder
 from benchmarks.selection import Task, rightness_of_vetoes, say_of_losers, table
 from tasks.selection.choose import Scored
@@ -19,6 +20,16 @@ GOOD = Outcome(
     target_statistics=0.55,
 )  # fmt: skip
 BAD = replace(GOOD, pair="a → b", selected=0.44, oracle=0.5, pool_s=None)
+
+
+@pytest.mark.parametrize("template", [PHOTOGRAPHS, DIGITS], ids=lambda path: path.parent.name)
+def test_a_benchmark_spends_its_labels_at_once_so_that_every_accuracy_is_shown(template: Path):
+    content = yaml.safe_load(template.read_text(encoding="utf-8"))
+
+    settings = settings_of(content)
+
+    assert settings["gate"]["labels"] == "open"
+    assert {**settings["gate"], "labels": content["gate"]["labels"]} == content["gate"]
 
 
 def test_the_page_tells_regret_and_names_every_pair_below_source_only():
