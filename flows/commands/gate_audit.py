@@ -1,7 +1,8 @@
 """`acclimate gate-audit`: the gate replayed over finished workspaces whose targets are labelled.
 
-Reads results and labels, writes below .acclimate/scratch/gate-audit alone: the deliberately bad candidates
-are trained there once and used again by the next audit.
+Reads results and labels, and writes below .acclimate/scratch/gate-audit: the deliberately bad candidates
+are trained there once and used again by the next audit. It shows what labels say of every candidate, so the ledger notes
+that they are open.
 """
 
 import logging
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.runs.lock import lock_workspace
+from flows.workspaces.spent import create_ledger, unseal_labels
 from tasks.audit.replay import (
     Draws,
     Trial,
@@ -167,6 +169,8 @@ def _replay(task: _Task, draws: Draws) -> _Replayed:
             with_bad_candidates(task.workspace, task.params, task.target), task.params.gate.target_prior
         )
         holdout = read_holdout(task.workspace, task.target, pool)
+        create_ledger(task.workspace, task.target)
+        unseal_labels(task.workspace, task.target, holdout.labels, reason="acclimate gate-audit")
         selections = {
             name: select_candidate(task.workspace, part, task.params.gate)
             for name, part in pools(pool).items()

@@ -1,13 +1,12 @@
 """Show what sealed labels say of every candidate, and let them train the next model: they prove nothing any more."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.runs.lock import lock_workspace
 from flows.workspaces.create import is_checkout
 from flows.workspaces.programs import commit_labels
-from flows.workspaces.spent import create_ledger, open_lost_ledger, retire
+from flows.workspaces.spent import create_ledger, open_lost_ledger, retire, unseal_labels
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.params import load_params
@@ -15,7 +14,6 @@ from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
 from tasks.records.answers import NO_CLASS, latest, read_answers
-from tasks.records.ledger import Entry, Read, Unsealed, append, read_ledger
 from tasks.records.selection import read_selected
 from tasks.selection.known_shares import as_selected
 from tasks.selection.pool import read_pool
@@ -55,7 +53,7 @@ def unseal(root: Path, target: str) -> Opened:
                 f"{target} has no labels that could be shown: its test split has none, and nobody gave any with `acclimate label`"
             )
         rows = sorted(((holdout.accuracy(name) or 0.0, name) for name in holdout.outputs), reverse=True)
-        append(path, _lines(workspace, target, list(holdout.labels)))
+        unseal_labels(workspace, target, holdout.labels, reason="acclimate unseal")
         num_retired = retire(workspace, target, {**given, **holdout.labels})
         if not is_checkout(workspace):
             commit_labels(workspace, message=f"unseal {target}")
@@ -79,14 +77,3 @@ def unseal(root: Path, target: str) -> Opened:
         f" {len(given)} that people gave they retire: {num_retired} {noun} more train the next model"
         f" ({workspace.data(target) / 'labelled'}). The next `acclimate run` begins with it.",
     )
-
-
-def _lines(workspace: Workspace, target: str, images: list[str]) -> list[Entry]:
-    ledger, today = read_ledger(workspace.ledger(target)), datetime.now(UTC).date()
-    lives = ledger.lives(images)
-    if not images or ledger.unsealed(lives):
-        return []
-    life = lives[0] if lives else ledger.next_life()
-    unread = ledger.unread(images)
-    read: list[Entry] = [Read(at=today, life=life, images=unread)] if unread else []
-    return [*read, Unsealed(at=today, life=life, reason="acclimate unseal")]

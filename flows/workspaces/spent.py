@@ -12,8 +12,9 @@ import yaml
 from tasks.domains.retired import add_retired, read_retired
 from tasks.errors import BadInput
 from tasks.files import read_json
+from tasks.judgement.price import unsealing
 from tasks.records.answers import NO_CLASS, latest, read_answers
-from tasks.records.ledger import Opened, Read, Retired, Unsealed, append, digits, read_ledger
+from tasks.records.ledger import Opened, Retired, append, digits, read_ledger
 from tasks.records.manifest import PARQUET, read_labels, read_summary
 from tasks.records.verdict import JSON as VERDICT
 from tasks.workspace import Workspace
@@ -36,7 +37,6 @@ def create_ledger(workspace: Workspace, target: str) -> None:
     if _had_ledger(workspace, target):
         read_ledger(path)  # says what to do
     today = datetime.now(UTC).date()
-    entries = [Opened(at=today, target=target)]
     verdict, manifest = workspace.stage("gate", target) / VERDICT, workspace.stage("manifest", target)
     labels = (
         read_labels(manifest, splits=["test"]) if verdict.exists() and (manifest / PARQUET).exists() else {}
@@ -47,23 +47,21 @@ def create_ledger(workspace: Workspace, target: str) -> None:
             " candidates were shown: they stop what is worse, and prove nothing more",
             target, len(labels),
         )  # fmt: skip
-        append(path, [*entries, *_spent(labels, life=1, reason="judged before there was a ledger")])
-    else:
-        append(path, entries)
+    append(path, [Opened(at=today, target=target)])
+    unseal_labels(workspace, target, labels, reason="judged before there was a ledger")
 
 
 def open_lost_ledger(workspace: Workspace, target: str) -> None:
     """Begin a new ledger for ``target`` where the old one is lost: whatever labels there are count as spent."""
     labels = read_labels(workspace.stage("manifest", target), splits=["test"])
-    today = datetime.now(UTC).date()
-    lines = _spent(labels, life=1, reason="the ledger was lost") if labels else []
-    append(workspace.ledger(target), [Opened(at=today, target=target), *lines])
+    append(workspace.ledger(target), [Opened(at=datetime.now(UTC).date(), target=target)])
+    unseal_labels(workspace, target, labels, reason="the ledger was lost")
 
 
-def _spent(images: Collection[str], *, life: int, reason: str) -> list[Read | Unsealed]:
-    today = datetime.now(UTC).date()
-    short = tuple(sorted(digits(image) for image in images))
-    return [Read(at=today, life=life, images=short), Unsealed(at=today, life=life, reason=reason)]
+def unseal_labels(workspace: Workspace, target: str, images: Collection[str], *, reason: str) -> None:
+    """Note in the ledger that accuracies on ``images`` are shown; nothing is added where they were before."""
+    path = workspace.ledger(target)
+    append(path, unsealing(read_ledger(path), images, on=datetime.now(UTC).date(), reason=reason))
 
 
 def _had_ledger(workspace: Workspace, target: str) -> bool:

@@ -175,7 +175,7 @@ def _significantly_worse(chosen: Chosen, evidence: Evidence, params: GateParams)
     return f"{chosen.name} is significantly worse than {chosen.source_only}{test}"
 
 
-# --- words ---
+# --- words -------------------------------------------------------------------------------------
 
 
 def _summaries(chosen: Chosen, proofs: Proofs, params: GateParams, *, sealed: bool) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 
-from tasks.records.ledger import Entry, Ledger, Look, Read
+from tasks.records.ledger import Entry, Ledger, Look, Read, Unsealed
 
 TINY = 1e-9
 """Less than this is nothing: a sum of shares misses their total by rounding."""
@@ -121,6 +121,15 @@ def first_read(ledger: Ledger, images: Collection[str], life: int, on: date) -> 
     """The line for labels that no verdict has read, if there are any."""
     unread = ledger.unread(images)
     return [Read(at=on, life=life, images=unread)] if unread else []
+
+
+def unsealing(ledger: Ledger, images: Collection[str], *, on: date, reason: str) -> list[Entry]:
+    """The lines that unseal the labels of ``images``; none where they are open, or there are none."""
+    lives = ledger.lives(images)
+    if not images or ledger.unsealed(lives) is not None:
+        return []
+    life = lives[0] if lives else ledger.next_life()
+    return [*first_read(ledger, images, life, on), Unsealed(at=on, life=life, reason=reason)]
 
 
 def look_at_fresh(

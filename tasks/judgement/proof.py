@@ -32,6 +32,7 @@ def detectable_gain(evidence: Evidence, *, alpha: float, n: int | None = None) -
 
 
 def by_holdout(evidence: Evidence, price: Price, params: GateParams) -> Finding:
+    """Whether a hold-out proves a gain over source-only."""
     look = price.holdout
     assert look is not None, "a hold-out was read, so the ledger has a look at it"
     if look.opened is not None:
@@ -70,6 +71,7 @@ def _claim(margin: float) -> str:
 
 
 def by_fresh_labels(fresh: FreshEvidence, price: Price) -> Finding:
+    """Whether fresh labels prove a gain over the rival."""
     look = price.fresh
     assert look is not None, "fresh labels were read, so the ledger has a look at them"
     if look.alpha <= 0:

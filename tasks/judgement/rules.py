@@ -32,6 +32,8 @@ class Proofs:
 
 @dataclass(frozen=True)
 class Finding:
+    """Whether a requirement is met, and the sentence that says so."""
+
     passed: bool
     text: str
 

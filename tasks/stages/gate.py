@@ -26,13 +26,13 @@ from tasks.judgement.calibration import calibrate
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import Holdout, read_holdout
 from tasks.judgement.in_service import ask_champion
-from tasks.judgement.price import Price, first_read, fresh_alpha, look_at_fresh, look_at_holdout, share_of
+from tasks.judgement.price import Price, fresh_alpha, look_at_fresh, look_at_holdout, share_of, unsealing
 from tasks.judgement.rules import margin_of
 from tasks.judgement.to_label import Answered
 from tasks.records.answers import read_answers
 from tasks.records.calibration import write_calibration
 from tasks.records.data_checks import JSON, read_data_checked
-from tasks.records.ledger import Entry, Ledger, Ruled, Unsealed, append, read_ledger
+from tasks.records.ledger import Entry, Ledger, Ruled, append, read_ledger
 from tasks.records.manifest import LABELLED, read_examples, read_summary
 from tasks.records.selection import write_selected
 from tasks.records.to_label import write_to_label
@@ -153,13 +153,8 @@ def _outcome(ledger: Ledger, case: Case, verdict: Verdict, params: Params, on: d
     for look in (case.price.holdout, case.price.fresh):
         if look is not None and ledger.ruled(look.arms) != verdict and not entries:
             entries.append(Ruled(at=on, arms=look.arms, verdict=verdict))
-    labels = case.holdout.labels
-    if params.gate.labels == "open" and labels:
-        lives = ledger.lives(labels)
-        if ledger.unsealed(lives) is None:
-            life = lives[0] if lives else ledger.next_life()
-            entries += first_read(ledger, labels, life, on)
-            entries.append(Unsealed(at=on, life=life, reason="gate.labels is open"))
+    if params.gate.labels == "open":
+        entries += unsealing(ledger, case.holdout.labels, on=on, reason="gate.labels is open")
     return entries
 
 

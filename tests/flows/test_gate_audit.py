@@ -74,6 +74,20 @@ def test_an_audit_leaves_results_alone_and_bad_candidates_in_scratch(audited: Au
     assert not list(audited.scratch.rglob("unfinished*"))
 
 
+def test_an_audit_spends_sealed_labels_since_it_shows_what_they_say_of_every_candidate(
+    workspace_copy: Workspace,
+):
+    ledger = workspace_copy.ledger(TARGET)
+    lines = ledger.read_text().splitlines(keepends=True)
+    kept = next(number for number, line in enumerate(lines) if '"unsealed"' in line)
+    ledger.write_text("".join(lines[:kept]))
+
+    audit([workspace_copy.root], DRAWS, years=0)
+
+    added = [json.loads(line) for line in ledger.read_text().splitlines()[kept:]]
+    assert [(line["kind"], line["reason"]) for line in added] == [("unsealed", "acclimate gate-audit")]
+
+
 def test_another_audit_says_the_same_and_trains_nothing(audited: Audited, caplog: pytest.LogCaptureFixture):
     made = contents(audited.scratch)
 
