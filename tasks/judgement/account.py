@@ -109,7 +109,7 @@ def _oracle(candidates: Sequence[JudgedContender], *, num_labels: int) -> Oracle
 
 def _is_shown(decision: Decision, *, sealed: bool) -> bool:
     """Whether the gain on a hold-out is said: a number of every candidate would lead to those that fit its labels by chance."""
-    return not sealed or decision.judgement.verdict == "promote"
+    return not sealed or decision.judgement.is_proven_on_holdout
 
 
 def _champion(case: Case, decision: Decision, *, sealed: bool) -> AgainstChampion | None:

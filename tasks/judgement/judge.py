@@ -51,6 +51,8 @@ class Judgement:
 
     verdict: Verdict
     reasons: tuple[str, ...]
+    is_proven_on_holdout: bool = False
+    """Whether it is a promotion that the hold-out proves; sealed numbers are shown for no other."""
 
 
 def judge(chosen: Chosen, proofs: Proofs, price: Price, params: GateParams) -> Judgement:
@@ -74,8 +76,9 @@ def judge(chosen: Chosen, proofs: Proofs, price: Price, params: GateParams) -> J
     harm = _harm(chosen, proofs, params)
     if harm:
         return Judgement("reject", (*harm, *_summaries(chosen, proofs, params, sealed=sealed)))
+    on_holdout = None if proofs.holdout is None else by_holdout(proofs.holdout, price, params)
     attempts = [
-        *([] if proofs.holdout is None else [by_holdout(proofs.holdout, price, params)]),
+        *([] if on_holdout is None else [on_holdout]),
         *([] if proofs.fresh is None else [by_fresh_labels(proofs.fresh, price)]),
     ]
     is_proven = any(attempt.passed for attempt in attempts)
@@ -87,13 +90,15 @@ def judge(chosen: Chosen, proofs: Proofs, price: Price, params: GateParams) -> J
         summaries = _summaries(chosen, proofs, params, sealed=sealed)
         further = () if is_proven else tuple(next_step(proofs, price, params))
         return Judgement("hold", (*failed, *unproven, *summaries, *further))
+    is_proven_on_holdout = on_holdout is not None and on_holdout.passed
     return Judgement(
         "promote",
         (
-            *_summaries(chosen, proofs, params, sealed=False),
+            *_summaries(chosen, proofs, params, sealed=sealed and not is_proven_on_holdout),
             *(attempt.text for attempt in attempts if attempt.passed),
             *(finding.text for finding in found),
         ),
+        is_proven_on_holdout,
     )
 
 

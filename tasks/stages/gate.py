@@ -85,7 +85,8 @@ def run(workspace: Workspace, params: Params, target: str, *, on: date | None = 
         data_digest=_data_digest(workspace, target),
     )
     write_judged(folder, judged)
-    shown = holdout if judged.verdict == "promote" or not judged.sealed else replace(holdout, labels={})
+    is_shown = decision.judgement.is_proven_on_holdout or not judged.sealed
+    shown = holdout if is_shown else replace(holdout, labels={})
     write_calibration(folder, calibrate(selection, shown, params.gate))
     labels = {} if answered is None else {image: one.label for image, one in answered.mine().items()}
     disagreements = () if arms is None else arms.disagreements

@@ -874,6 +874,21 @@ def test_fresh_labels_promote_where_the_hold_out_is_spent_and_the_hold_out_still
     assert judge(answer(stopped, dict.fromkeys(asked(stopped), "green")))["verdict"] == "reject"
 
 
+def test_a_promotion_by_fresh_labels_shows_no_number_of_the_sealed_hold_out_beside_it(tmp_path):
+    """On the hold-out the candidate gains too little to be proven; on the fresh images it is always right."""
+    some = tuple(CLASSES[number] if i < 60 else None for i, number in enumerate(TRUTH))
+    says = tuple(CONFUSED[i] if 3 <= i < 60 else number for i, number in enumerate(TRUTH))
+    workspace = lay_out(tmp_path, World({"source_only-0": BASELINE, "mcc-0": Says(test=says)}, labels=some))
+    assert judge(workspace, labels="sealed")["verdict"] == "hold"
+
+    verdict = judge(answer(workspace, dict.fromkeys(asked(workspace), "green")), labels="sealed")
+
+    assert (verdict["verdict"], verdict["evidence"]["kind"]) == ("promote", "disagreements")
+    assert any("Their labels are sealed" in reason for reason in verdict["reasons"])
+    assert not any("on 60 labelled images: gain" in reason for reason in verdict["reasons"])
+    assert read_json(workspace.stage("gate", TARGET) / "calibration.json")["labels"] == 0
+
+
 def spend(workspace: Workspace) -> None:
     """Note in the ledger that all accuracies on the hold-out were shown."""
     images = [digits(image) for image in read_labels(workspace.stage("manifest", TARGET), splits=["test"])]
