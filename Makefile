@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: install demo test test-slow check format bench-accuracy
+.PHONY: install demo test test-slow check format bench-accuracy drill
 
 .venv/installed: pyproject.toml requirements.lock
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
@@ -25,6 +25,10 @@ test-slow: .venv/installed
 # DATA: a folder with pacs/, office_caltech10/ and digits/; see benchmarks/accuracy.py.
 bench-accuracy: .venv/installed
 	.venv/bin/python -m benchmarks.accuracy $(DATA) $(BENCH)
+
+# Two hundred mishaps in ten minutes, and an account; DRILL: such as `--seed 7`. See benchmarks/drill.
+drill: .venv/installed
+	.venv/bin/python -m benchmarks.drill $(DRILL)
 
 check: .venv/installed
 	.venv/bin/python -m ruff check flows tasks deploy benchmarks tests

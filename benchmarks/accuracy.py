@@ -32,7 +32,7 @@ from PIL import Image
 from benchmarks.harder import harder
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
-from flows.runs.prepare import prepare
+from flows.runs.prepare import prepare, prepare_target
 from flows.workspaces.copy import import_images
 from flows.workspaces.create import create_workspace, domain_name
 from flows.workspaces.programs import child_environment
@@ -236,8 +236,9 @@ def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
             if not place.exists():
                 import_images(origin, place)
     with lock_workspace(workspace, purpose="benchmark"), DvcClient(workspace) as dvc:
-        prepare(dvc, params)
+        prepare(dvc)
         for target in params.targets:
+            prepare_target(dvc, target)
             before = candidates_of(workspace, target)
             preparing_s = reproduce(workspace, f"validate@{target}", f"views@{target}", "finetune")
             pool_s = reproduce(workspace, f"adapt@{target}")

@@ -5,9 +5,22 @@ Out: the bytes and the description of a version, or a refusal that names every d
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
-from deploy.registry.versions import DataSaid, Described, GateSaid, ProbeSaid, Verdicts
+from deploy.registry.history import judged, latest_verdicts
+from deploy.registry.pointer import read_state
+from deploy.registry.promote import barrier_of, objection_to
+from deploy.registry.versions import (
+    DataSaid,
+    Described,
+    GateSaid,
+    ProbeSaid,
+    Verdicts,
+    find_version,
+    read_version,
+)
 from tasks.errors import BadInput, Refused
 from tasks.exported.session import OnnxModel, open_session
 from tasks.files import sha256_of_file, sha256_of_lines
@@ -51,12 +64,7 @@ def gather(workspace: Workspace, target: str) -> Publication:
         raise BadInput(f"{model} does not exist. Run `acclimate run` to export it.")
     content = model.read_bytes()
     opened = open_session(content, device="cpu", threads=1)
-    said = _Said(
-        read_data_checked(workspace.stage("validate", target)),
-        read_judged(workspace.stage("gate", target)),
-        read_probed(workspace.stage("probe", target)),
-        read_exported(workspace.stage("export", target)),
-    )
+    said = _read_said(workspace, target)
     faults = _disagreements(target, opened, said) + _refusals(said)
     if faults:
         raise Refused(
@@ -64,6 +72,62 @@ def gather(workspace: Workspace, target: str) -> Publication:
             " Run `acclimate run`, so that all verdicts refer to the same bytes."
         )
     return Publication(content, _describe(workspace, target, opened, said))
+
+
+def due(
+    workspace: Workspace, target: str, *, auto_promote: Collection[str]
+) -> Literal["publish", "promote"] | None:
+    """The next thing to do with the latest result of ``target``, as far as state tells; nothing is changed.
+
+    Args:
+        workspace: Where.
+        target: Its name.
+        auto_promote: Verdicts that enter service without a person.
+
+    Returns:
+        None where there is no whole result, it is released as far as it may be, or only a person may go on.
+
+    Raises:
+        BadInput: A record or the registry of the target is damaged.
+    """
+    model = workspace.stage("export", target) / MODEL
+    records = [workspace.stage(stage, target) / verdict.JSON for stage in ("validate", "gate", "probe")]
+    if not all(path.is_file() for path in (model, model.with_name(EXPORT_JSON), *records)):
+        return None
+    said = _read_said(workspace, target)
+    if not _agree(said):
+        return None
+    state = read_state(workspace, target)
+    version = find_version(workspace, target, said.export.model_sha256)
+    if version is None or judged(state.history, version)[-1:] != [_verdicts(workspace, target, said)]:
+        return "publish"
+    if said.gate.verdict not in auto_promote or (state.champion and state.champion.version == version):
+        return None
+    record = read_version(workspace, target, version)
+    gate = latest_verdicts(record, state.history).gate
+    stops = barrier_of(target, record, state, automatic=True) or objection_to(
+        target, version, gate, state, allow_provisional="provisional" in auto_promote
+    )
+    return None if stops else "promote"
+
+
+def _agree(said: _Said) -> bool:
+    """Whether the records refer to the same model and data, and allow it to be published; a run mends what does not."""
+    return (
+        said.gate.checkpoint_sha256 == said.export.checkpoint_sha256
+        and said.probe.model_sha256 == said.export.model_sha256
+        and said.gate.data_digest == said.data.data_digest
+        and not _refusals(said)
+    )
+
+
+def _read_said(workspace: Workspace, target: str) -> _Said:
+    return _Said(
+        read_data_checked(workspace.stage("validate", target)),
+        read_judged(workspace.stage("gate", target)),
+        read_probed(workspace.stage("probe", target)),
+        read_exported(workspace.stage("export", target)),
+    )
 
 
 def _disagreements(target: str, model: OnnxModel, said: _Said) -> list[str]:

@@ -4,15 +4,20 @@ A server reads a few numbers of a file that is mostly about training. A section 
 keep it from starting, since an older or newer acclimate may have made the workspace.
 """
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
+from tasks import config
+from tasks.config.sections.delivery import ServiceParams
 from tasks.config.sections.kind import KindParams
 from tasks.config.sections.section import Section, fault_lines
 from tasks.config.yaml_file import read_yaml_file
 from tasks.errors import ConfigError
 from tasks.workspace import Workspace
+
+TEMPLATE = Path(config.__file__).parent / "templates" / "params.yaml"
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -24,6 +29,12 @@ class ServedKind(KindParams):
 
     kind: str = "image"
     """A workspace does not name a kind if it was made by an acclimate that only knew images."""
+
+
+class ServedLimits(ServiceParams):
+    """The limits of the server in params.yaml; those of a newer acclimate are not known here."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class ServedTargets(Section):
@@ -51,6 +62,17 @@ def read_kind(workspace: Workspace) -> ServedKind:
         ConfigError: params.yaml cannot be read, or such a section is not as it should be.
     """
     return _checked(ServedKind, _read(workspace), workspace)
+
+
+def read_service(workspace: Workspace) -> ServedLimits:
+    """The limits of the server; the template's where params.yaml, of an older acclimate, does not name one.
+
+    Raises:
+        ConfigError: params.yaml cannot be read, or a limit in it is not as it should be.
+    """
+    own = _read(workspace).get("service") or {}
+    usual = read_yaml_file(TEMPLATE)["service"]
+    return _checked(ServedLimits, usual | own if isinstance(own, dict) else own, workspace, within="service")
 
 
 def read_targets(workspace: Workspace) -> tuple[str, ...]:

@@ -2,17 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tasks.errors import AcclimateError, BadInput
-
-if TYPE_CHECKING:
-    from tasks.records.result import Result
 
 app = typer.Typer(
     help="Adapt an image classifier to new sites without labels, prove or refuse the result, put it in service.",
@@ -22,7 +18,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="The workspace's folder.")]
+
+def _checked(root: Path) -> Path:
+    """``root``, if it is a workspace: no command writes into anything else."""
+    from flows.workspaces.marker import open_workspace
+
+    open_workspace(root)
+    return root
+
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", help="The workspace's folder.", callback=_checked)
+]
+ServedOption = Annotated[
+    Path, typer.Option("--workspace", "-w", help="The workspace's folder, or a copy of its registry.")
+]
+"""For commands that only read a registry."""
 ByOption = Annotated[str, typer.Option("--by", help="Who decides; kept in the registry's history.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the registry's history.")]
 JsonOption = Annotated[
@@ -37,9 +48,10 @@ def main() -> None:
     except AcclimateError as error:
         print(f"acclimate: {error}", file=sys.stderr)
         raise SystemExit(error.exit_status) from None
-    except KeyboardInterrupt:
-        print("acclimate: interrupted; finished stages are kept, run again to continue", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as ended:  # typer's, also after Ctrl-C
+        if ended.code == 130:
+            print("acclimate: interrupted; finished stages are kept, run again to continue", file=sys.stderr)
+        raise
 
 
 @app.command()
@@ -60,14 +72,23 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Bring the workspace up to date: every stage for every target, and a verdict for each."""
+    from flows.commands.output import print_result
     from flows.prefect_server import through_prefect
+    from flows.runs.result import TargetsFailed
     from flows.runs.walk import run_pipeline
 
     _log_to_stderr()
-    result = through_prefect(workspace, target, wait=not no_wait) if not no_prefect else run_pipeline(
-        workspace, targets=target, wait=not no_wait
-    )  # fmt: skip
-    _print_result(result, json=json)
+    try:
+        result = (
+            run_pipeline(workspace, targets=target, wait=not no_wait).raise_failures()
+            if no_prefect
+            else through_prefect(workspace, target, wait=not no_wait)
+        )
+    except TargetsFailed as failure:
+        if failure.result and failure.result.targets:
+            print_result(failure.result, json=json)
+        raise
+    print_result(result, json=json)
     if enforce and any(row.verdict.verdict != "promote" for row in result.targets.values()):
         raise typer.Exit(3)
 
@@ -95,13 +116,14 @@ def try_pair(
     json: JsonOption = False,
 ) -> None:
     """Run the whole pipeline on any pair of folders, in a workspace of its own."""
+    from flows.commands.output import print_result
     from flows.commands.try_pair import try_folders
 
     _log_to_stderr()
     result = try_folders(
         source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=settings or []
     )  # fmt: skip
-    _print_result(result, json=json)
+    print_result(result, json=json)
 
 
 @app.command()
@@ -112,14 +134,15 @@ def demo(
     ] = False,
 ) -> None:
     """Prepare the demo's digits from installed packages and run the pipeline on them."""
+    from flows.commands.output import print_result
     from flows.prefect_server import through_prefect
     from flows.runs.walk import run_pipeline
     from tasks.domains.image.digits import prepare_demo
 
     _log_to_stderr()
     prepare_demo(workspace)
-    result = run_pipeline(workspace) if no_prefect else through_prefect(workspace, None)
-    _print_result(result, json=False)
+    result = run_pipeline(workspace).raise_failures() if no_prefect else through_prefect(workspace, None)
+    print_result(result, json=False)
     name, row = next(iter(result.targets.items()))
     print(
         f"\nReport: {workspace.resolve() / row.report}"
@@ -161,23 +184,25 @@ def label(
 ) -> None:
     """Label images that can tell apart the models that the gate compares, until the matter is settled; judge again."""
     from flows.commands.label import label_disagreements
+    from flows.commands.output import print_result
 
     _log_to_stderr()
-    _print_result(label_disagreements(workspace, target, file), json=json)
+    print_result(label_disagreements(workspace, target, file), json=json)
 
 
 @app.command()
 def unseal(target: str, workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
     """Show the accuracy of every candidate of TARGET. The labels prove nothing any more, and train the next model."""
+    from flows.commands.output import print_json, print_rows
     from flows.commands.unseal import unseal as unseal_labels
 
     _log_to_stderr()
     opened = unseal_labels(workspace, target)
     if json:
-        print(_dumped(asdict(opened)))
+        print_json(asdict(opened))
     else:
         if opened.rows:
-            _print_lines(opened.rows, json=False)
+            print_rows(opened.rows, json=False)
         print(opened.message)
 
 
@@ -185,36 +210,103 @@ def unseal(target: str, workspace: WorkspaceOption = Path(), json: JsonOption = 
 def promote(
     target: str,
     workspace: WorkspaceOption = Path(),
+    version: Annotated[
+        int | None,
+        typer.Option(min=1, help="This one, even if it was withdrawn. [default: the latest result]"),
+    ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote against the verdict; needs --by and --reason.")
+        bool, typer.Option("--force", help="Against the verdict or a freeze; needs --by and --reason.")
     ] = False,
     by: ByOption = "",
     reason: ReasonOption = "",
 ) -> None:
-    """Put the latest result of TARGET into service, if its verdicts allow it."""
+    """Put the latest result of TARGET, or one of its versions, into service, if its verdicts allow it."""
     from flows.release import promote_latest
 
     _log_to_stderr()
-    print(promote_latest(workspace, target, force=force, by=by, reason=reason))
+    print(promote_latest(workspace, target, version=version, force=force, by=by, reason=reason))
 
 
 @app.command()
 def rollback(
-    target: str, workspace: WorkspaceOption = Path(), by: ByOption = "", reason: ReasonOption = ""
+    target: str,
+    workspace: WorkspaceOption = Path(),
+    to: Annotated[
+        int | None, typer.Option(min=1, help="An earlier champion. [default: the one before]")
+    ] = None,
+    by: ByOption = "",
+    reason: ReasonOption = "",
 ) -> None:
-    """Put the previous champion of TARGET back into service."""
+    """Put the previous champion of TARGET back into service; the version that it takes out is withdrawn."""
     from flows.release import roll_back
 
     _log_to_stderr()
-    print(roll_back(workspace, target, by=by, reason=reason))
+    print(roll_back(workspace, target, to=to, by=by, reason=reason))
+
+
+@app.command()
+def withdraw(
+    target: str,
+    version: Annotated[int, typer.Option(min=1, help="The version to keep out of service.")],
+    workspace: WorkspaceOption = Path(),
+    lift: Annotated[bool, typer.Option("--lift", help="Let it serve again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it leaves the target without a champion.")
+    ] = False,
+    by: ByOption = "",
+    reason: ReasonOption = "",
+) -> None:
+    """Keep a version of TARGET out of service; if it is in service, the previous champion comes back."""
+    from flows import release
+
+    _log_to_stderr()
+    if lift:
+        print(release.lift(workspace, target, version, by=by, reason=reason))
+    else:
+        print(release.withdraw(workspace, target, version, force=force, by=by, reason=reason))
+
+
+@app.command()
+def freeze(
+    target: str,
+    workspace: WorkspaceOption = Path(),
+    lift: Annotated[bool, typer.Option("--lift", help="End the freeze.")] = False,
+    by: ByOption = "",
+    reason: ReasonOption = "",
+) -> None:
+    """Keep the champion of TARGET whatever the policy says; rollback and withdrawal still work."""
+    from flows.release import freeze as freeze_target
+
+    _log_to_stderr()
+    print(freeze_target(workspace, target, lifted=lift, by=by, reason=reason))
+
+
+@app.command()
+def history(target: str, workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
+    """Every publication, verdict, promotion, rollback, withdrawal and freeze of TARGET, oldest first."""
+    from flows.commands.output import print_rows
+    from flows.release import history_rows, read_history
+
+    entries = read_history(workspace, target)
+    print_rows(entries if json else history_rows(entries), json=json, nothing="nothing happened yet")
 
 
 @app.command()
 def status(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
-    """Champion, previous and latest verdict of every target."""
+    """Champion, previous, withdrawn versions and latest verdict of every target."""
+    from flows.commands.output import print_lines, print_rows
     from flows.release import describe_status
+    from flows.workspaces.push import push_standing
+    from tasks.workspace import Workspace
 
-    _print_lines([asdict(row) for row in describe_status(workspace)], json=json)
+    rows = [asdict(row) for row in describe_status(workspace)]
+    if json:
+        print_rows(rows, json=True)
+        return
+    problems = {row["target"]: row.pop("problem") for row in rows}
+    print_rows(rows, json=False)
+    lines = [f"{target}: {problem}" for target, problem in problems.items() if problem]
+    print_lines([*lines, push_standing(Workspace(workspace.resolve()))])
 
 
 @app.command()
@@ -234,7 +326,7 @@ def predict(
 
 @app.command()
 def serve(
-    workspace: WorkspaceOption = Path(),
+    workspace: ServedOption = Path(),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
     device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
@@ -247,11 +339,12 @@ def serve(
 
 
 @app.command("export-triton")
-def export_triton(destination: Path, workspace: WorkspaceOption = Path()) -> None:
+def export_triton(destination: Path, workspace: ServedOption = Path()) -> None:
     """Write a Triton model repository with every champion."""
     from deploy.triton import export_triton as write_repository
+    from tasks.workspace import Workspace
 
-    for path in write_repository(_workspace(workspace), destination):
+    for path in write_repository(Workspace(workspace.resolve()), destination):
         print(path)
 
 
@@ -262,11 +355,26 @@ def up(
         int, typer.Option(help="Port of the Prefect server that is started if none answers.")
     ] = 4200,
 ) -> None:
-    """Start (or use) a Prefect server and serve the deployments `retrain` and `adapt-on-arrival`."""
+    """Start (or use) a Prefect server and serve the deployments: retrain, adapt on arrival, reconcile."""
     from flows.up import serve_deployments
 
     _log_to_stderr()
     serve_deployments(workspace, port=port)
+
+
+@app.command()
+def reconcile(
+    workspace: WorkspaceOption = Path(),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what is due and what waits; change nothing.")
+    ] = False,
+) -> None:
+    """Do what is due: take in, adapt, publish, promote, push. `acclimate up` does so by itself."""
+    from flows.catch_up import reconcile_now
+    from flows.commands.output import print_due
+
+    _log_to_stderr()
+    print_due(reconcile_now(workspace, dry_run=dry_run), dry_run=dry_run)
 
 
 @app.command()
@@ -283,6 +391,26 @@ def emit(
     print(emit_batch(workspace, target, folder, api=api))
 
 
+@app.command()
+def clean(
+    workspace: WorkspaceOption = Path(),
+    yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List what the workspace may do without by section `clean` of params.yaml; with --yes, remove it."""
+    from flows.commands.clean import clean as clean_workspace
+    from flows.commands.clean import raise_failed, told
+    from flows.commands.output import print_json
+
+    _log_to_stderr()
+    cleaned = clean_workspace(workspace, yes=yes)
+    if json:
+        print_json(asdict(cleaned))
+    else:
+        print("\n".join(told(cleaned, yes=yes)))
+    raise_failed(cleaned.failed)
+
+
 @app.command("gate-audit")
 def gate_audit(
     workspaces: Annotated[list[Path], typer.Argument(help="Finished workspaces whose targets are labelled.")],
@@ -296,67 +424,26 @@ def gate_audit(
 ) -> None:
     """Measure how often the gate is wrong: replay it over recorded and deliberately bad candidates."""
     from flows.commands.gate_audit import audit
+    from flows.commands.output import print_json
     from flows.commands.tables import audit_tables
     from tasks.audit.replay import Draws
 
     _log_to_stderr()
     result = audit(workspaces, Draws(holdout, draws, seed), years=years)
-    print(_dumped(result) if json else audit_tables(result))
-
-
-def _workspace(root: Path) -> Any:
-    from tasks.workspace import Workspace
-
-    return Workspace(root.resolve())
-
-
-def _print_result(result: "Result", *, json: bool) -> None:
-    from flows.commands.tables import result_table, stage_table
-    from tasks.records.record import as_json
-
     if json:
-        print(_dumped(as_json(result)))
-        return
-    print(stage_table(result))
-    print()
-    print(result_table(result))
-
-
-def _dumped(content: object) -> str:
-    import json
-
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _print_lines(rows: Sequence[Mapping[str, object]], *, json: bool) -> None:
-    import json as json_module
-
-    from flows.commands.tables import aligned
-
-    if json:
-        print(json_module.dumps(rows, indent=2, ensure_ascii=False))
-    elif rows:
-        print(
-            "\n".join(
-                aligned(
-                    [
-                        {key: "-" if value is None else str(value) for key, value in row.items()}
-                        for row in rows
-                    ]
-                )
-            )
-        )
+        print_json(result)
     else:
-        print("no targets")
+        print(audit_tables(result))
 
 
 def _log_to_stderr() -> None:
     # stdout belongs to results.
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%X")
     for noisy in ("httpx", "prefect", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Prefect has a handler of its own, and repeats errors with a trace.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not record.name.startswith("prefect"))
 
 
 if __name__ == "__main__":

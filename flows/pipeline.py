@@ -1,7 +1,8 @@
 """The Prefect flow `pipeline`: one task run per stage and target, and a results table.
 
 Prefect decides order, retries and triggers; DVC alone decides what is fresh, so no task is ever
-cached here. Only faults of the machine are retried: a wrong folder stays wrong.
+cached here. Only faults of the machine are retried, and once: a wrong folder stays wrong, and what kills a stage twice
+needs a person or the next reconciliation.
 """
 
 from pathlib import Path
@@ -31,11 +32,11 @@ def pipeline(
         wait: Wait for a run that has locked the workspace.
 
     Raises:
-        AcclimateError: As :func:`flows.runs.walk.run_pipeline`.
+        AcclimateError: As :func:`flows.runs.walk.run_pipeline`, or a target did not get through.
     """
-    result = run_pipeline(Path(workspace), targets=targets, through=as_task, purpose=purpose, wait=wait)
-    publish_results(result)
-    return result
+    run = run_pipeline(Path(workspace), targets=targets, through=as_task, purpose=purpose, wait=wait)
+    publish_results(run.result)
+    return run.raise_failures()
 
 
 def publish_results(result: Result) -> None:
@@ -53,8 +54,8 @@ def as_task(run: RunStage) -> RunStage:
     @task(
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=2,
-        retry_delay_seconds=[2, 10],
+        retries=1,
+        retry_delay_seconds=2,
         retry_condition_fn=is_infrastructure_fault,
     )
     def stage_task(stage: str, target: str | None) -> StageRun:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,7 +18,10 @@ from typing import Any
 import httpx
 
 from flows.runs.prepare import read_params
+from flows.workspaces.clean import cut_log
+from flows.workspaces.marker import open_workspace
 from flows.workspaces.programs import SILENCE, child_environment, end_with_parent
+from flows.workspaces.upgrade import check_upgraded
 from tasks.errors import Fault
 from tasks.files import write_json
 from tasks.records.result import Result
@@ -26,6 +30,11 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 180
+RESTART_S = 2
+"""A server that ended by itself is started again within this time."""
+NAMED_TIMEOUT_S = 10
+"""How long a server that somebody named may take to answer: it may have been started together with this."""
+CORS = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
 BARE = ("--no-services", "--no-ui")
 """For a server that nobody looks at."""
 
@@ -41,10 +50,14 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
         Fault: The server did not come up; its log is named.
         AcclimateError: As :func:`flows.runs.walk.run_pipeline`.
     """
-    workspace = Workspace(root.resolve())
+    workspace = open_workspace(root)
     read_params(workspace)
     api = known_api(workspace)
+    if api and not answers(api, patience_s=NAMED_TIMEOUT_S):
+        raise Fault(f"{_not_answering(api)} Or run with --no-prefect.")
     configure_environment(workspace, api=api)
+    # The command tells its error itself, once and without a trace; the server keeps what Prefect says.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     advice = "Run again, or with --no-prefect."
     with (
         nullcontext()
@@ -52,15 +65,24 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
         else _own_server(workspace, port=_free_port(), advice=advice, options=BARE) as own
     ):
         # These take a second, in which the server comes up.
-        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+        from prefect.settings import (
+            PREFECT_API_URL,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+            PREFECT_LOGGING_TO_API_ENABLED,
+            temporary_settings,
+        )
 
         from flows.pipeline import pipeline
 
         settings: dict[Any, Any] = {}
         if own:
             own.wait_until_healthy()
-            # Nobody watches a server that ends with the run, and the thread of the heartbeats ends a second late.
-            settings = {PREFECT_API_URL: own.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+            # Nobody watches a server that ends with the run, and the threads of heartbeats and logs outlive it.
+            settings = {
+                PREFECT_API_URL: own.api,
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+                PREFECT_LOGGING_TO_API_ENABLED: False,
+            }
         with temporary_settings(settings):
             return pipeline(
                 str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait
@@ -91,12 +113,25 @@ def known_api(workspace: Workspace) -> str | None:
     return api if answers(api) else None
 
 
-def answers(api: str) -> bool:
-    """Whether a Prefect server is healthy at ``api``."""
-    try:
-        return httpx.get(f"{api}/health", timeout=2).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
+def answers(api: str, *, patience_s: float = 0) -> bool:
+    """Whether a Prefect server is healthy at ``api``, at the latest after ``patience_s``."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            if httpx.get(f"{api}/health", timeout=2).status_code == httpx.codes.OK:
+                return True
+        except (httpx.HTTPError, httpx.InvalidURL):
+            pass
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+
+
+def _not_answering(api: str) -> str:
+    return (
+        f"PREFECT_API_URL names the Prefect server {api}, which does not answer. Start it, correct PREFECT_API_URL"
+        " (it ends in /api), or unset it, so that acclimate starts a server of its own."
+    )
 
 
 @contextmanager
@@ -104,16 +139,21 @@ def server(workspace: Workspace, *, port: int) -> Iterator[str]:
     """The API of a running Prefect server: one that answers already, or one started for the block.
 
     Raises:
-        Fault: The server did not come up; its log is named.
+        Fault: The server that PREFECT_API_URL names does not answer, or the own one did not come up; its log is named.
     """
-    api = os.environ.get("PREFECT_API_URL") or f"http://127.0.0.1:{port}/api"
+    named = os.environ.get("PREFECT_API_URL")
+    api = named or f"http://127.0.0.1:{port}/api"
     configure_environment(workspace, api=api)
+    if named and not answers(named, patience_s=NAMED_TIMEOUT_S):
+        raise Fault(_not_answering(named))
     if answers(api):
         log.info("using the Prefect server at %s", api)
         write_json(_note(workspace), {"api": api})
         yield api
         return
-    with _own_server(workspace, port=port, advice="Is the port taken? Try another --port.") as own:
+    with _own_server(
+        workspace, port=port, advice="Is the port taken? Try another --port.", restarted=True
+    ) as own:
         own.wait_until_healthy()
         log.info("started a Prefect server: %s (log: %s)", api.removesuffix("/api"), own.log_path)
         write_json(_note(workspace), {"api": api})
@@ -150,31 +190,83 @@ class OwnServer:
 
 @contextmanager
 def _own_server(
-    workspace: Workspace, *, port: int, advice: str, options: Sequence[str] = ()
+    workspace: Workspace, *, port: int, advice: str, options: Sequence[str] = (), restarted: bool = False
 ) -> Iterator[OwnServer]:
-    """A Prefect server that starts now and ends with the block, or with this process."""
+    """A Prefect server that starts now and ends with the block, or with this process.
+
+    Args:
+        workspace: Its database and log lie there.
+        port: Where it listens.
+        advice: The next step where it does not come up.
+        options: For its command line.
+        restarted: Whether it is started again if it ends before the block does, killed perhaps.
+    """
     log_path = workspace.private / "prefect-server.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
+    cut_log(log_path)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log_path.open("ab") as log_file:
-        process = subprocess.Popen(
-            [*command, *options],
-            env=child_environment() | {"PREFECT_HOME": os.environ["PREFECT_HOME"]},
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the run, which tells the server how it ended
-            preexec_fn=end_with_parent,
-        )
+    environment = (
+        child_environment()
+        | retention(check_upgraded(workspace).clean.keep_days)
+        | {"PREFECT_HOME": os.environ["PREFECT_HOME"], CORS: _own_origins(port)}
+    )
+
+    def start() -> "subprocess.Popen[bytes]":
+        with log_path.open("ab") as log_file:
+            return subprocess.Popen(
+                [*command, *options],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the run, which tells the server how it ended
+                preexec_fn=end_with_parent,
+            )
+
+    running, ended = [start()], threading.Event()
+
+    def start_again() -> None:
+        while not ended.wait(RESTART_S):
+            if (status := running[-1].poll()) is not None:
+                log.error(
+                    "the Prefect server ended with status %d (log: %s); starting it again", status, log_path
+                )
+                try:
+                    running.append(start())
+                except OSError as error:  # a full disk, which may have room again in a moment
+                    log.error("the Prefect server cannot be started: %s", error)
+
+    watch = threading.Thread(target=start_again, daemon=True)
+    if restarted:
+        watch.start()
     try:
-        yield OwnServer(f"http://127.0.0.1:{port}/api", process, log_path, advice)
+        yield OwnServer(f"http://127.0.0.1:{port}/api", running[0], log_path, advice)
     finally:
-        process.send_signal(signal.SIGINT)
+        ended.set()
+        if restarted:
+            watch.join()
+        running[-1].send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=20)
+            running[-1].wait(timeout=20)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            running[-1].kill()
+            running[-1].wait()
+
+
+def _own_origins(port: int) -> str:
+    """The pages that may talk to the server: its own. Prefect's default is any."""
+    return os.environ.get(CORS, f"http://127.0.0.1:{port},http://localhost:{port}")
+
+
+def retention(keep_days: int) -> dict[str, str]:
+    """The environment of a server that deletes runs by itself, so many days after their end.
+
+    Prefect's own service does it, once an hour; by default it deletes events alone.
+    """
+    return {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(keep_days * 24 * 3600),
+    }
 
 
 def _free_port() -> int:

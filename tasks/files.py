@@ -24,8 +24,11 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         Fault: The disk is full or the folder cannot be written; the old file is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -35,14 +38,18 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise Fault(
-            f"cannot write {path}: {error.strerror or error}. The previous version, if any, is intact;"
-            " free space or fix the permissions and run again.",
-        ) from error
+        raise _cannot_write(path, error) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def _cannot_write(path: Path, error: OSError) -> Fault:
+    return Fault(
+        f"cannot write {path}: {error.strerror or error}. The previous version, if any, is intact;"
+        " free space or fix the permissions and run again."
+    )
 
 
 def fsync_folder(folder: Path) -> None:

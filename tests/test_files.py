@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BadInput, Fault
-from tasks.files import atomic_file, read_json, sha256_of_lines, write_bytes, write_json
+from tasks.files import atomic_file, read_json, sha256_of_lines, write_bytes, write_json, write_text
 from tests.support.tiny import CHECKOUT
 
 
@@ -68,6 +69,14 @@ def test_a_full_disk_is_told_with_the_path_and_leaves_the_old_content(tmp_path: 
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
 
 
+def test_a_folder_that_cannot_be_made_or_written_is_told_with_the_path(tmp_path: Path):
+    (tmp_path / "file").touch()
+
+    for path in (tmp_path / "file" / "new.json", tmp_path / "file" / "deeper" / "new.json"):
+        with pytest.raises(Fault, match=f"cannot write {path}: (File exists|Not a directory)"):
+            write_bytes(path, b"")
+
+
 def test_new_files_have_the_permissions_of_any_other_new_file(tmp_path: Path):
     write_bytes(tmp_path / "ours", b"")
     (tmp_path / "plain").touch()
@@ -101,3 +110,11 @@ def test_a_fault_says_whether_a_rerun_may_help():
     assert Fault("x", retryable=True).retryable
     assert not Fault("x").retryable
     assert json.dumps(str(Fault("x"))) == '"x"'
+
+
+def test_a_place_where_no_file_can_be_is_a_fault_that_names_it(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    path = tmp_path / "file" / "below" / "it.json"
+
+    with pytest.raises(Fault, match=re.escape(f"cannot write {path}: ")):
+        write_text(path, "x")

@@ -20,6 +20,7 @@ from flows.workspaces.spent import create_ledger
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import Params, load_params
 from tasks.domains import kinds
+from tasks.domains.decoding import pool
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json
 from tasks.losses.presets.check import check_presets
@@ -71,6 +72,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.Monk
         lambda kind: vectors.build_vector_backbone if kind == "vectors" else known_builder(kind),
     )
     monkeymodule.setattr(probe, "CHILD", (sys.executable, "-P", "-m", "tests.support.vectors_child"))
+    monkeymodule.setattr(pool, "CHILD", (sys.executable, "-P", "-m", "tests.support.vectors_decoder"))
     template = yaml.safe_load((CHECKOUT / "tasks" / "config" / "templates" / "params.yaml").read_text())
     workspace = create_workspace(
         tmp_path_factory.mktemp("toy") / "work space", params=apply_overrides(template, SETTINGS)

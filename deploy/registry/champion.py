@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from deploy.registry.layout import name_of, unknown_target
+from deploy.registry.layout import has_registry, name_of, unknown_target
 from deploy.registry.versions import verified_bytes
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.workspace import Workspace
+
+_MADE_ANEW = "The next run makes it anew from the history, as does any action: `acclimate promote {target} --version N`."
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ def read_champion(workspace: Workspace, target: str) -> Champion | None:
     """
     path = workspace.champion(target)
     if not path.is_file():
-        raise unknown_target(workspace, target)
+        if not has_registry(workspace, target):
+            raise unknown_target(workspace, target)
+        raise BadInput(f"{name_of(workspace, path)} is missing. {_MADE_ANEW.format(target=target)}")
     pointer = read_json(path)
     try:
         if pointer["champion"] is None:
@@ -37,8 +41,7 @@ def read_champion(workspace: Workspace, target: str) -> Champion | None:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{name_of(workspace, path)} does not name a champion. Promote or roll back {target} to rewrite it"
-            " from its history, or restore it from git."
+            f"{name_of(workspace, path)} does not name a champion. {_MADE_ANEW.format(target=target)}"
         ) from error
 
 

@@ -1,28 +1,28 @@
-"""The history of a target (history.jsonl), and the pointer (champion.json) that follows from it."""
+"""The history of a target (history.jsonl): every action on it, one JSON object per line."""
 
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from pydantic import AliasChoices, Field
 
-from deploy.registry.layout import model_path, name_of
-from deploy.registry.versions import Kept, Verdicts, Version, read_version
+from deploy.registry.layout import name_of
+from deploy.registry.versions import Kept, Verdicts, Version
 from tasks.errors import BadInput
-from tasks.files import numbered_lines, read_json, shown, write_bytes, write_json
+from tasks.files import numbered_lines, shown, write_bytes
 from tasks.workspace import Workspace
 
 
 class Entry(Kept):
-    """One action on a target; the last four are there for the actions that have them."""
+    """One action on a target; the last seven are there for the actions that have them."""
 
     at: str = ""
     """ISO 8601."""
     action: str
-    """publish, judge, promote or rollback."""
-    version: int
+    """publish, judge, promote, rollback, withdraw, lift, freeze or unfreeze."""
+    version: int | None = None
+    """None for freeze and unfreeze."""
     by: str = ""
     reason: str = ""
     verdicts: Verdicts | None = None
@@ -30,53 +30,69 @@ class Entry(Kept):
     verdict: str | None = None
     """For promote: the verdict of the gate, as it was then."""
     forced: bool | None = None
-    """For promote: whether the verdict did not allow it."""
+    """For promote and withdraw: whether a rule was overridden."""
+    lifted: tuple[int, ...] | None = None
+    """For promote: the withdrawn versions that may serve again by it."""
     came_from: int | None = Field(
         default=None, validation_alias=AliasChoices("from", "came_from"), serialization_alias="from"
     )
     """For rollback: the version that was taken out of service."""
+    model_sha256: str | None = None
+    """For promote: the bytes of the version."""
+    checkpoint_sha256: str | None = None
+    """For promote and withdraw: the model of the version. Histories of older versions of acclimate do not say."""
 
 
-class Pointer(Kept):
-    """The content of champion.json; all is None before the first promotion."""
-
-    schema_version: Literal[1] = 1
-    champion: int | None
-    previous: int | None
-    model_sha256: str | None
-    checkpoint_sha256: str | None
-    path: str | None
-    """Path of the champion's bytes, from the workspace's root."""
+def history_path(workspace: Workspace, target: str) -> Path:
+    """Where the history lies."""
+    return workspace.registry(target) / "history.jsonl"
 
 
 def read_history(workspace: Workspace, target: str) -> list[Entry]:
-    """All actions on ``target``, oldest first.
+    """All actions on ``target``, oldest first; none where there is no file.
 
     Raises:
-        BadInput: A line of the file is no entry; the message names it.
+        BadInput: The file cannot be read, or a line of it is no entry; the message names it.
     """
-    path = _path(workspace, target)
-    if not path.is_file():
-        return []
+    path = history_path(workspace, target)
     entries = []
-    for number, line in numbered_lines(path):
-        try:
-            entries.append(Entry.model_validate_json(line))
-        except ValueError as error:
-            raise BadInput(
-                f"{name_of(workspace, path)}, line {number} is no history entry: {shown(line)}. Restore the file from git."
-            ) from error
+    try:
+        for number, line in numbered_lines(path):
+            try:
+                entries.append(Entry.model_validate_json(line))
+            except ValueError as error:
+                raise damaged(
+                    workspace, target, f"line {number} is no history entry: {shown(line)}"
+                ) from error
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadInput(
+            f"cannot read {name_of(workspace, path)}: {error.strerror or error}. Fix its permissions."
+        ) from error
     return entries
+
+
+def damaged(workspace: Workspace, target: str, what: str) -> BadInput:
+    """The error that the history of ``target`` is not whole."""
+    name = name_of(workspace, history_path(workspace, target))
+    return BadInput(f"{name}, {what}. Restore the file from git: `git checkout -- {name}`.")
 
 
 def append(workspace: Workspace, target: str, entry: Entry) -> None:
     """Add ``entry`` to the history of ``target``."""
-    path = _path(workspace, target)
+    path = history_path(workspace, target)
     # Whole-file replacement: a kill or a full disk in the middle of a plain append leaves half a line.
     before = path.read_bytes() if path.is_file() else b""
-    content = entry.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    if before and not before.endswith(b"\n"):  # an editor may have taken it off
+        before += b"\n"
+    line = json.dumps(as_json(entry), ensure_ascii=False, allow_nan=False)
     write_bytes(path, before + line.encode("utf-8") + b"\n")
+
+
+def as_json(entry: Entry) -> dict[str, object]:
+    """An entry as its line has it."""
+    return entry.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def judged(history: Sequence[Entry], version: int) -> list[Verdicts]:
@@ -89,56 +105,15 @@ def latest_verdicts(record: Version, history: Sequence[Entry]) -> Verdicts:
     return (judged(history, record.version) or [record.verdicts])[-1]
 
 
-def promotions(history: Sequence[Entry]) -> list[int]:
-    """The champions a rollback can go back through, the one in service last."""
-    stack: list[int] = []
-    for entry in history:
-        if entry.action == "promote":
-            stack.append(entry.version)
-        elif entry.action == "rollback":
-            del stack[-1:]
-    return stack
-
-
-def was_promoted(history: Sequence[Entry], version: int) -> bool:
-    """Whether a version ever was champion."""
-    return any(entry.version == version and entry.action == "promote" for entry in history)
-
-
-def settle(workspace: Workspace, target: str) -> list[Entry]:
-    """Make champion.json say what the history says, and return the history."""
-    history = read_history(workspace, target)
-    pointer = _pointer(workspace, target, promotions(history)).model_dump()
-    if pointer_on_disk(workspace, target) != pointer:
-        write_json(workspace.champion(target), pointer)
-    return history
-
-
-def pointer_on_disk(workspace: Workspace, target: str) -> object:
-    """The content of champion.json; None where it is missing or no JSON."""
-    try:
-        return read_json(workspace.champion(target))
-    except BadInput:
-        return None
+def was_promoted(history: Sequence[Entry], version: int, checkpoint_sha256: str) -> bool:
+    """Whether a version, or another one of the same model, ever was champion."""
+    return any(
+        entry.action == "promote"
+        and (entry.version == version or entry.checkpoint_sha256 == checkpoint_sha256)
+        for entry in history
+    )
 
 
 def now() -> str:
     """The time in ISO 8601, in whole seconds of UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _path(workspace: Workspace, target: str) -> Path:
-    return workspace.registry(target) / "history.jsonl"
-
-
-def _pointer(workspace: Workspace, target: str, stack: Sequence[int]) -> Pointer:
-    if not stack:
-        return Pointer(champion=None, previous=None, model_sha256=None, checkpoint_sha256=None, path=None)
-    record = read_version(workspace, target, stack[-1])
-    return Pointer(
-        champion=stack[-1],
-        previous=stack[-2] if len(stack) > 1 else None,
-        model_sha256=record.model_sha256,
-        checkpoint_sha256=record.checkpoint_sha256,
-        path=name_of(workspace, model_path(workspace, target, stack[-1])),
-    )

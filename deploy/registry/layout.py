@@ -9,6 +9,8 @@ from tasks.errors import BadInput
 from tasks.workspace import DOMAIN_NAME, Workspace
 
 MODEL = "model.onnx"
+REMOVED = ".removed"
+"""Ends the name of a pointer whose bytes `acclimate clean` removed here. Without it, `dvc pull` fetches them again."""
 _VERSION = re.compile(r"[1-9][0-9]*")
 
 
@@ -57,8 +59,15 @@ def require_target(workspace: Workspace, target: str) -> None:
     Raises:
         BadInput: It has none; the message names the targets that have one.
     """
-    if target not in registered_targets(workspace):
+    if not has_registry(workspace, target):
         raise unknown_target(workspace, target)
+
+
+def has_registry(workspace: Workspace, target: str) -> bool:
+    """Whether ``target`` has a registry, be it one whose pointer was lost."""
+    folder = workspace.registry(target)
+    files = ("champion.json", "history.jsonl", "versions")
+    return bool(DOMAIN_NAME.fullmatch(target)) and any((folder / name).exists() for name in files)
 
 
 def unknown_target(workspace: Workspace, target: str) -> BadInput:
@@ -69,13 +78,37 @@ def unknown_target(workspace: Workspace, target: str) -> BadInput:
 
 @contextmanager
 def locked(workspace: Workspace, target: str) -> Iterator[None]:
-    """One action per target at a time; the system releases the lock when its owner dies."""
+    """One change of a target's history and pointer at a time. It is short, whatever else goes on in the workspace."""
     # Servers read registries without it.
-    from filelock import FileLock
-
-    folder = workspace.private / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"registry-{target}.lock"):
+    with _file_lock(workspace, f"registry-{target}.lock"):
         for leftover in workspace.registry(target).glob(".writing-*"):
             leftover.unlink()  # of a killed action; git must not get it
         yield
+
+
+@contextmanager
+def locked_for_publishing(workspace: Workspace, target: str) -> Iterator[None]:
+    """One new version of a target at a time. DVC takes seconds over it, for which no rollback must wait."""
+    with _file_lock(workspace, f"publish-{target}.lock"):
+        yield
+
+
+@contextmanager
+def _file_lock(workspace: Workspace, name: str) -> Iterator[None]:
+    """A lock that the system releases when its owner dies."""
+    from filelock import FileLock
+
+    folder = workspace.private / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / name)
+        lock.acquire()
+    except OSError as error:
+        raise BadInput(
+            f"cannot lock {name_of(workspace, folder / name)}: {error.strerror or error}. Fix the permissions of this"
+            " folder and its files."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

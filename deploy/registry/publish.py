@@ -4,9 +4,10 @@ import logging
 import subprocess
 from pathlib import Path
 
-from deploy.registry.history import Entry, append, judged, now, settle
-from deploy.registry.layout import check_name, locked, published_versions
-from deploy.registry.versions import Published, find_version, write_version
+from deploy.registry.history import Entry, append, judged, now
+from deploy.registry.layout import check_name, locked, locked_for_publishing, published_versions
+from deploy.registry.pointer import settle
+from deploy.registry.versions import Published, find_version, put_back, write_version
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ def publish(workspace: Workspace, target: str, *, by: str, reason: str, at: str 
     """Record the latest export of ``target`` as a version, if its three verdicts refer to its very bytes.
 
     Bytes that are published already keep their version; verdicts that are new about them are
-    added to the history, and the latest decides about promotion. This holds the target's lock, and can be
-    killed and run again.
+    added to the history, and the latest decides about promotion. A promotion or a rollback meanwhile
+    does not wait for it. It can be killed and run again.
 
     Args:
         at: ISO 8601 time of the action; now when None.
@@ -47,8 +48,9 @@ def publish(workspace: Workspace, target: str, *, by: str, reason: str, at: str 
     at = at or now()
     publication = gather(workspace, target)
     verdicts = publication.described.verdicts
-    with locked(workspace, target):
-        history = settle(workspace, target)
+    with locked_for_publishing(workspace, target):
+        with locked(workspace, target):
+            settle(workspace, target)
         version = find_version(workspace, target, publication.described.model_sha256)
         if version is None:
             version = max(published_versions(workspace, target), default=0) + 1
@@ -58,12 +60,15 @@ def publish(workspace: Workspace, target: str, *, by: str, reason: str, at: str 
             write_version(
                 workspace, content=publication.content, published=published, described=publication.described
             )
-        known = judged(history, version)
-        if known[-1:] != [verdicts]:
-            action = "judge" if known else "publish"
-            entry = Entry(at=at, action=action, version=version, by=by, reason=reason, verdicts=verdicts)
-            append(workspace, target, entry)
-            log.info("%s %s version %d: %s", action, target, version, verdicts.gate.verdict)
+        else:
+            put_back(workspace, target, version, publication.content)
+        with locked(workspace, target):
+            known = judged(settle(workspace, target).history, version)
+            if known[-1:] != [verdicts]:
+                action = "judge" if known else "publish"
+                entry = Entry(at=at, action=action, version=version, by=by, reason=reason, verdicts=verdicts)
+                append(workspace, target, entry)
+                log.info("%s %s version %d: %s", action, target, version, verdicts.gate.verdict)
         return version
 
 

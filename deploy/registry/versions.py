@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from deploy.registry.layout import MODEL, model_path, name_of, published_versions, version_folder
+from deploy.registry.layout import MODEL, REMOVED, model_path, name_of, published_versions, version_folder
 from tasks.errors import BadInput, Fault, Refused
 from tasks.files import fsync_folder, read_json, write_bytes, write_json
 from tasks.workspace import Workspace
@@ -34,6 +34,13 @@ class DataSaid(Kept):
     """SHA-256 of the file that says it."""
 
 
+class ChampionSaid(Kept):
+    """The champion that a verdict compared with."""
+
+    version: int
+    checkpoint_sha256: str
+
+
 class GateSaid(Kept):
     """The verdict of the gate."""
 
@@ -44,6 +51,8 @@ class GateSaid(Kept):
     source_only: Mapping[str, JsonValue] | None = None
     selected: Mapping[str, JsonValue] | None = None
     evidence: Mapping[str, JsonValue] | None = None
+    champion: ChampionSaid | None = None
+    """None where nothing was in service. It is not set in records of older versions of acclimate, which did not keep it."""
     sha256: str = ""
     """SHA-256 of the file that says it."""
 
@@ -107,7 +116,10 @@ def read_version(workspace: Workspace, target: str, version: int) -> Version:
     """
     known = published_versions(workspace, target)
     if version not in known:
-        listed = ", ".join(map(str, known)) or "none: `acclimate run` publishes"
+        listed = (
+            ", ".join(map(str, known))
+            or f"none yet. `acclimate promote {target}` publishes the latest result"
+        )
         raise BadInput(f"target {target} has no version {version}; published versions: {listed}.")
     path = version_folder(workspace, target, version) / "version.json"
     try:
@@ -153,6 +165,19 @@ def write_version(
         raise
     staging.rename(folder)
     fsync_folder(folder.parent)
+
+
+def put_back(workspace: Workspace, target: str, version: int, content: bytes) -> None:
+    """Give a version whose bytes were removed here its bytes again; nothing changes where DVC knows of them.
+
+    Raises:
+        Fault: DVC or the disk failed.
+    """
+    model = model_path(workspace, target, version)
+    pointer = model.with_name(f"{MODEL}.dvc")
+    if not pointer.exists():
+        _fill(workspace.root, model.parent, content, hashlib.sha256(content).hexdigest())
+    pointer.with_name(f"{pointer.name}{REMOVED}").unlink(missing_ok=True)
 
 
 def _fill(root: Path, folder: Path, content: bytes, model_sha256: str) -> None:
@@ -201,9 +226,11 @@ def verified_bytes(workspace: Workspace, target: str, version: int, sha256: str)
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
+        removed = path.with_name(f"{MODEL}.dvc{REMOVED}")
+        first = f"mv {name}.dvc{REMOVED} {name}.dvc && " if removed.exists() else ""
         raise BadInput(
             f"version {version} of {target} is not on this machine: {name} is missing. Fetch it with"
-            f" `dvc pull {name}.dvc` in the workspace."
+            f" `{first}dvc pull {name}.dvc` in the workspace."
         ) from error
     except OSError as error:
         raise BadInput(

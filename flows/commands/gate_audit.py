@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.runs.lock import lock_workspace
+from flows.workspaces.marker import open_workspace
 from flows.workspaces.spent import create_ledger, unseal_labels
 from tasks.audit.replay import (
     Draws,
@@ -117,7 +118,7 @@ def audit(roots: Sequence[Path], draws: Draws, *, years: int) -> Audit:
 
 def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
     """The labelled targets of a workspace, and the reason why each other one is left out."""
-    workspace = Workspace(root.resolve())
+    workspace = open_workspace(root)
     targets = load_params(workspace.params).targets
     tasks, unlabelled = [], []
     for target in targets:

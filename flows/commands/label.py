@@ -10,6 +10,8 @@ from pathlib import Path
 from flows.runs.lock import lock_workspace
 from flows.runs.walk import run_locked
 from flows.workspaces.filled import Filled, read_filled, refuse
+from flows.workspaces.marker import open_workspace
+from flows.workspaces.record import record_by_policy
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.params import Params, load_params
@@ -73,7 +75,7 @@ def label_disagreements(root: Path, target: str, file: Path | None, *, ask: Ask 
         BadInput: There is no such target, nothing to label, or the file cannot be taken in; no answer is kept then.
         Fault: A stage broke; the answers are kept and a rerun continues.
     """
-    workspace = Workspace(root.resolve())
+    workspace = open_workspace(root)
     check_target(check_upgraded(workspace).targets, target)
     params = load_params(workspace.params, target=target)
     filled = None if file is None else read_filled(file)
@@ -91,7 +93,9 @@ def label_disagreements(root: Path, target: str, file: Path | None, *, ask: Ask 
             )
         else:
             ask_for_labels(workspace, params, target, ask or ask_on_terminal)
-        return run_locked(workspace, lock_fd, targets=[target], purpose=purpose)
+        run = run_locked(workspace, lock_fd, targets=[target], purpose=purpose)
+        record_by_policy(workspace, message=run.named(purpose))
+    return run.raise_failures()
 
 
 # --- one by one --------------------------------------------------------------------------------

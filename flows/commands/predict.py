@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy import registry
 from deploy.settings import read_kind, read_targets
+from flows.workspaces.marker import open_workspace
 from flows.workspaces.targets import check_target
 from tasks.domains.contract import Reader
 from tasks.domains.kinds import reader_for, reader_of
@@ -25,7 +26,7 @@ def predict_files(root: Path, target: str, files: Sequence[Path], *, device: Any
     Raises:
         BadInput: There is no such target, or no model of it yet.
     """
-    workspace = Workspace(root.resolve())
+    workspace = open_workspace(root)
     check_target(read_targets(workspace), target)
     model, version = _open(workspace, target, device)
     reader = reader_for(model.spec, reader_of(read_kind(workspace)).limits)

@@ -126,7 +126,7 @@ def _price_of_holdout(look: HoldoutPrice) -> list[str]:
         return []
     if look.place == 0:
         return ["a look at the hold-out that could only find harm"]
-    reach = f"p had to reach {level(look.alpha)}" if look.alpha > 0 else "none of the budget was left for it"
+    reach = f"p had to reach {level(look.level)}" if look.alpha > 0 else "none of the budget was left for it"
     return [f"candidate {look.place} on this hold-out, {reach}"]
 
 

@@ -1,7 +1,6 @@
 """The whole pipeline on any pair of folders, in a workspace of its own."""
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import yaml
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import ask_losses
 from flows.runs.walk import run_locked
-from flows.workspaces.copy import import_images, note_refused
-from flows.workspaces.create import create_workspace, domain_name
-from flows.workspaces.programs import commit_all
-from flows.workspaces.upgrade import PARAMS_TEMPLATE
+from flows.workspaces.create import domain_name, settle
+from flows.workspaces.imports import bring_in, check_own_folders, take_out
+from flows.workspaces.marker import check_place, is_workspace
+from flows.workspaces.record import record_by_policy
+from flows.workspaces.upgrade import PARAMS_TEMPLATE, bring_up, read_upgraded
 from tasks.config.overrides import apply_overrides
-from tasks.config.params import check_params
+from tasks.config.params import Params, check_params
 from tasks.domains.kinds import reader_of
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
@@ -34,7 +34,9 @@ def try_folders(
     workspace: Path | None,
     overrides: Sequence[str],
 ) -> Result:
-    """Make (or bring up to date) a workspace from two folders, run every stage, return result.json.
+    """Make a workspace from two folders, or bring them into one that is there; run every stage, return result.json.
+
+    A workspace that is there keeps its settings, but for ``overrides`` and a new target, and all data that no try has brought in.
 
     Args:
         source: Class folders with images.
@@ -45,7 +47,7 @@ def try_folders(
         overrides: ``key=value`` settings of params.yaml.
 
     Raises:
-        BadInput: A folder or a setting cannot be used; nothing is left behind that a rerun minds.
+        BadInput: A folder or a setting cannot be used, or something else is where the workspace would be; nothing was written.
         Fault: A stage broke.
     """
     for folder, role in (
@@ -58,33 +60,52 @@ def try_folders(
             kind = "is not a folder" if folder.exists() else "does not exist"
             raise BadInput(f"{role} {folder} {kind}; expected a folder of images")
     name = domain_name(target)
-    content = yaml.safe_load(PARAMS_TEMPLATE.read_text(encoding="utf-8"))
-    content |= {"domains": ["source", name], "targets": [name]}
-    content["gate"]["labels"] = "open"  # one look at a pair of folders shows all that labels say
-    params = apply_overrides(content, overrides)
-    checked = check_params(params, origin="the settings")
-    check_views(checked, origin="the settings")
-    ask_losses(checked, origin="the settings")
-    unlabelled = reader_of(checked).plural
-    place = create_workspace(workspace or Path(f"acclimate-{name}"), params=params)
+    place = check_place(workspace or Path(f"acclimate-{name}"))
+    content, params = _settings(place, name, overrides)
+    for domain in ("source", name):
+        check_own_folders(place, domain)
+    areas = {reader_of(params).plural: target, "holdout": holdout, "labelled": labelled}
     purpose = f"try {source.name} {target.name}"
     with lock_workspace(place, purpose=purpose) as lock_fd:
-        _take_in(
-            place, name, source=source, areas={unlabelled: target, "holdout": holdout, "labelled": labelled}
-        )
+        if is_workspace(place) and place.params.exists():
+            bring_up(place)
+        content, params = _settings(place, name, overrides)  # whoever had the lock may have changed them
+        settle(place, content)
         try:
-            return run_locked(place, lock_fd, purpose=purpose)
+            _take_in(place, name, source=source, areas=areas)
+            run = run_locked(place, lock_fd, purpose=purpose)
         finally:
-            commit_all(place, message=purpose)
+            record_by_policy(place, message=purpose)
+    return run.raise_failures()
+
+
+def _settings(workspace: Workspace, target: str, overrides: Sequence[str]) -> tuple[dict, Params]:
+    """The settings that the workspace is to have: its own where it has some, else those of the template.
+
+    Raises:
+        ConfigError: They do not describe a run; nothing was written.
+    """
+    if is_workspace(workspace) and workspace.params.exists():
+        content, origin = read_upgraded(workspace), str(workspace.params)
+    else:
+        content, origin = yaml.safe_load(PARAMS_TEMPLATE.read_text(encoding="utf-8")), "the settings"
+        content["gate"]["labels"] = "open"  # one look at a pair of folders shows all that labels say
+    if target not in content["targets"]:
+        content["domains"].append(target)
+        content["targets"].append(target)
+    content = apply_overrides(content, overrides)
+    params = check_params(content, origin=origin)
+    check_views(params, origin=origin)
+    ask_losses(params, origin=origin)
+    return content, params
 
 
 def _take_in(workspace: Workspace, name: str, *, source: Path, areas: Mapping[str, Path | None]) -> None:
-    """Copy the folders as they are now; earlier copies are replaced whole."""
+    """Copy the folders as they are now; what an earlier try brought in gives way, and nothing else does."""
     log.info("copying images into %s", workspace.root)
-    for stale in (workspace.data("source"), workspace.data(name)):
-        shutil.rmtree(stale, ignore_errors=True)  # copies of the user's folders, and in DVC's cache as well
-    note_refused(workspace.data("source"), import_images(source, workspace.data("source")))
+    bring_in(workspace, "source", "", source)
     for inside, origin in areas.items():
         if origin is not None:
-            refused = import_images(origin, workspace.data(name) / inside)
-            note_refused(workspace.data(name), refused, inside=inside)
+            bring_in(workspace, name, inside, origin)
+        else:
+            take_out(workspace, name, inside)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.runs.lock import lock_workspace
-from flows.workspaces.create import is_checkout
-from flows.workspaces.programs import commit_labels
+from flows.workspaces.marker import open_workspace
+from flows.workspaces.record import record_by_policy
 from flows.workspaces.spent import create_ledger, open_lost_ledger, retire, unseal_labels
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
@@ -17,7 +17,6 @@ from tasks.records.answers import NO_CLASS, latest, read_answers
 from tasks.records.selection import read_selected
 from tasks.selection.known_shares import as_selected
 from tasks.selection.pool import read_pool
-from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def unseal(root: Path, target: str) -> Opened:
     Raises:
         BadInput: There is no such target, no result, or no label that could retire.
     """
-    workspace = Workspace(root.resolve())
+    workspace = open_workspace(root)
     check_target(check_upgraded(workspace).targets, target)
     with lock_workspace(workspace, purpose=f"unseal {target}"):
         path = workspace.ledger(target)
@@ -55,8 +54,7 @@ def unseal(root: Path, target: str) -> Opened:
         rows = sorted(((holdout.accuracy(name) or 0.0, name) for name in holdout.outputs), reverse=True)
         unseal_labels(workspace, target, holdout.labels, reason="acclimate unseal")
         num_retired = retire(workspace, target, {**given, **holdout.labels})
-        if not is_checkout(workspace):
-            commit_labels(workspace, message=f"unseal {target}")
+        record_by_policy(workspace, message=f"unseal {target}")
         noun = reader_of(load_params(workspace.params, target=target)).plural
     return Opened(
         [

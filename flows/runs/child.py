@@ -5,6 +5,7 @@ its error, if any, comes back as the error class it was, with the message it had
 """
 
 import logging
+import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Literal
 
 from flows.runs.dvc_client import DvcClient, Reply
 from flows.runs.note import StageNote, note_path, read_note
-from flows.runs.repair import keep_copy_of_lock
+from flows.runs.repair import heal, keep_copy_of_lock
 from tasks.errors import AcclimateError, Fault
 from tasks.files import write_text
 
 log = logging.getLogger(__name__)
+
+KILLED = re.compile(r"exited with (-\d+|137|143)$")
+"""How DVC says that a stage ended by a signal, be it before the stage could write its note or after."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def run_stage(dvc: DvcClient, stage: str, target: str | None = None) -> StageRun
     note = read_note(note_path(dvc.workspace, name), token=token)
     if reply.failed:
         write_text(dvc.workspace.private / "logs" / f"{name}.log", "\n".join(reply.lines) + "\n")
+        heal(dvc.workspace)  # a killed process may have left DVC's files half-written
         raise _failure(name, note, reply)
     status: Literal["ran", "cached", "unchanged"] = "unchanged"
     if reply.done:
@@ -77,7 +82,7 @@ def _failure(name: str, note: StageNote | None, reply: Reply) -> AcclimateError:
     tail = "\n".join(reply.lines[-15:])
     if reply.busy:
         return Fault(f"stage {name}: another DVC process has locked the workspace:\n{tail}", retryable=True)
-    if note and not note.ended:
+    if (note and not note.ended) or any(KILLED.search(line) for line in reply.lines):
         return Fault(
             f"stage {name} was killed before it ended (out of memory?). Nothing half-written is kept; run again to resume.",
             retryable=True,

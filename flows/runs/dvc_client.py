@@ -1,10 +1,13 @@
 """Asks DVC, which stays in a process of its own (:mod:`flows.runs.dvc_worker`) for a whole walk."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +18,8 @@ from tasks.workspace import Workspace
 
 WORKER = "flows.runs.dvc_worker"
 REPLY_MARKER = "\x1eacclimate-reply "
+GRACE_S = 10
+"""How long DVC and its stage have to end by themselves before they are terminated, and then again before they are killed."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class DvcClient:
             text=True,
             errors="replace",
             pass_fds=() if self._lock_fd is None else (self._lock_fd,),
+            start_new_session=True,  # one group with the stage and all that it starts; Ctrl-C is for the run alone
         )
 
     def _end(self) -> None:
@@ -99,10 +105,12 @@ class DvcClient:
         assert self._process.stdout
         with suppress(BrokenPipeError):
             self._process.stdin.close()
-        for _ in self._process.stdout:  # a full pipe would keep it from ending
-            pass
+        with _ended_in_time(self._process):
+            for _ in self._process.stdout:  # a full pipe would keep it from ending
+                pass
+            self._process.wait()
         self._process.stdout.close()
-        self._process.wait()
+        _signal_group(self._process, signal.SIGKILL)  # what a stage started and did not end
         self._process = None
 
     def _ask(self, request: dict[str, Any], on_line: Callable[[str], None]) -> Reply:
@@ -123,3 +131,24 @@ class DvcClient:
             if marker:
                 return Reply(tuple(lines), killed=False, **json.loads(reply))
         return Reply(tuple(lines), done=False, failed=True, busy=False, killed=self._process.wait() < 0)
+
+
+@contextmanager
+def _ended_in_time(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Terminate and then kill the group of ``process`` while the block waits for its end."""
+    timers = [
+        threading.Timer(seconds, _signal_group, (process, number))
+        for seconds, number in ((GRACE_S, signal.SIGTERM), (2 * GRACE_S, signal.SIGKILL))
+    ]
+    for timer in timers:
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+def _signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # it has ended
+        os.killpg(process.pid, number)

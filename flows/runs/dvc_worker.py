@@ -2,7 +2,8 @@
 
 A request is a line of JSON on stdin. Stages write to this process's stdout, and so does DVC. After the
 last of those lines comes the reply, one line that starts with a marker. When stdin ends, the walk is
-over or was killed: a stage that still runs is killed, DVC notes that it failed, and the process ends.
+over or was killed: a stage that still runs is killed with all that it started, DVC notes that it failed, and the
+process ends.
 """
 
 import json
@@ -14,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,9 +35,9 @@ QUIET = 50  # the level of `dvc --quiet`
 def main() -> None:
     """Answer requests until stdin ends."""
     requests = _take_stdin()
-    # Ctrl-C reaches the whole group of processes. The walk ends this one, once its stage is gone.
-    # A handler, because a stage would inherit an ignored signal.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # The walk ends this process, once its stage is gone. A handler, because a stage would inherit an ignored signal.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     waiting: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
     os.environ[STARTED_BY] = str(os.getpid())
@@ -59,9 +61,21 @@ def _receive(requests: IO[str], waiting: queue.Queue[str | None]) -> None:
         waiting.put(line)
     waiting.put(None)
     while True:  # until the process ends: DVC may be about to start a stage
-        for child in psutil.Process().children(recursive=True):
-            child.kill()
+        for process in _started_here():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         time.sleep(0.05)
+
+
+def _started_here() -> set[psutil.Process]:
+    """The living part of all that DVC and its stages started, also where the process between has ended."""
+    found = set(psutil.Process().children(recursive=True))
+    if os.getpgrp() == os.getpid():
+        for process in psutil.process_iter():
+            with suppress(ProcessLookupError):
+                if os.getpgid(process.pid) == os.getpid() != process.pid:
+                    found.add(process)
+    return found
 
 
 def _answer(repo: Repo, request: dict[str, Any]) -> dict[str, Any]:

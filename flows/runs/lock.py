@@ -5,7 +5,8 @@ Two advisory locks on files. The kernel drops them when their owner ends, howeve
 mutex      taken by the run, and shared with the DVC process that inherits its descriptor
 at-work    shared by stage processes, which DVC starts without inherited descriptors
 
-When a run is killed but its stage lives on, the workspace stays taken until that stage ends too.
+When a run is killed but its stage lives on, the workspace stays taken until that stage ends too. Whoever waits is
+told which processes live, from the files that they hold open.
 """
 
 import fcntl
@@ -13,10 +14,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
+import psutil
+
+from flows.runs.dvc_client import WORKER
 from tasks.errors import Busy
 from tasks.workspace import Workspace
 
@@ -46,8 +51,9 @@ def lock_workspace(workspace: Workspace, *, purpose: str, wait: bool = True) -> 
             "purpose": purpose,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        with suppress(OSError):  # on a full disk nobody is told who it is, and what makes room can run
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -67,7 +73,7 @@ def _take(descriptor: int, workspace: Workspace, *, wait: bool) -> None:
     while owner := _try_to_take(descriptor, workspace):
         message = f"{workspace.root} is in use by {owner}"
         if not wait:
-            raise Busy(f"{message}. Wait for it, or run without --no-wait.")
+            raise Busy(f"{message}. Run again once it has ended.")
         if not told:
             log.info("%s; waiting for it to finish", message)
             told = True
@@ -79,18 +85,58 @@ def _try_to_take(descriptor: int, workspace: Workspace) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _owner(descriptor)
+        return _owner(descriptor, workspace.private / "mutex")
     with (workspace.private / "at-work").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return "a stage that was started by hand, or whose run was killed"
+            return (
+                "a stage that was started by hand, or whose run was killed"
+                f"{_named(_holders(workspace.private / 'at-work'))}"
+            )
     return None
 
 
-def _owner(descriptor: int) -> str:
+def _owner(descriptor: int, path: Path) -> str:
     try:
         owner = json.loads(os.pread(descriptor, 4096, 0))
-        return f"`{owner['purpose']}` (process {owner['pid']}, since {owner['since']})"
-    except (json.JSONDecodeError, KeyError):
+        purpose, pid, since = owner["purpose"], int(owner["pid"]), owner["since"]
+    except (ValueError, KeyError, TypeError):
         return "another run"  # it took the lock a moment ago and has not written who it is yet
+    # Those who wait have the file open as well; DVC alone inherits the lock.
+    heirs = [] if _lives(pid) else [heir for heir in _holders(path) if WORKER in heir.cmdline()]
+    if not heirs:
+        return f"`{purpose}` (process {pid}, since {since})"
+    return f"what is left of `{purpose}` (since {since}), whose process {pid} has ended{_named(heirs)}"
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process is there and has not ended; one that waits to be reaped has."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _holders(path: Path) -> list[psutil.Process]:
+    """The other processes that have ``path`` open; those of other users and containers cannot be seen."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            is_holder = process.pid != os.getpid() and any(
+                os.path.samefile(f"/proc/{process.pid}/fd/{number}", path)
+                for number in os.listdir(f"/proc/{process.pid}/fd")
+            )
+        except OSError:
+            continue
+        if is_holder:
+            found.append(process)
+    return found
+
+
+def _named(holders: Sequence[psutil.Process]) -> str:
+    """The numbers of ``holders``, and how to end them, as the end of a message."""
+    if not holders:
+        return ""
+    numbers = " ".join(str(holder.pid) for holder in holders)
+    return f": `kill {numbers}` ends it"

@@ -1,9 +1,13 @@
 """Everything that a walk needs before its first stage."""
 
+from flows.runs.adapted import note_begun
 from flows.runs.dvc_client import DvcClient
 from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated
 from flows.workspaces.filled import create_answers
+from flows.workspaces.marker import mark
+from flows.workspaces.programs import is_tracked
+from flows.workspaces.quarantine import make_safe
 from flows.workspaces.spent import create_ledger, retire_answers
 from flows.workspaces.targets import create_settings
 from flows.workspaces.upgrade import bring_up, check_upgraded
@@ -50,35 +54,63 @@ def ask_losses(params: Params, *, origin: str) -> None:
         check_presets(params, origin=origin)
 
 
-def prepare(dvc: DvcClient, params: Params) -> None:
-    """Make everything that a walk needs: whole DVC files, every setting, pointers, ledgers, generated files, data under DVC."""
+def prepare(dvc: DvcClient) -> None:
+    """Make what all targets need: whole DVC files, every setting, generated files, the source under DVC.
+
+    Raises:
+        BadInput: The source has no folder.
+    """
+    workspace = dvc.workspace
+    mark(workspace)
+    heal(workspace)
+    bring_up(workspace)
+    refresh_generated(workspace)
+    track_data(dvc, "source")
+
+
+def prepare_target(dvc: DvcClient, target: str) -> None:
+    """Make what a walk of one target needs: registry, ledger, answers, settings, its data under DVC.
+
+    Raises:
+        BadInput: It has no folder, or a file of its own is damaged.
+    """
     from deploy.registry import create_registry
 
     workspace = dvc.workspace
-    heal(workspace)
-    bring_up(workspace)
-    for target in params.targets:
-        create_registry(workspace, target)
-        create_answers(workspace, target)
-        create_settings(workspace, target)
-        create_ledger(workspace, target)
-        retire_answers(workspace, target, all_of_them=False)
-    refresh_generated(workspace)
-    track_data(dvc, params)
+    _check_registry_is_here(workspace, target)
+    create_registry(workspace, target)
+    create_answers(workspace, target)
+    create_settings(workspace, target)
+    create_ledger(workspace, target)
+    retire_answers(workspace, target, all_of_them=False)
+    check_settings(workspace, target)
+    track_data(dvc, target)
+    note_begun(workspace, target)
 
 
-def track_data(dvc: DvcClient, params: Params) -> None:
-    """Put every domain's folder under DVC, as it is now.
+def _check_registry_is_here(workspace: Workspace, target: str) -> None:
+    """Raise BadInput where git knows a registry of ``target`` and the disk has none, as with a mount that is missing."""
+    pointer = workspace.champion(target)
+    if pointer.exists() or not is_tracked(workspace, pointer):
+        return
+    place = pointer.parent.relative_to(workspace.root).as_posix()
+    raise BadInput(
+        f"{pointer.parent} is not there, and git knows it: is a disk not mounted? A new registry would hide the champion."
+        f" Mount it, or `git checkout -- {place}`."
+    )
+
+
+def track_data(dvc: DvcClient, domain: str) -> None:
+    """Put the folder of one domain under DVC, as it is now; what must not be hashed is moved aside before.
 
     Raises:
-        BadInput: A domain has no folder.
+        BadInput: It has none, or it is a symbolic link.
     """
     workspace = dvc.workspace
-    missing = [domain for domain in params.domains if not workspace.data(domain).is_dir()]
-    if missing:
-        folders = ", ".join(f"data/{domain}" for domain in missing)
+    if not workspace.data(domain).is_dir():
         raise BadInput(
-            f"{workspace.root} has no {folders}; params.yaml lists {missing} under domains."
+            f"{workspace.root} has no data/{domain}; params.yaml lists {domain!r} under domains."
             " Put the images there, or take the name out of domains and targets."
         )
-    dvc.track([f"data/{domain}" for domain in params.domains])
+    make_safe(workspace, domain)
+    dvc.track([f"data/{domain}"])

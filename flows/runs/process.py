@@ -10,6 +10,7 @@ from pathlib import Path
 from flows.runs.lock import at_work
 from flows.runs.note import StageError, StageNote, note_path, write_note
 from flows.workspaces.filled import keep_unsent
+from flows.workspaces.marker import open_workspace
 from flows.workspaces.programs import ALLOCATOR, STARTED_BY
 from tasks.config.params import load_params
 from tasks.errors import AcclimateError, BadInput, Fault
@@ -44,7 +45,7 @@ def run_here(name: str, domain: str | None) -> int:
         _use_fast_allocator()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="acclimate: %(message)s")
     logging.getLogger("tasks").setLevel(logging.INFO)  # libraries note every step they take at that level
-    workspace = Workspace(Path.cwd())
+    workspace = open_workspace(Path.cwd())
     with at_work(workspace):
         return _run(workspace, name, domain)
 
@@ -100,7 +101,8 @@ def _check_parent() -> None:
 
 
 def _fail(note: Path, token: str, error: AcclimateError) -> int:
-    print(f"acclimate: {error}", file=sys.stderr)
+    if not token:  # a run reads the note, and prints what failed once
+        print(f"acclimate: {error}", file=sys.stderr)
     retryable = isinstance(error, Fault) and error.retryable
     described = StageError(kind=type(error).__name__, message=str(error), retryable=retryable)
     write_note(note, StageNote(token=token, ended=True, error=described))

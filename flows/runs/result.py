@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from flows.runs.child import StageRun
 from tasks.config.params import Params
-from tasks.errors import AcclimateError, BadInput
+from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.provenance import acclimate_version, library_versions
 from tasks.records.export import read_exported
 from tasks.records.manifest import read_summary
@@ -26,6 +26,45 @@ from tasks.records.verdict import read_judged
 from tasks.workspace import Workspace
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The end of a run. A target that failed stops no other."""
+
+    result: Result
+    failed: Mapping[str, AcclimateError]
+    """Why a target did not get through."""
+
+    def named(self, purpose: str) -> str:
+        """``purpose`` and the targets that the run was about, as git's message has them."""
+        return f"{purpose}: {', '.join([*self.result.targets, *self.failed])}"
+
+    def raise_failures(self) -> Result:
+        """The result, if every target got through.
+
+        Raises:
+            TargetsFailed: One did not.
+        """
+        if self.failed:
+            raise TargetsFailed(self.failed, self.result)
+        return self.result
+
+
+class TargetsFailed(AcclimateError):
+    """Targets did not get through; the others did, and their results are kept.
+
+    Args:
+        failed: Why, by target.
+        result: The results of the others, where one run was about them all.
+    """
+
+    def __init__(self, failed: Mapping[str, AcclimateError], result: Result | None = None) -> None:
+        super().__init__("\n".join(f"{target}: {error}" for target, error in failed.items()))
+        self.failed = failed
+        self.result = result
+        is_fault = any(isinstance(error, Fault) for error in failed.values())
+        self.exit_status = Fault.exit_status if is_fault else BadInput.exit_status
 
 
 @dataclass

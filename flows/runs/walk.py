@@ -6,21 +6,21 @@ only who calls a stage differs.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from flows.runs.adapted import note_done, note_failed
 from flows.runs.child import StageRun, run_stage
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
-from flows.runs.prepare import check_settings, prepare, read_params
-from flows.runs.repair import heal
-from flows.runs.result import Walked, build_result, keep_result
-from flows.workspaces.create import is_checkout
-from flows.workspaces.programs import commit_all, commit_labels
+from flows.runs.prepare import prepare, prepare_target, read_params
+from flows.runs.result import Run, Walked, build_result, keep_result
+from flows.workspaces.marker import open_workspace
+from flows.workspaces.record import record_by_policy
 from flows.workspaces.targets import choose_targets
-from tasks.errors import AcclimateError, BadInput, Fault
-from tasks.records.result import Result
+from tasks.errors import AcclimateError, Fault
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def walk(
     run: RunStage,
     *,
     before_target: Callable[[str], object] = lambda target: None,
-    after_target: Callable[[Walked], None] = lambda walked: None,
+    after_target: Callable[[str, Walked], None] = lambda target, walked: None,
 ) -> Walked:
     """Run the stages that all targets share, then all stages of each target in turn.
 
@@ -47,12 +47,11 @@ def walk(
     Args:
         targets: In the order in which they are walked.
         run: Brings one stage up to date.
-        before_target: Checks a target; what it raises counts as a failure of the target.
-        after_target: Is called whenever a target is finished or has failed.
+        before_target: Prepares a target; what it raises counts as a failure of the target.
+        after_target: Is called whenever a target is finished or has failed, with its name.
 
     Raises:
         AcclimateError: A shared stage failed.
-        Fault: The machine failed, or a stage broke.
     """
     walked = Walked()
     for stage, domain in SHARED_STAGES:
@@ -62,12 +61,10 @@ def walk(
             before_target(target)
             _walk_target(target, run, walked.runs)
             walked.done.append(target)
-        except Fault:
-            raise
         except AcclimateError as error:
-            log.error("%s leaves the run: %s", target, error)
+            log.error("%s leaves the run%s", target, "; the others go on" if len(targets) > 1 else "")
             walked.failed[target] = error
-        after_target(walked)
+        after_target(target, walked)
     return walked
 
 
@@ -84,10 +81,10 @@ def run_pipeline(
     root: Path,
     *,
     targets: Sequence[str] | None = None,
-    through: Callable[[RunStage], RunStage] = lambda run: run,
+    through: Callable[[RunStage], RunStage] | None = None,
     purpose: str = "run",
     wait: bool = True,
-) -> Result:
+) -> Run:
     """Bring ``targets`` (default: all) of the workspace up to date.
 
     result.json is written after each target, so that a run that is killed later leaves the verdicts it
@@ -96,37 +93,43 @@ def run_pipeline(
     Args:
         root: The workspace.
         targets: Names from params.yaml.
-        through: Wraps every call of a stage; Prefect makes a task run of it.
+        through: Wraps every call of a stage, and tries a stage again where that may help; Prefect makes a task run of
+            it. Where it is left out, a stage is tried once more after a fault that may pass.
         purpose: Told to whoever finds the workspace taken.
         wait: Wait for a run that has locked the workspace.
 
     Returns:
-        The content of result.json, as far as it is about this run.
+        The content of result.json, as far as it is about this run, and why targets failed.
 
     Raises:
-        BadInput: params.yaml, a name or the data of a target is wrong.
-        Fault: A stage broke; finished stages are kept and a rerun continues.
+        BadInput: params.yaml, a name or the data of the source is wrong.
+        Fault: A stage of the source broke; finished stages are kept and a rerun continues.
         Busy: Another run has locked the workspace and ``wait`` is false.
     """
-    workspace = Workspace(root.resolve())
+    workspace = open_workspace(root)
     read_params(
         workspace
     )  # a wrong file is reported before waiting for the run that has locked the workspace
     with lock_workspace(workspace, purpose=purpose, wait=wait) as lock_fd:
-        return run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
+        run = run_locked(workspace, lock_fd, targets=targets, through=through, purpose=purpose)
+        record_by_policy(workspace, message=run.named(purpose))
+        return run
 
 
-def run_stage_twice(dvc: DvcClient, stage: str, target: str | None) -> StageRun:
-    """:func:`run_stage`, tried once more after a fault that may pass."""
-    try:
-        return run_stage(dvc, stage, target)
-    except Fault as fault:
-        if not fault.retryable:
-            raise
-        log.warning("%s Trying once more.", fault)
-        time.sleep(RETRY_DELAY_S)
-        heal(dvc.workspace)  # a killed process may have left DVC's files half-written
-        return run_stage(dvc, stage, target)
+def try_twice(run: RunStage) -> RunStage:
+    """``run``, tried once more after a fault that may pass."""
+
+    def call(stage: str, target: str | None) -> StageRun:
+        try:
+            return run(stage, target)
+        except Fault as fault:
+            if not fault.retryable:
+                raise
+            log.warning("%s Trying once more.", fault)
+            time.sleep(RETRY_DELAY_S)
+            return run(stage, target)
+
+    return call
 
 
 def run_locked(
@@ -134,24 +137,48 @@ def run_locked(
     lock_fd: int,
     *,
     targets: Sequence[str] | None = None,
-    through: Callable[[RunStage], RunStage] = lambda run: run,
+    through: Callable[[RunStage], RunStage] | None = None,
     purpose: str = "run",
-) -> Result:
-    """:func:`run_pipeline` for a caller that has locked the workspace already, by ``lock_fd``."""
+    after_target: Callable[[str], object] = lambda target: None,
+) -> Run:
+    """:func:`run_pipeline` for a caller that has locked the workspace already, by ``lock_fd``, and that records it in git.
+
+    ``after_target`` is called with each target that got through.
+    """
     params = read_params(workspace)
     chosen = choose_targets(params, targets)
     with DvcClient(workspace, lock_fd=lock_fd) as dvc:
-        prepare(dvc, params)
 
-        def keep(walked: Walked) -> None:
-            keep_result(workspace, params, build_result(workspace, walked))
+        def keep(target: str, walked: Walked) -> None:
+            with _said_if_not_noted(target):
+                keep_result(workspace, params, build_result(workspace, walked))
+                if target in walked.failed:
+                    note_failed(workspace, target, walked.failed[target])
+                else:
+                    note_done(workspace, target)
+            if target not in walked.failed:
+                after_target(target)
 
-        run = through(partial(run_stage_twice, dvc))
-        walked = walk(chosen, run, before_target=partial(check_settings, workspace), after_target=keep)
-    if params.release.record == "commit":
-        commit_all(workspace, message=f"{purpose}: {', '.join(chosen)}")
-    elif not is_checkout(workspace):
-        commit_labels(workspace, message=f"{purpose}: {', '.join(chosen)}")
-    if walked.failed:
-        raise BadInput("\n".join(f"{target}: {error}" for target, error in walked.failed.items()))
-    return build_result(workspace, walked)
+        try:
+            prepare(dvc)
+            walked = walk(
+                chosen,
+                (through or try_twice)(partial(run_stage, dvc)),
+                before_target=partial(prepare_target, dvc),
+                after_target=keep,
+            )
+        except AcclimateError as error:  # the source's, and so every target's
+            for target in chosen:
+                with _said_if_not_noted(target):
+                    note_failed(workspace, target, error)
+            raise
+    return Run(build_result(workspace, walked), walked.failed)
+
+
+@contextmanager
+def _said_if_not_noted(target: str) -> Iterator[None]:
+    """Log that the end of a target's walk could not be noted: it counts as interrupted, and stops no other target."""
+    try:
+        yield
+    except AcclimateError as error:
+        log.warning("%s: the end of its run could not be noted, so it is due again: %s", target, error)

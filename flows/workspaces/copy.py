@@ -1,24 +1,34 @@
-"""Copying the user's images into a workspace: whole or not at all, and nothing that is unsafe to follow."""
+"""Copying a folder of somebody's: nothing that is unsafe to follow, and the digest of every byte that was copied."""
 
+import errno
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.domains.folder import REFUSED, FoundFile, list_files, list_folders
-from tasks.errors import BadInput
-from tasks.files import write_text
+from tasks.errors import BadInput, Fault
+from tasks.files import fsync_folder, write_text
+
+CHUNK_BYTES = 1 << 20
 
 
-def import_images(origin: Path, destination: Path) -> list[FoundFile]:
-    """Copy the tree ``origin`` to ``destination``; the copy appears whole or not at all.
+@dataclass(frozen=True)
+class Copied:
+    """The outcome of copying a folder."""
 
-    Files that cannot be copied safely are left out: links that leave ``origin``, pipes, names that are not
-    UTF-8, unreadable files.
+    files: dict[str, str]
+    """SHA-256 by POSIX path relative to the folder."""
+    refused: tuple[FoundFile, ...]
+    """Files that were not copied, with the reason."""
 
-    Returns:
-        The files that were not copied, with the reason; paths relative to ``origin``.
+
+def list_origin(origin: Path, destination: Path) -> list[FoundFile]:
+    """The files of ``origin``, if they can be copied to ``destination`` at all.
 
     Raises:
         BadInput: ``origin`` is not a folder, holds nothing, or the copy would lie inside it.
@@ -30,21 +40,102 @@ def import_images(origin: Path, destination: Path) -> list[FoundFile]:
         raise BadInput(
             f"the workspace lies inside {origin}, which would be copied into itself; choose another --workspace"
         )
-    found = list_files(origin)
-    if not found:
+    if not (found := list_files(origin)):
         raise BadInput(f"{origin} holds no files; expected images")
+    return found
+
+
+def copy_files(found: Sequence[FoundFile], origin: Path, destination: Path, *, durable: bool) -> Copied:
+    """Copy those of ``found``, files of the tree ``origin``, that may be opened to ``destination``.
+
+    Args:
+        found: As :func:`list_files` found them.
+        origin: Where they lie.
+        destination: A folder that nobody reads yet.
+        durable: Whether the copies must survive a power cut once this returns.
+
+    Raises:
+        Fault: ``destination`` cannot be written.
+    """
+    files, refused = {}, []
+    boundary = Path(os.path.realpath(origin))
+    destination.mkdir(parents=True, exist_ok=True)
+    for file in found:
+        if file.reason is not None:
+            refused.append(file)
+            continue
+        try:
+            content = open_inside(origin / file.path, boundary)
+        except OSError as error:
+            refused.append(FoundFile(file.path, f"cannot be read: {_said(error)}"))
+            continue
+        with os.fdopen(content, "rb") as source:
+            files[file.path] = _copy(source.fileno(), destination / file.path, durable=durable)
+    if durable:
+        for folder, _, _ in os.walk(destination):
+            fsync_folder(Path(folder))
+    return Copied(files, tuple(refused))
+
+
+def open_inside(path: Path, boundary: Path) -> int:
+    """A descriptor of the regular file at ``path``, which may have become something else since it was listed.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or does not lie below ``boundary`` any more.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file any more")
+        opened = f"/proc/self/fd/{descriptor}"
+        lies = Path(os.readlink(opened) if os.path.lexists(opened) else os.path.realpath(path))
+        if not lies.is_relative_to(boundary):
+            raise OSError(errno.EXDEV, "it has become a symbolic link that leaves the folder")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def digest_inside(path: Path, boundary: Path) -> str:
+    """SHA-256 of a regular file.
+
+    Raises:
+        OSError: As :func:`open_inside`.
+    """
+    with os.fdopen(open_inside(path, boundary), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def import_images(origin: Path, destination: Path) -> list[FoundFile]:
+    """Copy the tree ``origin`` to ``destination``, which is not there yet; the copy appears whole or not at all.
+
+    Files that cannot be copied safely are left out: links that leave ``origin``, pipes, names that are not
+    UTF-8, unreadable files.
+
+    Returns:
+        The files that were not copied, with the reason; paths relative to ``origin``.
+
+    Raises:
+        BadInput: ``origin`` is not a folder, holds nothing, or the copy would lie inside it.
+    """
+    found = list_origin(origin, destination)
     partial = destination.with_name(f".importing-{destination.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    for folder in list_folders(origin):  # the manifest reports an empty class folder
-        (partial / folder).mkdir(parents=True)
-    refused = [file for file in found if not _copied(file, origin, partial)]
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    copied = copy_files(found, origin, partial, durable=False)
+    make_folders(origin, partial)
     os.replace(partial, destination)
-    return [FoundFile(file.path, file.reason or "cannot be read: permission denied") for file in refused]
+    return list(copied.refused)
+
+
+def make_folders(origin: Path, destination: Path) -> None:
+    """Make the folders directly in ``origin``: the manifest reports an empty class folder."""
+    for folder in list_folders(origin):
+        (destination / folder).mkdir(parents=True, exist_ok=True)
 
 
 def note_refused(folder: Path, refused: Sequence[FoundFile], *, inside: str = "") -> None:
-    """Add ``refused`` to the list that the manifest of the domain at ``folder`` reads.
+    """Add ``refused`` to the list that the manifest of the domain at ``folder`` reads; a path is listed once.
 
     Args:
         folder: ``data/<domain>``, or a waiting batch.
@@ -53,19 +144,55 @@ def note_refused(folder: Path, refused: Sequence[FoundFile], *, inside: str = ""
     """
     if not refused:
         return
+    listed = [((Path(inside) / file.path).as_posix(), file.reason) for file in refused]
+    rows = {path: json.dumps({"path": path, "reason": reason}, ensure_ascii=False) for path, reason in listed}
+    before = _refused_lines(folder)
+    known = {_path_of(line) for line in before}
+    after = [rows.get(_path_of(line) or "", line) for line in before]
+    _write_refused(folder, before, [*after, *(row for path, row in rows.items() if path not in known)])
+
+
+def drop_refused(folder: Path, paths: Collection[str]) -> None:
+    """Take the lines about ``paths`` out of the list of the domain at ``folder``: they are refused no more."""
+    before = _refused_lines(folder)
+    _write_refused(folder, before, [line for line in before if _path_of(line) not in paths])
+
+
+def _refused_lines(folder: Path) -> list[str]:
     path = folder / REFUSED
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    rows = [{"path": (Path(inside) / file.path).as_posix(), "reason": file.reason} for file in refused]
-    write_text(path, before + "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return [line for line in text.split("\n") if line.strip()]
 
 
-def _copied(file: FoundFile, origin: Path, destination: Path) -> bool:
-    if file.reason is not None:
-        return False
-    place = destination / file.path
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _write_refused(folder: Path, before: list[str], after: list[str]) -> None:
+    if after != before:  # the same lines in another order would make the data another
+        write_text(folder / REFUSED, "".join(f"{line}\n" for line in after))
+
+
+def _path_of(line: str) -> str | None:
     try:
-        shutil.copyfile(origin / file.path, place)
-    except PermissionError:
-        return False
-    return True
+        return str(json.loads(line)["path"])
+    except (ValueError, KeyError, TypeError):
+        return None  # a damaged line stays; the manifest names it
+
+
+def _copy(source: int, place: Path, *, durable: bool) -> str:
+    digest = hashlib.sha256()
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("xb") as copy:
+            while chunk := os.read(source, CHUNK_BYTES):
+                digest.update(chunk)
+                copy.write(chunk)
+            copy.flush()
+            if durable:
+                os.fsync(copy.fileno())
+    except OSError as error:
+        raise Fault(
+            f"cannot write {place}: {_said(error)}. Nothing is lost; free space or fix the permissions, and repeat the command."
+        ) from error
+    return digest.hexdigest()
+
+
+def _said(error: OSError) -> str:
+    return error.strerror.lower() if error.strerror else str(error)

@@ -1,20 +1,29 @@
 """Making a workspace: the files that a run expects, and its git and DVC state."""
 
 import json
+import logging
+import os
 import re
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
+from flows.workspaces.editing import lay_over, read_yaml, to_text
+from flows.workspaces.marker import GENERATED, being_made, check_place, is_checkout, is_workspace
 from flows.workspaces.programs import dvc, git
-from tasks.errors import BadInput
-from tasks.files import write_text
+from tasks.errors import BadInput, Fault
+from tasks.files import write_bytes, write_text
 from tasks.provenance import PACKAGE_ROOT, code_digest, library_versions
 from tasks.workspace import DOMAIN_NAME, Workspace
 
 CODE_FOLDERS = ("tasks/", "deploy/", "flows/")
 DEPENDENCY_LOCK = "requirements.lock"
+PARAMS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "params.yaml"
 NOT_IN_GIT = ("/.acclimate/", "/landing/", "/result.json")
+log = logging.getLogger(__name__)
+
 DVC_CONFIG = """\
 [core]
     remote = local
@@ -28,25 +37,45 @@ DVC_CONFIG = """\
 
 
 def create_workspace(root: Path, *, params: dict) -> Workspace:
-    """A new workspace at ``root`` with its own git and DVC state and ``params`` as params.yaml.
+    """The workspace at ``root`` with ``params`` as its settings, made if it is not there.
 
     Raises:
-        BadInput: ``root`` holds something that is not a workspace.
+        BadInput: ``root`` holds something that is not a workspace; nothing was written.
     """
-    workspace = Workspace(root.resolve())
-    if root.exists() and any(root.iterdir()) and not workspace.params.exists():
-        raise BadInput(f"{root} is not empty and not a workspace; name a new folder with --workspace")
-    root.mkdir(parents=True, exist_ok=True)
-    write_text(
-        workspace.params, yaml.safe_dump(params, sort_keys=False, default_flow_style=None, allow_unicode=True)
-    )
-    if not (root / ".git").exists():
-        git(workspace, "init", "--quiet", "--initial-branch", "main")
-    if not (root / ".dvc").exists():
-        dvc(workspace, "init", "--quiet")
-    write_text(root / ".dvc" / "config", DVC_CONFIG)
-    refresh_generated(workspace)
+    workspace = check_place(root)
+    settle(workspace, params)
     return workspace
+
+
+def settle(workspace: Workspace, params: dict) -> None:
+    """Give the workspace ``params`` as its settings; a new one gets its own git and DVC state as well.
+
+    In a params.yaml that is there, comments and order stay, and so does all else of the workspace. The caller has
+    locked it.
+
+    Raises:
+        BadInput: The folder holds something that is not a workspace; nothing was written.
+    """
+    if is_workspace(workspace):
+        _settle_params(workspace, params)
+        return
+    with being_made(workspace):
+        # A repository of its own, also inside a larger one: runs commit to it, and not between the commits of its users.
+        git(workspace, "init", "--quiet", "--initial-branch", "main")
+        dvc(workspace, "init", "--quiet", "--force")
+        write_text(workspace.root / ".dvc" / "config", DVC_CONFIG)
+        _settle_params(workspace, params)
+        refresh_generated(workspace)
+
+
+def _settle_params(workspace: Workspace, params: dict) -> None:
+    start = workspace.params if workspace.params.exists() else PARAMS_TEMPLATE
+    before = start.read_text(encoding="utf-8")
+    writer, content = read_yaml(before)
+    lay_over(content, params)
+    text = to_text(writer, content)
+    if start == PARAMS_TEMPLATE or text != before:
+        write_text(workspace.params, text)
 
 
 def refresh_generated(workspace: Workspace) -> None:
@@ -69,15 +98,11 @@ def refresh_generated(workspace: Workspace) -> None:
             "libraries": library_versions(),
         }
         _write_if_changed(workspace.root / code, json.dumps(content, indent=2) + "\n")
-    text = "# Generated from acclimate's own dvc.yaml; edit params.yaml instead.\n" + yaml.safe_dump(
-        pipeline, sort_keys=False, width=200
-    )
+    if workspace.dvc_yaml.exists() and not workspace.dvc_yaml.read_bytes().startswith(GENERATED.encode()):
+        aside = set_aside(workspace, workspace.dvc_yaml)
+        log.warning("%s is not the generated one; it is kept in %s", workspace.dvc_yaml, aside)
+    text = f"{GENERATED}; edit params.yaml instead.\n" + yaml.safe_dump(pipeline, sort_keys=False, width=200)
     _write_if_changed(workspace.dvc_yaml, text)
-
-
-def is_checkout(workspace: Workspace) -> bool:
-    """Whether the workspace is the project's own checkout, whose dvc.yaml names the modules themselves."""
-    return workspace.root.resolve() == PACKAGE_ROOT.resolve()
 
 
 def pipeline_template() -> Path:
@@ -102,13 +127,33 @@ def domain_name(path: Path) -> str:
     return name
 
 
+def set_aside(workspace: Workspace, path: Path) -> Path:
+    """Move ``path``, a part of the workspace, to .acclimate/replaced/ and say where it is now; nothing is deleted.
+
+    Raises:
+        Fault: It cannot be moved.
+    """
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    aside = workspace.private / "replaced" / stamp / path.relative_to(workspace.root)
+    try:
+        aside.parent.mkdir(parents=True)
+        os.replace(path, aside)
+    except OSError as error:
+        raise Fault(
+            f"{path} gives way to something new, and cannot be moved to {aside}: {error.strerror or error}."
+            " Nothing was replaced; move it away yourself and repeat the command."
+        ) from error
+    return aside
+
+
 def _ignore_private_files(workspace: Workspace) -> None:
     """Add to .gitignore what git must not keep; the user's lines stay."""
     path = workspace.root / ".gitignore"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    missing = [line for line in NOT_IN_GIT if line not in lines]
+    before = path.read_bytes() if path.exists() else b""
+    missing = [line for line in NOT_IN_GIT if line.encode() not in before.splitlines()]
     if missing:
-        write_text(path, "".join(f"{line}\n" for line in [*lines, *missing]))
+        end = b"" if before.endswith(b"\n") or not before else b"\n"
+        write_bytes(path, before + end + "".join(f"{line}\n" for line in missing).encode())
 
 
 def _is_code(dependency: str) -> bool:
@@ -117,5 +162,5 @@ def _is_code(dependency: str) -> bool:
 
 def _write_if_changed(path: Path, text: str) -> None:
     # An unchanged file keeps its time stamp, so DVC does not hash it again.
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text)

@@ -1,6 +1,7 @@
 """Editing the user's YAML: comments, order, quotes and indentation stay."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ def to_text(writer: YAML, content: Any) -> str:
 def write_yaml(path: Path, writer: YAML, content: Any) -> None:
     """Write ``content`` to ``path``, whole or not at all."""
     write_text(path, to_text(writer, content))
+
+
+def lay_over(content: Any, wanted: Mapping[str, Any]) -> None:
+    """Change ``content`` to ``wanted``, and nothing where the two agree: comments, order and quotes stay there."""
+    for key in [key for key in content if key not in wanted]:
+        del content[key]
+    for key, value in wanted.items():
+        have = content.get(key)
+        if key not in content:
+            content[key] = value
+        elif isinstance(have, Mapping) and isinstance(value, Mapping):
+            lay_over(have, value)
+        elif isinstance(have, list) and isinstance(value, list) and value[: len(have)] == have:
+            have.extend(value[len(have) :])
+        elif have != value or isinstance(have, bool) != isinstance(value, bool):
+            content[key] = value
 
 
 def _writer(sequence: int, offset: int) -> YAML:

@@ -4,7 +4,6 @@ This interpreter's commands come first on their path, and telemetry is off.
 """
 
 import ctypes
-import logging
 import os
 import signal
 import subprocess
@@ -15,8 +14,6 @@ from pathlib import Path
 from tasks.errors import Fault
 from tasks.workspace import Workspace
 
-log = logging.getLogger(__name__)
-
 # glibc returns freed memory to the kernel after every training step and pays for it in page faults:
 # a quarter of the time.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
@@ -26,9 +23,13 @@ SILENCE = {
     "GX_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
-LABEL_FOLDERS = ("ledger", "answers")
-"""Folders whose files only ever grow, and that git alone brings back."""
+OF_ANOTHER_REPOSITORY = frozenset({
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_IMPLICIT_WORK_TREE", "GIT_QUARANTINE_PATH",
+})  # fmt: skip
+"""Set in a hook of git: a command there would work on the repository of the hook, wherever the workspace is."""
 STARTED_BY = "ACCLIMATE_STARTED_BY"
 """The variable that tells a stage the process number of the DVC that started it."""
 NEUTRAL_IDENTITY = {
@@ -43,7 +44,8 @@ def child_environment() -> dict[str, str]:
     """The environment of stage, DVC and server processes."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     # DVC starts stages through SHELL, which a service's user may have as nologin, or not at all.
-    return {**os.environ, **ALLOCATOR, **SILENCE, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
+    return {**inherited, **ALLOCATOR, **SILENCE, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
 
 
 def end_with_parent() -> None:
@@ -72,27 +74,12 @@ def git(workspace: Workspace, *arguments: str) -> str:
     return _output(workspace, "git", arguments, command=["git"])
 
 
-def commit_all(workspace: Workspace, *, message: str) -> None:
-    """Commit pointers, verdicts and dvc.lock; large files belong to DVC and stay out of git."""
-    git(workspace, "add", "--all", ".")
-    if git(workspace, "status", "--porcelain"):
-        git(workspace, "commit", "--quiet", "--message", message)
-
-
-def commit_labels(workspace: Workspace, *, message: str) -> None:
-    """Commit ledgers and answers, and nothing else: they cannot be made again. Other changes that are staged stay so.
-
-    A workspace without git, or whose git refuses, is told; the files are there all the same.
-    """
-    kept = [name for name in LABEL_FOLDERS if (workspace.root / name).is_dir()]
-    if not kept:
-        return
+def is_tracked(workspace: Workspace, path: Path) -> bool:
+    """Whether git has ``path`` in its index, there or not; False without git."""
     try:
-        if git(workspace, "status", "--porcelain", "--", *kept):
-            git(workspace, "add", "--", *kept)
-            git(workspace, "commit", "--quiet", "--message", message, "--only", "--", *kept)
-    except Fault as fault:
-        log.warning("not recorded in git: %s. Commit it yourself. %s", " and ".join(kept), fault)
+        return bool(git(workspace, "ls-files", "--", str(path)).strip())
+    except Fault:
+        return False
 
 
 def _output(workspace: Workspace, program: str, arguments: Sequence[str], *, command: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import yaml
 
+from flows.workspaces.programs import is_tracked
 from tasks.domains.retired import add_retired, read_retired
 from tasks.errors import BadInput
 from tasks.files import read_json
@@ -65,8 +66,11 @@ def unseal_labels(workspace: Workspace, target: str, images: Collection[str], *,
 
 
 def _had_ledger(workspace: Workspace, target: str) -> bool:
-    """Whether dvc.lock knows a ledger of ``target``."""
-    name = workspace.ledger(target).relative_to(workspace.root).as_posix()
+    """Whether git or dvc.lock knows a ledger of ``target``."""
+    path = workspace.ledger(target)
+    if is_tracked(workspace, path):
+        return True
+    name = path.relative_to(workspace.root).as_posix()
     try:
         stages = yaml.safe_load(workspace.dvc_lock.read_text(encoding="utf-8"))["stages"]
         return any(out["path"] == name for out in stages[f"gate@{target}"]["outs"])

@@ -12,14 +12,13 @@ import yaml
 from ruamel.yaml import YAMLError
 from ruamel.yaml.comments import CommentedMap
 
+from flows.workspaces.create import PARAMS_TEMPLATE
 from flows.workspaces.editing import read_yaml, to_text
 from tasks.config.params import Params, check_params, load_params
 from tasks.errors import ConfigError
 from tasks.files import write_text
-from tasks.provenance import PACKAGE_ROOT
 from tasks.workspace import Workspace
 
-PARAMS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "params.yaml"
 # Mappings whose keys are the user's choice: nothing is missing there. A rule is off where it is left out, so that an
 # older file keeps the rules that its team agreed on.
 OWN_KEYS = ("adapt.presets", "gate.rules", "gate.target_prior")
@@ -62,6 +61,17 @@ def check_upgraded(workspace: Workspace) -> Params:
     except ConfigError:
         load_params(workspace.params)
         raise
+
+
+def read_upgraded(workspace: Workspace) -> dict:
+    """The content of params.yaml as :func:`bring_up` would leave it; nothing is written.
+
+    Raises:
+        ConfigError: As :func:`check_upgraded`.
+    """
+    check_upgraded(workspace)
+    upgrade = _plan(workspace)
+    return yaml.safe_load(upgrade.text if upgrade else workspace.params.read_text(encoding="utf-8"))
 
 
 def bring_up(workspace: Workspace) -> Params:
@@ -134,4 +144,6 @@ def _insert(content: CommentedMap, template: CommentedMap, key: str, *, is_secti
     comment = template.ca.items.get(key, [None] * 4)[2]
     if comment is not None:
         words, _, rest = comment.value.partition("\n")
-        content.yaml_add_eol_comment(words.lstrip("# ") + ("\n" + rest if is_section else ""), key)
+        words = words.lstrip("# ")
+        if words or is_section:  # a key without a comment may end a section, and have the blank line after it
+            content.yaml_add_eol_comment(words + ("\n" + rest if is_section else ""), key)

@@ -10,8 +10,8 @@ from tasks.checks.suite import Check
 from tasks.checks.tables import Table
 from tasks.records.data_checks import DataCheck
 
-MOST_NAMED = 20
-"""Offending paths in a verdict; the rest is counted."""
+MOST_NAMED = 5
+"""Offending paths or values in a message; the rest is counted. The verdict names every path."""
 
 
 def describe(suite: str, check: Check, outcome: Outcome, table: Table) -> DataCheck:
@@ -26,7 +26,7 @@ def describe(suite: str, check: Check, outcome: Outcome, table: Table) -> DataCh
         observed=_observed(check, outcome, table),
         expected=check.kwargs,
         message=None if outcome.passed else _message(check, outcome, table),
-        paths=tuple(paths[:MOST_NAMED]),
+        paths=tuple(paths),
         num_paths=len(paths),
     )
 

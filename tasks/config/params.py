@@ -15,11 +15,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from tasks.config.per_target import lay_over, settings_path
 from tasks.config.sections.data import SplitParams, ValidateParams
-from tasks.config.sections.delivery import ExportParams, ProbeParams, ReportParams
+from tasks.config.sections.delivery import ExportParams, ProbeParams, ReportParams, ServiceParams
 from tasks.config.sections.gate import GateParams
 from tasks.config.sections.kind import KindParams
 from tasks.config.sections.model import FeaturesParams, ModelParams
-from tasks.config.sections.operation import ArrivalParams, ReleaseParams, ScheduleParams
+from tasks.config.sections.operation import ArrivalParams, CleanParams, ReleaseParams, ScheduleParams
 from tasks.config.sections.section import fault_lines
 from tasks.config.sections.training import AdaptParams, FinetuneParams
 from tasks.config.yaml_file import read_yaml_file
@@ -47,6 +47,8 @@ class Params(KindParams):
     release: ReleaseParams
     schedule: ScheduleParams
     arrival: ArrivalParams
+    clean: CleanParams
+    service: ServiceParams
 
     @model_validator(mode="after")
     def _domains_and_targets_agree(self) -> "Params":

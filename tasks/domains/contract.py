@@ -45,6 +45,14 @@ class UnreadableExample(BadInput):
         self.reason = reason
 
 
+class BeyondLimits(UnreadableExample):
+    """An example larger than the limits of its reader; ``needed`` holds the limits that would let it in."""
+
+    def __init__(self, reason: str, *, needed: Limits) -> None:
+        super().__init__(reason)
+        self.needed = needed
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """The input of a model: which array it takes, and how the bytes of an example become one."""
@@ -149,6 +157,8 @@ class Reader(Protocol):
     captured: ClassVar[str | None]
     """The measure that holds when the example was captured, in seconds since 1970. None without one."""
     views: ClassVar[Views]
+    loads: ClassVar[tuple[str, ...]]
+    """Modules that `measure` imports at its first use: a process that forks others loads them once, before."""
 
     @property
     def spec(self) -> InputSpec:
@@ -157,7 +167,12 @@ class Reader(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """An example beyond them is refused before it is decoded."""
+        """An example beyond them is refused before it is decoded, with `BeyondLimits`."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that one example within the limits may take while it is read or measured."""
         ...
 
     def find(self, folder: Path) -> list[FoundFile]:

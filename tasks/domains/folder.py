@@ -104,15 +104,17 @@ def _entries(current: Path, folder: Path, found: list[FoundFile]) -> list[os.Dir
 def _reason_not_to_open(entry: os.DirEntry[str], boundary: Path) -> str | None:
     if entry.is_symlink():
         return _reason_not_to_follow(entry, boundary)
-    is_folder = entry.is_dir()
-    suffix = f" folder; {_count_files(entry.path)} files below it are not read" if is_folder else " file"
     if entry.name.startswith("."):
-        return HIDDEN + suffix
+        return HIDDEN + _kind(entry)
     if _printable(entry.name) != entry.name:
-        return f"name is not UTF-8, rename this{suffix}"
-    if not is_folder and not entry.is_file():
+        return f"name is not UTF-8, rename this{_kind(entry)}"
+    if not entry.is_dir() and not entry.is_file():
         return "not a regular file"
     return None
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    return f" folder; {_count_files(entry.path)} files below it are not read" if entry.is_dir() else " file"
 
 
 def _reason_not_to_follow(entry: os.DirEntry[str], boundary: Path) -> str | None:
@@ -129,7 +131,17 @@ def _reason_not_to_follow(entry: os.DirEntry[str], boundary: Path) -> str | None
 
 
 def _count_files(folder: str) -> int:
-    return sum(len(files) for _, _, files in os.walk(folder))
+    count, unvisited = 0, [folder]
+    while unvisited:  # os.walk recurses, and a folder may be deeper than that can go
+        try:
+            with os.scandir(unvisited.pop()) as found:
+                entries = list(found)
+        except OSError:
+            continue
+        folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        count += len(entries) - len(folders)
+        unvisited += folders
+    return count
 
 
 def _relative(path: str, folder: Path) -> str:

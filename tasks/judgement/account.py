@@ -80,7 +80,7 @@ def account_of(
         oracle=_oracle(candidates, num_labels=len(holdout.labels)),
         champion=_champion(case, decision, sealed=sealed),
         evidence=_proof(case, decision, params),
-        price=_price(case, decision),
+        price=_price(case, decision, params),
         sealed=sealed,
         per_class=() if sealed else tuple(_recall(one) for one in decision.recalls),
         confusion=None if sealed else _confusion(holdout, case.name, case.baseline),
@@ -172,24 +172,25 @@ def _fresh_proof(fresh: FreshEvidence, params: GateParams) -> Proof:
     )
 
 
-def _price(case: Case, decision: Decision) -> PriceRecord:
+def _price(case: Case, decision: Decision, params: GateParams) -> PriceRecord:
     price, fresh = case.price, decision.fresh
     return PriceRecord(
         share=plain_p(price.share),
         left=plain_p(price.left),
         planned=price.planned,
         next_fresh=plain_p(price.next_fresh),
-        holdout=_holdout_price(price),
+        holdout=_holdout_price(price, params),
         fresh=None if fresh is None else _fresh_price(price, fresh),
     )
 
 
-def _holdout_price(price: Price) -> HoldoutPrice | None:
+def _holdout_price(price: Price, params: GateParams) -> HoldoutPrice | None:
     if price.holdout is None:
         return None
     return HoldoutPrice(
         place=price.holdout.place,
         alpha=plain_p(price.holdout.alpha),
+        level=plain_p(holdout_level(price, params)),
         spent_since=None if price.holdout.opened is None else price.holdout.opened.isoformat(),
     )
 

@@ -3,7 +3,7 @@
 Shape suffixes: N = labelled images of the hold-out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Case:
     in_service: InService | None
     """None before the first promotion."""
     price: Price
+    former: tuple[InService, ...] = ()
+    """Champions before the one in service that may serve again; empty where no rule or no label asks for them."""
 
     @property
     def name(self) -> str:
@@ -65,7 +67,7 @@ class Decision:
 def decide(case: Case, params: GateParams) -> Decision:
     """The verdict on the selected candidate of ``case``."""
     evidence = _on_holdout(case, case.baseline, params)
-    champion = _against_champion(case, evidence, params)
+    champion = None if case.in_service is None else _against(case, case.in_service, evidence, params)
     fresh = _on_fresh_labels(case, params)
     recalls = _recalls(case.holdout, case.name, case.baseline)
     proofs = Proofs(
@@ -75,6 +77,7 @@ def decide(case: Case, params: GateParams) -> Decision:
         champion,
         simplest=_on_holdout(case, case.simplest, params),
         simplest_fresh=next((one for one in fresh[1:] if one.other == case.simplest), None),
+        former=[replace(_against(case, one, evidence, params), is_former=True) for one in case.former],
     )
     judgement = judge(chosen_of(case.selection), proofs, case.price, params)
     return Decision(judgement, evidence, proofs.fresh, champion, tuple(recalls))
@@ -111,12 +114,11 @@ def _on_fresh_labels(case: Case, params: GateParams) -> list[FreshEvidence]:
     return [one for one in found if one is not None]
 
 
-def _against_champion(
-    case: Case, against_source_only: Evidence | None, params: GateParams
-) -> Champion | None:
-    selection, in_service, holdout = case.selection, case.in_service, case.holdout
-    if in_service is None:
-        return None
+def _against(
+    case: Case, in_service: InService, against_source_only: Evidence | None, params: GateParams
+) -> Champion:
+    """The selected candidate against a champion."""
+    selection, holdout = case.selection, case.holdout
     is_selected = in_service.checkpoint_sha256 == selection.chosen.checkpoint_sha256
     evidence = None
     if in_service.checkpoint_sha256 == selection.source_only.checkpoint_sha256:

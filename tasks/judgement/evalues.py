@@ -24,6 +24,9 @@ STAKES_L = np.linspace(0.05, 0.95, 19)
 MOST_LABELS = 10_000
 """Further labels beyond which :func:`labels_to_go` gives up."""
 
+FORETOLD = 0.75
+"""Share of decided images on which a candidate is right, for the number of labels that is named before the first one."""
+
 
 @lru_cache(maxsize=100_000)
 def log_e_better(better: float, worse: float) -> float:

@@ -125,13 +125,24 @@ class FreshEvidence:
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in service."""
+    """The model in service, or one that was in service before and may serve again."""
 
     version: int
     is_selected: bool
     """It has the selected candidate's checkpoint."""
     evidence: Evidence | None
     """The selected candidate against it; ``None`` without a hold-out, or where they are the same."""
+    is_former: bool = False
+    """Whether it was in service before."""
+
+    @property
+    def name(self) -> str:
+        """The name that people read."""
+        return (
+            f"version {self.version}, a former champion,"
+            if self.is_former
+            else f"version {self.version} in service"
+        )
 
 
 def weigh_holdout(

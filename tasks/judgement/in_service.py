@@ -1,14 +1,15 @@
-"""The champion of a target, asked about its test split.
+"""The champion of a target, asked about its test split, and the champions before it, asked about what is labelled there.
 
-In: registry/<target>/champion.json and the model it names, data/<target>.
+In: registry/<target>/champion.json and the models it names, data/<target>.
 
 Shape suffixes: N = examples of the test split, X = the axes of one, as the model's spec has them.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,13 @@ EXAMPLES_AT_ONCE = 64
 
 @dataclass(frozen=True, eq=False)
 class InService:
-    """The champion and what it says about the test split."""
+    """A champion and what it says about the test split."""
 
     version: int
     checkpoint_sha256: str
     model_sha256: str
     says: Mapping[str, str]
-    """A class for every image, by SHA-256; it may be none of the candidates' classes."""
+    """A class for every image that it was asked about, by SHA-256; it may be none of the candidates' classes."""
     classes: tuple[str, ...]
 
     @property
@@ -58,23 +59,50 @@ def ask_champion(workspace: Workspace, target: str, holdout: Holdout, limits: Li
     aliases = read_json(workspace.champion(target))
     if aliases["champion"] is None:
         return None
-    known = aliases["champion"], aliases["checkpoint_sha256"], aliases["model_sha256"]
-    if not holdout.images:
+    return _ask(
+        workspace, target, aliases | {"version": aliases["champion"]}, holdout, holdout.images, limits
+    )
+
+
+def ask_former(workspace: Workspace, target: str, holdout: Holdout, limits: Limits) -> tuple[InService, ...]:
+    """The champions before the one in service that may serve again, asked about the labelled images; the latest first.
+
+    Service could lose a little with every promotion if the last one alone were compared with. A withdrawn version is
+    none of them.
+
+    Raises:
+        BadInput: As :func:`ask_champion`. A verdict that skipped one would stand for a comparison that was not made.
+    """
+    # A registry of an older acclimate does not name them before its first action.
+    former = read_json(workspace.champion(target)).get("former", ())
+    return tuple(_ask(workspace, target, one, holdout, holdout.labelled, limits) for one in former)
+
+
+def _ask(
+    workspace: Workspace,
+    target: str,
+    version: Mapping[str, Any],
+    holdout: Holdout,
+    images: Sequence[str],
+    limits: Limits,
+) -> InService:
+    known = version["version"], version["checkpoint_sha256"], version["model_sha256"]
+    if not images:
         return InService(*known, says={}, classes=())
     # Imported here, because few runs have a champion.
     from tasks.exported.session import open_session, predict
 
-    path = workspace.root / aliases["path"]
+    path = workspace.root / version["path"]
     model = open_session(path, device="cpu")
-    if model.sha256 != aliases["model_sha256"]:
+    if model.sha256 != version["model_sha256"]:
         raise BadInput(
-            f"{path} has SHA-256 {model.sha256}, the registry says {aliases['model_sha256']}:"
+            f"{path} has SHA-256 {model.sha256}, the registry says {version['model_sha256']}:"
             " fetch it again with `dvc pull`."
         )
     reader = reader_for(model.spec, limits)
     says: dict[str, str] = {}
-    for start in range(0, len(holdout.images), EXAMPLES_AT_ONCE):
-        hashes = holdout.images[start : start + EXAMPLES_AT_ONCE]
+    for start in range(0, len(images), EXAMPLES_AT_ONCE):
+        hashes = images[start : start + EXAMPLES_AT_ONCE]
         batch_NX = np.stack(
             [_read(reader, workspace.data(target) / holdout.paths[sha256], sha256) for sha256 in hashes]
         )

@@ -8,7 +8,7 @@ order of rules tested. The first of these that holds decides:
     3. the selected model is in service already                   hold
     4. there are no labels                                        provisional
     5. labels show that it is worse than source-only, or than
-       the model in service                                       reject
+       the model in service or one before it                      reject
     6. a rule of gate.rules fails                                 hold
     7. neither the hold-out nor fresh labels prove a gain         hold
     8. otherwise                                                  promote
@@ -41,7 +41,7 @@ from tasks.judgement.proof import (
     next_step,
     p_in_words,
 )
-from tasks.judgement.rules import Proofs, against_champion, guards, is_far_behind, level
+from tasks.judgement.rules import Proofs, against_champion, guards, is_far_behind, level, strictest
 from tasks.records.verdict import Verdict
 
 
@@ -83,18 +83,19 @@ def judge(chosen: Chosen, proofs: Proofs, price: Price, params: GateParams) -> J
     ]
     is_proven = any(attempt.passed for attempt in attempts)
     # A rule that fails on sealed labels is named only where it is what stands in the way.
-    found = list(guards(chosen, proofs, params)) if is_proven or not sealed else []
+    is_proven_on_holdout = on_holdout is not None and on_holdout.passed
+    may_show = not sealed or is_proven_on_holdout
+    found = list(guards(chosen, proofs, params, shown=may_show)) if is_proven or not sealed else []
     failed = tuple(finding.text for finding in found if not finding.passed)
     if failed or not is_proven:
         unproven = tuple(attempt.text for attempt in attempts if not attempt.passed)
         summaries = _summaries(chosen, proofs, params, sealed=sealed)
         further = () if is_proven else tuple(next_step(proofs, price, params))
         return Judgement("hold", (*failed, *unproven, *summaries, *further))
-    is_proven_on_holdout = on_holdout is not None and on_holdout.passed
     return Judgement(
         "promote",
         (
-            *_summaries(chosen, proofs, params, sealed=sealed and not is_proven_on_holdout),
+            *_summaries(chosen, proofs, params, sealed=not may_show),
             *(attempt.text for attempt in attempts if attempt.passed),
             *(finding.text for finding in found),
         ),
@@ -163,8 +164,8 @@ def _harm(chosen: Chosen, proofs: Proofs, params: GateParams) -> tuple[str, ...]
             f"{chosen.name} is worse than {fresh.other}: the evidence for that is {evidence_in_words(fresh.log_e_worse)},"
             f" {1 / level(params):g} is enough"
         )
-    if is_far_behind(proofs.champion, params):
-        found += [finding.text for finding in against_champion(proofs.champion, params)]
+    ahead = [one for one in (proofs.champion, strictest(proofs.former)) if one and is_far_behind(one, params)]
+    found += [finding.text for one in ahead for finding in against_champion(one, params, shown=True)]
     return tuple(found)
 
 

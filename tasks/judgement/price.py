@@ -92,7 +92,9 @@ def look_at_holdout(
         return before[-1], []
     lives = ledger.lives(images)
     life = lives[0] if lives else ledger.next_life()
-    place = before[-1].place if before else 1 + sum(one.life in lives and one.place > 0 for one in looks)
+    # A look that found nothing left and was taken again has two lines.
+    judged = {(one.arms, one.labels_digest) for one in looks if one.life in lives and one.place > 0}
+    place = before[-1].place if before else 1 + len(judged)
     unsealed = ledger.unsealed(lives)
     alpha = 0.0
     if can_promote and unsealed is None:

@@ -5,14 +5,11 @@ from collections.abc import Iterator
 
 from tasks.amounts import number, p_value, percent
 from tasks.config.sections.gate import GateParams
-from tasks.judgement.evalues import MOST_LABELS, labels_needed, labels_to_go, log_e_better
+from tasks.judgement.evalues import FORETOLD, MOST_LABELS, labels_needed, labels_to_go, log_e_better
 from tasks.judgement.evidence import Evidence, FreshEvidence
 from tasks.judgement.paired import smallest_detectable_gain
 from tasks.judgement.price import Price
 from tasks.judgement.rules import Finding, Proofs, margin_of
-
-FORETOLD = 0.75
-"""Share of decided images on which a candidate is right, for the number of labels that is named before the first one."""
 
 
 def holdout_level(price: Price, params: GateParams) -> float:

@@ -28,6 +28,8 @@ class Proofs:
     """Against the simplest adaptation, on a hold-out."""
     simplest_fresh: FreshEvidence | None = None
     """The same on fresh labels."""
+    former: Sequence[Champion] = ()
+    """Champions before the one in service that may serve again."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,15 @@ def fallen_classes(recalls: Sequence[Recall], params: GateParams) -> list[str]:
     return [f"recall fell in {len(fallen)} of {len(recalls)} classes: {', '.join(fallen)}"] if fallen else []
 
 
-def guards(chosen: Chosen, proofs: Proofs, params: GateParams) -> Iterator[Finding]:
-    """One finding per configured rule that can be asked, passed or not."""
+def guards(chosen: Chosen, proofs: Proofs, params: GateParams, *, shown: bool) -> Iterator[Finding]:
+    """One finding per configured rule that can be asked, passed or not.
+
+    Args:
+        chosen: The label-free decision of selection.
+        proofs: The comparisons on labels.
+        params: The rules.
+        shown: Whether gains on the hold-out may be told where a rule passed.
+    """
     rules, holdout = params.rules, proofs.holdout
     if rules.min_accuracy is not None:
         yield _untestable("min_accuracy") if holdout is None else _accuracy_floor(holdout, rules.min_accuracy)
@@ -74,7 +83,8 @@ def guards(chosen: Chosen, proofs: Proofs, params: GateParams) -> Iterator[Findi
             else _class_floor(proofs.recalls, rules.min_class_recall, sealed=params.labels == "sealed")
         )
     yield from _against_target_statistics(chosen, proofs, params)
-    yield from against_champion(proofs.champion, params)
+    yield from against_champion(proofs.champion, params, shown=shown)
+    yield from against_champion(strictest(proofs.former), params, shown=shown)
 
 
 def _untestable(rule: str) -> Finding:
@@ -141,32 +151,38 @@ def _against_target_statistics(chosen: Chosen, proofs: Proofs, params: GateParam
     )
 
 
-def against_champion(champion: Champion | None, params: GateParams) -> Iterator[Finding]:
-    """The champion on a hold-out. On fresh labels it is what the candidate is compared with in the first place."""
+def against_champion(champion: Champion | None, params: GateParams, *, shown: bool) -> Iterator[Finding]:
+    """A champion on a hold-out. On fresh labels the one in service is what the candidate is compared with in the first place."""
     allowed = params.rules.max_loss_against_champion
     if allowed is None or champion is None or champion.evidence is None:
         return
     low = champion.evidence.interval[0]
     passed = low >= -allowed
-    if params.labels == "sealed" and not passed:
+    if not shown or (params.labels == "sealed" and not passed):
         yield Finding(
-            False,
-            f"against version {champion.version} in service it may be beyond the loss of {100 * allowed:g} points that"
+            passed,
+            f"against {champion.name} it {'is within' if passed else 'may be beyond'} the loss of {100 * allowed:g} points that"
             " gate.rules.max_loss_against_champion allows",
         )
         return
     yield Finding(
         passed,
-        f"against version {champion.version} in service the gain is"
+        f"against {champion.name} the gain is"
         f" {points(champion.evidence.gain)} points, at worst {points(low, beside=-allowed)}, {'within' if passed else 'beyond'} the"
         f" loss of {100 * allowed:g} points that gate.rules.max_loss_against_champion allows",
     )
 
 
-def is_far_behind(champion: Champion | None, params: GateParams) -> bool:
+def strictest(champions: Sequence[Champion]) -> Champion | None:
+    """The champion that a candidate may be furthest behind; None without one that it was compared with."""
+    compared = [(one.evidence.interval[0], one) for one in champions if one.evidence is not None]
+    return min(compared, key=lambda pair: pair[0])[1] if compared else None
+
+
+def is_far_behind(champion: Champion, params: GateParams) -> bool:
     """Whether the champion rule fails and the champion is known to be better, not only possibly."""
     allowed = params.rules.max_loss_against_champion
-    if allowed is None or champion is None or champion.evidence is None:
+    if allowed is None or champion.evidence is None:
         return False
     low, high = champion.evidence.interval
     return low < -allowed and high < 0

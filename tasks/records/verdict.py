@@ -93,7 +93,9 @@ class HoldoutPrice(Part):
     place: int
     """The number of this candidate since these labels were first read; 0 for a look that could only find harm."""
     alpha: float
-    """The p that it had to reach, before ``gate.rules.max_p_value``."""
+    """Probability of a false promotion that it spends."""
+    level: float
+    """The p that it had to reach: ``alpha``, and at most ``gate.rules.max_p_value``."""
     spent_since: str | None
     """Day on which the accuracies were shown, before this look, in ISO 8601; None while the labels are sealed."""
 

@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.config.sections.gate import GateParams
-from tasks.judgement.evalues import labels_needed
+from tasks.judgement.evalues import FORETOLD, labels_needed
 from tasks.records.verdict import FreshPrice, HoldoutPrice, Price
 from tasks.report import figures
 from tasks.report.dossier import Dossier
 from tasks.report.wording import count, evidence, level, p_value, percent
-
-FORETOLD = 0.75
-"""Share of deciding images on which the candidate is right, for the number of labels that is named before the first one."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ def cost_of(dossier: Dossier, gate: GateParams) -> Cost:
     price, proof = dossier.judged.price, dossier.judged.evidence
     fresh = price.fresh
     return Cost(
-        facts=(*_holdout_facts(dossier, gate), *_fresh_facts(dossier), *_year_facts(price)),
+        facts=(*_holdout_facts(dossier), *_fresh_facts(dossier), *_year_facts(price)),
         told=(*_of_holdout(dossier), *_of_fresh(dossier), *_of_proof(dossier, gate), *_of_year(price)),
         plot=None if fresh is None else _plot(fresh),
         unit="group" if proof is not None and proof.groups is not None else "label",
@@ -50,12 +47,6 @@ def sealed_in_words(target: str) -> str:
     )
 
 
-def holdout_level(look: HoldoutPrice, gate: GateParams) -> float:
-    """The p that a hold-out must reach: what it may spend, and no more than ``gate.rules.max_p_value``."""
-    ceiling = gate.rules.max_p_value
-    return look.alpha if ceiling is None else min(look.alpha, ceiling)
-
-
 def _plot(fresh: FreshPrice) -> figures.EvidencePlot | None:
     threshold = None if fresh.threshold is None else math.log10(fresh.threshold)
     return figures.evidence_plot(fresh.course, threshold=threshold)
@@ -64,13 +55,13 @@ def _plot(fresh: FreshPrice) -> figures.EvidencePlot | None:
 # --- numbers -----------------------------------------------------------------------------------
 
 
-def _holdout_facts(dossier: Dossier, gate: GateParams) -> Iterator[tuple[str, str]]:
+def _holdout_facts(dossier: Dossier) -> Iterator[tuple[str, str]]:
     look, proof = dossier.judged.price.holdout, dossier.judged.evidence
     if look is None or look.place == 0 or look.spent_since is not None:
         return
     yield "Place among the candidates that this hold-out has judged", f"{look.place:,}"
     if look.alpha > 0:
-        yield "p that it had to reach", level(holdout_level(look, gate))
+        yield "p that it had to reach", level(look.level)
     if proof is not None and proof.kind == "hold-out":
         yield "p that it reached", p_value(proof.mcnemar_p)
 

@@ -25,7 +25,7 @@ NO_LABELS = "no labels"
 RULES = {
     "max_p_value": "one-sided p against source-only on a hold-out at most {}, and at most what the budget leaves for it",
     "min_gain": "a proven gain of more than {}",
-    "max_loss_against_champion": "on a hold-out at most {} behind the model in service, at the lower end of the interval",
+    "max_loss_against_champion": "on a hold-out at most {} behind the model in service and every champion before it, at the lower end of the interval",
     "max_loss_against_target_statistics": "at most {} behind target statistics, and not significantly worse",
     "min_class_recall": "recall of every class with enough images at least {}",
     "min_accuracy": "hold-out accuracy at least {}",

@@ -1,8 +1,8 @@
 """Stage `gate`: choose one candidate without labels, then judge it with labels, if there are any.
 
 In:  results/adapt/<target> (arrays), results/manifest/{source,<target>}, results/validate/<target>/verdict.json,
-     registry/<target>/champion.json, answers/<target>.csv, ledger/<target>.jsonl; with a champion also its model and the
-     images of the test split.
+     registry/<target>/champion.json, answers/<target>.csv, ledger/<target>.jsonl; with a champion also its model, those of
+     the champions before it, and the images of the test split.
 Out: selection.json (label-free), verdict.json, calibration.json, to_label.csv; lines of the ledger.
 
 No target label reaches :func:`~tasks.selection.select.select_candidate`, whose file is written before the first one is read.
@@ -25,7 +25,7 @@ from tasks.judgement.arms import arms_of
 from tasks.judgement.calibration import calibrate
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import Holdout, read_holdout
-from tasks.judgement.in_service import ask_champion
+from tasks.judgement.in_service import InService, ask_champion, ask_former
 from tasks.judgement.price import Price, fresh_alpha, look_at_fresh, look_at_holdout, share_of, unsealing
 from tasks.judgement.rules import margin_of
 from tasks.judgement.to_label import Answered
@@ -74,7 +74,8 @@ def run(workspace: Workspace, params: Params, target: str, *, on: date | None = 
     spending = _spend(ledger, params, selection, holdout, answered, on=on)
     append(path, spending.entries)
 
-    case = Case(selection, holdout, answered, champion, spending.price)
+    former = _former(workspace, params, target, holdout)
+    case = Case(selection, holdout, answered, champion, spending.price, former)
     decision = decide(case, params.gate)
     judged = account_of(
         target,
@@ -157,6 +158,13 @@ def _outcome(ledger: Ledger, case: Case, verdict: Verdict, params: Params, on: d
     if params.gate.labels == "open":
         entries += unsealing(ledger, case.holdout.labels, on=on, reason="gate.labels is open")
     return entries
+
+
+def _former(workspace: Workspace, params: Params, target: str, holdout: Holdout) -> tuple[InService, ...]:
+    """The former champions, where there is a rule about them and a label that it can be tested with."""
+    if params.gate.rules.max_loss_against_champion is None or not holdout.labels:
+        return ()
+    return ask_former(workspace, target, holdout, reader_of(params).limits)
 
 
 def _num_labelled(workspace: Workspace, target: str) -> int:

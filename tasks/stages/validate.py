@@ -42,13 +42,11 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
     write_record(kept, verdict)
     for warning in verdict.warnings:
         log.warning("validate %s: %s", target, warning)
-    for reason in verdict.reasons:
-        log.error("validate %s: %s", target, reason)
     if not verdict.passed:
         raise BadInput(
             f"the data of {target} fails {len(verdict.reasons)} critical check(s):\n"
             + "".join(f"  {reason}\n" for reason in verdict.reasons)
-            + f"All checks: {kept}"
+            + f"All checks, with every path: {kept}"
         )
     log.info("validate %s: %d checks, %d warnings", target, len(verdict.checks), len(verdict.warnings))
 

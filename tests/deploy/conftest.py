@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 import pytest
 
 from deploy import registry
+from flows.workspaces.marker import mark
 from tasks.files import sha256_of_lines, write_bytes, write_text
 from tasks.records.data_checks import DataChecked, write_data_checked
 from tasks.records.export import Exported, Metric, Parity, write_exported
 from tasks.records.probe import Probed, write_probed
 from tasks.records.record import Record
-from tasks.records.verdict import DataDigest, Judged, Measured, Oracle, Price, write_judged
+from tasks.records.verdict import AgainstChampion, DataDigest, Judged, Measured, Oracle, Price, write_judged
 from tasks.workspace import Workspace
 from tests.support import onnx_models as onnx_models_module
 
@@ -65,10 +66,10 @@ def write_run(
     """Write what a run leaves, and return the files: the verdicts by stage, and the model.
 
     Args:
-        sharpness: Makes another model of the same answers.
+        sharpness: Makes another model of the same answers. Those after the first, 1, are compared with version 1.
         changes: Keys to break in ``data``, ``gate``, ``probe``, ``export`` or ``model``.
     """
-    checkpoint = hashlib.sha256(f"{candidate} {sharpness}".encode()).hexdigest()
+    checkpoint = checkpoint_of(candidate, sharpness)
     content = onnx_models_module.make_onnx(
         **{
             "target": target,
@@ -97,7 +98,8 @@ def write_run(
         parity=Parity(batch_sizes=(1, 7), max_probability_difference=1e-7, tolerance=1e-4),
         metric=Metric(name="accuracy on test", change=0.0, n=30), opset=18,
     )  # fmt: skip
-    gate = judged(target, candidate, checkpoint, verdict)
+    first = None if sharpness == 1.0 else against(1, checkpoint_of("mcc-0", 1.0))
+    gate = changed(judged(target, candidate, checkpoint, verdict), {"champion": first})
     folder = {stage: workspace.stage(stage, target) for stage in ("validate", "gate", "probe", "export")}
     write_data_checked(folder["validate"], changed(data, changes.get("data", {})))
     write_judged(folder["gate"], changed(gate, changes.get("gate", {})))
@@ -107,6 +109,18 @@ def write_run(
     return {stage: folder[stage] / "verdict.json" for stage in ("validate", "gate", "probe")} | {
         "model": folder["export"] / "model.onnx"
     }
+
+
+def checkpoint_of(candidate: str, sharpness: float) -> str:
+    return hashlib.sha256(f"{candidate} {sharpness}".encode()).hexdigest()
+
+
+def against(version: int, checkpoint_sha256: str) -> dict[str, Any]:
+    """The champion that a verdict without labels compared with."""
+    return AgainstChampion(
+        version=version, checkpoint_sha256=checkpoint_sha256, model_sha256="4" * 64, accuracy=None, n=0, gain=None,
+        interval=None,
+    ).model_dump()  # fmt: skip
 
 
 def judged(target: str, candidate: str, checkpoint_sha256: str, verdict: str) -> Judged:
@@ -140,6 +154,7 @@ def empty_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_in(root, "git", "init", "--quiet")
     run_in(root, sys.executable, "-m", "dvc", "init", "--quiet")
     write_text(root / "params.yaml", PARAMS)
+    mark(Workspace(root))
     run_in(root, "git", "add", "--all")
     run_in(root, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "start")
     return root
@@ -154,6 +169,15 @@ def published_template(empty_template: Path, tmp_path_factory: pytest.TempPathFa
     return root
 
 
+@pytest.fixture(scope="session")
+def three_template(published_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = shutil.copytree(published_template, tmp_path_factory.mktemp("three") / "workspace")
+    publish_run(Workspace(root), sharpness=3.0)
+    for version in (1, 2, 3):
+        registry.promote(Workspace(root), "cam7", version, by="bo", reason="a test", force=True)
+    return root
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, empty_template: Path) -> Workspace:
     """With git and DVC, and nothing else; its path has a space in it."""
@@ -164,6 +188,12 @@ def workspace(tmp_path: Path, empty_template: Path) -> Workspace:
 def published(tmp_path: Path, published_template: Path) -> Workspace:
     """With versions 1 and 2 of cam7, both of verdict ``promote``, neither promoted yet."""
     return Workspace(shutil.copytree(published_template, tmp_path / "a workspace"))
+
+
+@pytest.fixture
+def three(tmp_path: Path, three_template: Path) -> Workspace:
+    """With three versions of cam7, which were put into service one after another."""
+    return Workspace(shutil.copytree(three_template, tmp_path / "a workspace"))
 
 
 @pytest.fixture(scope="session")

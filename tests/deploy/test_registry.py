@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,7 @@ from deploy import registry
 from deploy.registry.history import read_history
 from tasks.errors import BadInput, Refused
 from tasks.workspace import Workspace
-
-ROOT = Path(__file__).parents[2]
+from tests.support.killed import killed_at
 
 
 def read(path: Path):
@@ -51,6 +49,8 @@ def test_a_new_registry_has_a_pointer_that_names_nothing(workspace):
         "model_sha256": None,
         "checkpoint_sha256": None,
         "path": None,
+        "former": [],
+        "moves": 0,
     }
     assert registry.registered_targets(workspace) == ["cam7"]
     assert registry.read_champion(workspace, "cam7") is None
@@ -272,12 +272,14 @@ def test_promotions_and_rollbacks_move_the_pointer_and_are_all_remembered(publis
 
 def test_rolling_back_twice_never_returns_to_the_version_just_taken_out(published):
     for version in (1, 2, 1):
-        promote(published, version)
+        promote(published, version, force=True)
 
     assert rollback(published) == 2
-    assert rollback(published) == 1
-    with pytest.raises(Refused, match="no previous champion: version 1 is the first champion"):
+    with pytest.raises(
+        Refused, match="no previous champion that may serve: version 1 was rolled back to version 2"
+    ):
         rollback(published)
+    assert read(published.champion("cam7"))["champion"] == 2
 
 
 def test_there_is_nothing_to_roll_back_to_before_the_first_promotion(published):
@@ -342,7 +344,10 @@ def test_the_verdict_decides_what_may_enter_service(
 def judge(workspace, version: int, verdict: str, candidate: str) -> None:
     """Add to the history what publishing the same bytes with another verdict would add."""
     entry = {"at": "2026-01-01", "action": "judge", "version": version, "by": "ana", "reason": "a test"}
-    gate = {"verdict": verdict, "candidate": candidate, "reasons": ["because"]}
+    gate = {"verdict": verdict, "candidate": candidate, "reasons": ["because"], "champion": None}
+    champion = registry.read_champion(workspace, "cam7")
+    if champion:
+        gate["champion"] = {"version": champion.version, "checkpoint_sha256": champion.checkpoint_sha256}
     with (workspace.registry("cam7") / "history.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry | {"verdicts": {"gate": gate}}) + "\n")
 
@@ -383,38 +388,11 @@ def test_bytes_that_were_not_judged_are_never_served_or_promoted(published):
     ):
         rollback(published)
     with pytest.raises(Refused, match="must not serve"):
-        promote(published, 1)
+        promote(published, 1, force=True)
     assert read(published.champion("cam7"))["champion"] == 2
 
 
-# Kills: the process dies at the moment of one rename, as by kill -9
-
-DEADLY = """
-import os, sys
-from pathlib import Path
-from deploy import registry
-from deploy.registry.history import read_history
-from tasks.workspace import Workspace
-
-def deadly(move):
-    def die_or_move(source, destination, **options):
-        if Path(destination).name == sys.argv[1]:
-            os._exit(9)
-        return move(source, destination, **options)
-    return die_or_move
-
-os.replace, os.rename = deadly(os.replace), deadly(os.rename)
-workspace = Workspace(Path(sys.argv[2]))
-"""
-
-
-def killed_at(name: str, workspace, code: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", DEADLY + code, name, str(workspace.root)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    assert result.returncode == 9
+# Kills: the process is killed (SIGKILL) at the moment of one rename
 
 
 @pytest.mark.parametrize("step", ["history.jsonl", "champion.json"])
@@ -434,7 +412,7 @@ def test_a_promotion_killed_at_any_step_is_finished_by_a_rerun(published, step):
 @pytest.mark.parametrize("step", ["history.jsonl", "champion.json"])
 def test_a_rollback_killed_at_any_step_is_finished_by_a_rerun_and_not_done_twice(published, step):
     for version in (1, 2, 1):
-        promote(published, version)
+        promote(published, version, force=True)
 
     killed_at(step, published, "registry.rollback(workspace, 'cam7', by='ana', reason='a test')")
     assert read(published.champion("cam7"))["champion"] == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,12 +18,15 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from deploy import registry
-from deploy.server.app import create_app, serve
+from deploy.server import predictor
+from deploy.server.app import create_app, serve, server_of
+from deploy.settings import read_service
+from tasks.config.params import load_params
 from tasks.errors import BadInput, ConfigError
+from tasks.exported.session import OnnxModel, Predictions
 from tasks.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +50,8 @@ def promote(workspace: Workspace, version: int, target: str = "cam7") -> None:
 @contextmanager
 def serving(workspace: Workspace, **options) -> Iterator[httpx.Client]:
     """A client of a server of ``workspace``, on a free loopback port, until the block ends."""
-    config = uvicorn.Config(create_app(workspace.root, "cpu", **options), ws="none", log_level="warning")
-    server = uvicorn.Server(config)
+    service = read_service(workspace).model_copy(update=options)
+    server = server_of(create_app(workspace.root, "cpu", service=service), service)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -80,7 +84,7 @@ def shared(tmp_path_factory, published_template) -> Iterator[tuple[httpx.Client,
     )
     promote(workspace, 1)
     registry.create_registry(workspace, "cam8")
-    with serving(workspace, max_body_bytes=100_000) as client:
+    with serving(workspace, max_body_mb=1) as client:
         wait_until(lambda: client.get("/ready").status_code == 200)
         yield client, workspace
 
@@ -146,9 +150,11 @@ def test_every_way_of_sending_an_image_gives_the_same_answer(client, send):
         pytest.param(
             {"content": image(RED, size=1001)}, 422, "claims 1001 x 1001 px", id="more-than-max-pixels"
         ),
-        pytest.param({"content": b"x" * 100_001}, 413, "100001 bytes is larger than 100000", id="too-large"),
         pytest.param(
-            {"content": iter([b"x" * 60_000] * 2)}, 413, "larger than 100000 bytes", id="too-large-chunked"
+            {"content": b"x" * 1_100_000}, 413, "1100000 bytes is larger than 1048576", id="too-large"
+        ),
+        pytest.param(
+            {"content": iter([b"x" * 600_000] * 2)}, 413, "larger than 1048576 bytes", id="too-large-chunked"
         ),
         pytest.param({"data": {"image": "text"}}, 415, "x-www-form-urlencoded", id="form"),
         pytest.param({"json": {"image": "base64"}}, 415, "application/json", id="json"),
@@ -390,7 +396,135 @@ def test_a_model_made_for_another_target_never_serves(published):
         assert client.post("/predict/cam7", content=image(RED)).status_code == 200
 
 
+# Readiness
+
+
+def test_a_target_whose_bytes_are_missing_does_not_make_the_others_unready(published, publish):
+    promote(published, 1)
+    publish(published, target="cam8")
+    promote(published, 1, "cam8")
+    registry.model_path(published, "cam8", 1).unlink()
+
+    with serving(published) as client:
+        wait_for_version(client, 1)
+        wait_until(lambda: client.get("/ready").json()["targets"].get("cam8", {}).get("problem"))
+        ready = client.get("/ready")
+
+        assert (ready.status_code, ready.json()["ready"], ready.json()["problem"]) == (200, True, None)
+        assert {name: state["ready"] for name, state in ready.json()["targets"].items()} == {
+            "cam7": True,
+            "cam8": False,
+        }
+        assert (
+            "`dvc pull registry/cam8/versions/1/model.onnx.dvc`" in ready.json()["targets"]["cam8"]["problem"]
+        )
+        assert [client.get(f"/ready/{target}").status_code for target in ("cam7", "cam8", "cam9")] == [
+            200,
+            503,
+            404,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(lambda folder: shutil.rmtree(folder), "cannot be read (No such file or directory)", id="missing"),
+        pytest.param(lambda folder: (shutil.rmtree(folder), folder.mkdir()), "is empty", id="empty"),
+        pytest.param(
+            lambda folder: (shutil.rmtree(folder), (folder / "lost+found").mkdir(parents=True)),
+            "holds no target",
+            id="another-disk",
+        ),
+    ],
+)  # fmt: skip
+def test_a_registry_that_is_not_mounted_is_not_ready_and_is_once_it_comes(published, tmp_path, spoil, words):
+    promote(published, 1)
+    kept = shutil.copytree(published.root / "registry", tmp_path / "kept")
+    spoil(published.root / "registry")
+
+    with serving(published) as client:
+        wait_until(lambda: "loading" not in client.get("/ready").json()["problem"])
+        ready = client.get("/ready")
+
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        assert words in ready.json()["problem"]
+        assert client.get("/health").status_code == 200
+        shutil.copytree(kept, published.root / "registry", dirs_exist_ok=True)
+        wait_until(lambda: client.get("/ready").status_code == 200)
+
+
+def test_a_workspace_in_which_nothing_was_promoted_yet_says_so_and_is_not_ready(published):
+    with serving(published) as client:
+        wait_until(lambda: "loading" not in client.get("/ready").json()["problem"])
+        ready = client.get("/ready")
+
+    assert ready.status_code == 503
+    assert ready.json()["problem"] == "no target has a champion yet: `acclimate promote TARGET` sets one"
+
+
+def test_a_model_fails_a_few_examples_before_its_target_is_not_ready_and_one_answer_mends_that(
+    published, monkeypatch, caplog
+):
+    promote(published, 1)
+    is_broken = threading.Event()
+    working = predictor.predict
+
+    def predict(model: OnnxModel, batch_NX: np.ndarray) -> Predictions:
+        if is_broken.is_set():
+            raise RuntimeError("CUDA failure 700: an illegal memory access was encountered\nand more")
+        return working(model, batch_NX)
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    with caplog.at_level(logging.INFO), serving(published) as client:
+        wait_for_version(client, 1)
+        is_broken.set()
+        answers = [
+            client.post("/predict/cam7", content=image(RED)) for _ in range(predictor.MAX_FAILURES - 1)
+        ]
+        assert client.get("/ready").status_code == 200
+        answers.append(client.post("/predict/cam7", content=image(RED)))
+        ready = client.get("/ready")
+
+        assert {answer.status_code for answer in answers} == {500}
+        assert "version 1 of cam7 failed (CUDA failure 700: an illegal" in answers[0].json()["detail"]
+        assert (ready.status_code, client.get("/ready/cam7").status_code) == (503, 503)
+        assert "the last 5 examples had no answer" in ready.json()["targets"]["cam7"]["problem"]
+        # No request comes while a balancer keeps them away: the server asks again by itself.
+        is_broken.clear()
+        wait_until(lambda: client.get("/ready").status_code == 200)
+        assert client.post("/predict/cam7", content=image(RED)).json()["class"] == "red"
+    assert "cam7: not ready: the last 5 examples" in caplog.text
+    assert "cam7: ready again" in caplog.text
+
+
+def test_uploads_that_are_no_images_say_nothing_about_the_model(published):
+    promote(published, 1)
+    with serving(published) as client:
+        wait_for_version(client, 1)
+        for _ in range(predictor.MAX_FAILURES + 1):
+            assert client.post("/predict/cam7", content=b"no image").status_code == 422
+
+        assert client.get("/ready").status_code == 200
+
+
 # The process
+
+
+def test_limits_that_an_older_workspace_does_not_name_are_those_of_the_template(workspace):
+    assert "service" not in workspace.params.read_text()
+    template = load_params(ROOT / "tasks" / "config" / "templates" / "params.yaml").service
+
+    assert read_service(workspace).model_dump() == template.model_dump()
+
+
+def test_a_limit_that_is_named_counts_and_a_wrong_one_is_refused_by_its_key(workspace):
+    params = workspace.params.read_text()
+    workspace.params.write_text(params + "service: {max_waiting: 3, of a newer acclimate: 1}\n")
+    assert read_service(workspace).max_waiting == 3
+
+    workspace.params.write_text(params + "service: {decode_s: 0}\n")
+    with pytest.raises(ConfigError, match=r"service\.decode_s: .*got 0"):
+        create_app(workspace.root)
 
 
 def test_a_folder_that_is_no_workspace_is_named(tmp_path):
@@ -471,7 +605,8 @@ import deploy.server.app
 from deploy.server.predictor import Champions, answer
 champions = Champions(deploy.server.app.Workspace(Path({str(published.root)!r})), "cpu", {{"max_pixels": 1000}})
 champions.refresh()
-answer(champions.state("cam7").loaded, {image(RED)!r})
+loaded = champions.state("cam7").loaded
+answer(loaded, loaded.reader.read({image(RED)!r}))
 unwanted = {{"torch", "torchvision", "timm", "pandas", "prefect", "great_expectations", "dvc", "pyarrow", "onnx"}}
 print(json.dumps(sorted(unwanted & set(sys.modules))))
 """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,8 +10,14 @@ import sys
 import time
 
 import httpx
+import pytest
 import yaml
 
+from flows.runs.dvc_client import DvcClient
+from flows.runs.lock import lock_workspace
+from flows.runs.prepare import prepare, prepare_target
+from flows.workspaces.programs import git
+from tasks.errors import BadInput
 from tasks.files import read_json, write_json
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT, acclimate
@@ -156,3 +163,37 @@ def test_triton_gets_every_champion(workspace_copy: Workspace, tmp_path):
     assert said.strip() == str(tmp_path / "models" / "new-camera")
     assert (tmp_path / "models" / "new-camera" / "1" / "model.onnx").exists()
     assert 'backend: "onnxruntime"' in (tmp_path / "models" / "new-camera" / "config.pbtxt").read_text()
+
+
+def test_a_damaged_history_keeps_no_run_from_starting_and_its_target_alone_leaves_the_run(
+    workspace_copy: Workspace,
+):
+    path = workspace_copy.registry("new-camera") / "history.jsonl"
+    path.write_text("{\n")
+
+    with (
+        lock_workspace(workspace_copy, purpose="a test") as lock_fd,
+        DvcClient(workspace_copy, lock_fd=lock_fd) as dvc,
+    ):
+        prepare(dvc)
+        with pytest.raises(BadInput, match=r"registry/new-camera/history\.jsonl, line 1 is no history entry"):
+            prepare_target(dvc, "new-camera")
+        path.unlink()
+        prepare_target(dvc, "new-camera")
+
+
+def test_a_registry_that_git_knows_and_the_disk_lacks_is_not_made_anew(workspace_copy: Workspace):
+    git(workspace_copy, "add", "--force", "registry/new-camera/champion.json")
+    git(workspace_copy, "commit", "--quiet", "--allow-empty", "--message", "a registry")
+    shutil.rmtree(workspace_copy.root / "registry")
+
+    with (
+        lock_workspace(workspace_copy, purpose="a test") as lock_fd,
+        DvcClient(workspace_copy, lock_fd=lock_fd) as dvc,
+        pytest.raises(BadInput, match="is not there, and git knows it"),
+    ):
+        prepare_target(dvc, "new-camera")
+
+    assert not workspace_copy.registry("new-camera").exists()
+    git(workspace_copy, "checkout", "--", "registry/new-camera")
+    assert workspace_copy.champion("new-camera").exists()

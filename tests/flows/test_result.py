@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from flows.runs.child import StageRun
-from flows.runs.result import Walked, keep_result
+from flows.runs.result import Run, TargetsFailed, Walked, keep_result
 from flows.runs.walk import walk
 from tasks.config.params import Params
-from tasks.errors import BadInput, Fault
+from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.records.result import (
     JSON,
     Digests,
@@ -112,27 +112,27 @@ def test_the_first_target_is_kept_before_the_second_begins():
             raise Fault("killed", retryable=True)
         return StageRun(stage, target, "ran", 0.0, 0)
 
-    def keep(walked: Walked) -> None:
-        seen.append(f"kept {','.join(walked.done)}")
+    def keep(target: str, walked: Walked) -> None:
+        seen.append(f"kept {target}: {','.join(walked.done)}")
 
-    with pytest.raises(Fault, match="killed"):
-        walk(["one", "two"], run, after_target=keep)
+    walk(["one", "two"], run, after_target=keep)
 
     assert seen[:3] == ["manifest@source", "features@source", "finetune@None"]
-    assert seen.index("kept one") == seen.index("report@one") + 1 == seen.index("manifest@two") - 1
-    assert seen[-1] == "adapt@two"
+    assert seen.index("kept one: one") == seen.index("report@one") + 1 == seen.index("manifest@two") - 1
+    assert seen[-2:] == ["adapt@two", "kept two: one"]
 
 
-def test_a_target_that_fails_leaves_and_the_others_go_on():
+@pytest.mark.parametrize("error", [BadInput("too few images"), Fault("killed", retryable=True)])
+def test_a_target_that_fails_leaves_and_the_others_go_on_whatever_it_fails_of(error: AcclimateError):
     def run(stage: str, target: str | None) -> StageRun:
         if (stage, target) == ("validate", "one"):
-            raise BadInput("too few images")
+            raise error
         return StageRun(stage, target, "ran", 0.0, 0)
 
     walked = walk(["one", "two"], run)
 
     assert walked.done == ["two"]
-    assert {name: str(error) for name, error in walked.failed.items()} == {"one": "too few images"}
+    assert walked.failed == {"one": error}
     assert [run.stage for run in walked.runs if run.target == "one"] == ["manifest", "validate"]
 
 
@@ -142,3 +142,20 @@ def test_a_failure_of_the_source_ends_the_walk():
 
     with pytest.raises(BadInput, match="manifest of source"):
         walk(["one"], run)
+
+
+@pytest.mark.parametrize(
+    ("failed", "status"),
+    [({"one": BadInput("too few")}, 2), ({"one": BadInput("too few"), "two": Fault("disk full")}, 1)],
+)
+def test_a_run_with_failed_targets_names_each_once_and_keeps_what_the_others_came_to(
+    failed: dict[str, AcclimateError], status: int
+):
+    run = Run(result("three", said="fine"), failed)
+
+    with pytest.raises(TargetsFailed) as raised:
+        run.raise_failures()
+
+    assert raised.value.exit_status == status
+    assert str(raised.value).splitlines() == [f"{name}: {error}" for name, error in failed.items()]
+    assert raised.value.result is run.result

@@ -18,6 +18,7 @@ from flows.runs.lock import lock_workspace
 from flows.runs.note import note_path
 from flows.runs.repair import heal_lock
 from flows.runs.walk import SHARED_STAGES, TARGET_STAGES, run_pipeline
+from flows.workspaces.marker import mark
 from flows.workspaces.programs import child_environment, dvc
 from tasks.errors import Busy, ConfigError
 from tasks.files import write_text
@@ -217,7 +218,7 @@ def test_a_run_goes_on_where_a_kill_tore_what_dvc_was_writing(workspace_copy: Wo
     (workspace_copy.root / ".dvc" / "tmp" / "rwlock").write_text("")
     workspace_copy.dvc_lock.write_bytes(workspace_copy.dvc_lock.read_bytes()[:-40])
 
-    result = run_pipeline(workspace_copy.root)
+    result = run_pipeline(workspace_copy.root).raise_failures()
 
     assert {stage.status for stage in result.stages} == {"unchanged"}
     assert locked_outputs(workspace_copy) == expected
@@ -261,6 +262,7 @@ def test_a_wrong_params_file_is_told_before_waiting_for_the_workspace(workspace_
 
 def test_a_wrong_params_file_is_told_before_a_prefect_server_is_started(tmp_path: Path):
     workspace = Workspace(tmp_path)
+    mark(workspace)
     write_text(workspace.params, "kind: image\n")
 
     done = acclimate("run", "-w", tmp_path, check=False)
@@ -320,3 +322,46 @@ def test_a_gate_that_refuses_ends_an_enforced_run_with_status_3(workspace_copy: 
 
     assert done.returncode == 3
     assert "gate.rules.min_accuracy" in done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--no-prefect",)])
+def test_a_check_that_fails_is_told_once_and_with_the_file_that_has_every_path(
+    workspace_copy: Workspace, options: tuple[str, ...]
+):
+    shutil.rmtree(workspace_copy.data("new-camera") / "holdout")
+    for path in sorted(workspace_copy.data("new-camera").rglob("*.png"))[5:]:
+        path.unlink()
+
+    done = acclimate("run", *options, "-w", workspace_copy.root, check=False)
+
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
+    assert said.count("fewer than validate.min_rows_target") == 1
+    assert "Traceback" not in said
+    kept = workspace_copy.private / "verdicts" / "validate-new-camera.json"
+    assert f"All checks, with every path: {kept}" in said
+    assert kept.exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--no-prefect",)])
+def test_ctrl_c_says_that_finished_stages_are_kept_and_nothing_after_it(
+    workspace_copy: Workspace, options: tuple[str, ...]
+):
+    content = yaml.safe_load(workspace_copy.params.read_text())
+    content["adapt"]["steps"] = 100_000
+    write_text(workspace_copy.params, yaml.safe_dump(content, sort_keys=False))
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", *options, "-w", str(workspace_copy.root)],
+        cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # A process in the background of a shell ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as run:  # fmt: skip
+        assert wait_for_stage(workspace_copy, "adapt", run)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=120)
+
+    assert run.returncode == 130
+    last = said.splitlines()[-1]
+    assert last == "acclimate: interrupted; finished stages are kept, run again to continue"
+    with lock_workspace(workspace_copy, purpose="test", wait=False):
+        pass

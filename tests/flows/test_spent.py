@@ -79,6 +79,23 @@ def test_a_ledger_that_dvc_knows_and_that_is_gone_is_not_made_anew(tmp_path: Pat
     assert not workspace.ledger(TARGET).exists()
 
 
+def test_a_ledger_that_git_knows_is_not_made_anew_though_nothing_else_is_left_of_its_target(tmp_path: Path):
+    workspace = Workspace(tmp_path)
+    git(workspace, "init", "--quiet")
+    create_ledger(workspace, TARGET)
+    create_ledger(workspace, NAME)
+    git(workspace, "add", "--", f"ledger/{TARGET}.jsonl")
+    for target in (TARGET, NAME):
+        workspace.ledger(target).unlink()
+
+    with pytest.raises(BadInput, match=rf"git checkout -- ledger/{TARGET}\.jsonl"):
+        create_ledger(workspace, TARGET)
+    create_ledger(workspace, NAME)
+
+    assert not workspace.ledger(TARGET).exists()
+    assert kinds(workspace, NAME) == ["opened"]
+
+
 # --- labels retire -------------------------------------------------------------------------------
 
 
@@ -213,7 +230,10 @@ def test_a_lost_ledger_is_begun_anew_by_unseal_alone_and_its_labels_are_spent(wo
 # --- git keeps it --------------------------------------------------------------------------------
 
 
-def test_a_run_commits_ledger_and_answers_and_nothing_else(workspace_copy: Workspace):
+def test_with_record_none_a_run_commits_ledger_and_answers_and_nothing_else(workspace_copy: Workspace):
+    text = workspace_copy.params.read_text()
+    assert "record: commit" in text
+    write_text(workspace_copy.params, text.replace("record: commit", "record: none"))
     write_text(workspace_copy.root / "mine.txt", "a note of the user's")
     git(workspace_copy, "add", "mine.txt")
     append(workspace_copy.ledger(NAME), [Retired(at=date(2031, 5, 6), images=("a" * 12,))])
@@ -237,4 +257,4 @@ def test_where_git_refuses_the_run_ends_well_and_says_that_the_ledger_is_not_rec
 
     done = acclimate("run", "--no-prefect", "-w", workspace_copy.root)
 
-    assert "not recorded in git: ledger and answers. Commit it yourself." in done.stderr
+    assert "not recorded in git: run: " in done.stderr

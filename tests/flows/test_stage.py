@@ -19,7 +19,7 @@ from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.note import note_path
 from flows.runs.process import run_here
-from flows.workspaces.programs import STARTED_BY
+from flows.workspaces.programs import STARTED_BY, dvc, git
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
@@ -212,5 +212,25 @@ def test_another_dvc_at_work_is_a_fault_worth_a_retry(workspace_copy: Workspace)
         fcntl.flock(lock, fcntl.LOCK_EX)
         with DvcClient(workspace_copy) as dvc, pytest.raises(Fault, match="another DVC process") as raised:
             run_stage(dvc, "gate", "new-camera")
+
+    assert raised.value.retryable
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["kill -KILL $$", "sh -c 'kill -KILL $$'; exit 137"],
+    ids=["itself", "below a shell that stays"],
+)
+def test_a_stage_that_is_killed_before_its_first_note_or_after_its_last_is_worth_a_retry(
+    tmp_path: Path, command: str
+):
+    workspace = Workspace(tmp_path / "w")
+    workspace.root.mkdir()
+    git(workspace, "init", "--quiet")
+    dvc(workspace, "init", "--quiet")
+    workspace.dvc_yaml.write_text(yaml.safe_dump({"stages": {"gate": {"cmd": command}}}))
+
+    with DvcClient(workspace) as client, pytest.raises(Fault, match="was killed before it ended") as raised:
+        run_stage(client, "gate")
 
     assert raised.value.retryable

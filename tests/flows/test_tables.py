@@ -7,7 +7,7 @@ from tasks.records.result import Result, Ruling, TargetResult
 from tasks.records.verdict import FreshPrice, HoldoutPrice, Measured, Oracle, Price, Proof, Sample
 
 YEAR = Price(share=0.05, left=0.05, planned=12, next_fresh=0.05 / 12, holdout=None, fresh=None)
-FIRST = HoldoutPrice(place=1, alpha=0.025, spent_since=None)
+FIRST = HoldoutPrice(place=1, alpha=0.025, level=0.025, spent_since=None)
 SOME = FreshPrice(arms="a" * 64, alpha=0.05 / 12, threshold=240.0, evidence=86.4, more=20, course=(0.0, 1.94))
 SAMPLE = Sample(labelled=60, total=214, images=900)
 
@@ -101,9 +101,15 @@ def test_an_open_hold_out_is_spent():
     assert price_line(judged(n=120, holdout=FIRST, left=0.025)) == (
         "  labels: candidate 1 on this hold-out, p had to reach 0.025; labels spent; 50 % of this year's budget is left"
     )
-    since = HoldoutPrice(place=3, alpha=0.0, spent_since="2026-03-14")
+    since = HoldoutPrice(place=3, alpha=0.0, level=0.0, spent_since="2026-03-14")
     assert price_line(judged(n=120, sealed=True, holdout=since)) == (
         "  labels: labels spent; 100 % of this year's budget is left"
+    )
+
+
+def test_the_p_that_had_to_be_reached_is_the_level_and_not_all_that_was_spent():
+    assert "p had to reach 0.01;" in price_line(
+        judged(n=120, sealed=True, holdout=FIRST.model_copy(update={"level": 0.01}))
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.commands import try_pair
+from flows.runs.result import Run
 from tasks.config.params import load_params
 from tasks.records.manifest import read_files, read_summary
 from tasks.stages import adapt, export, features, gate, manifest, probe, report, validate
@@ -178,7 +179,8 @@ def test_labelled_target_images_are_trained_on_and_the_verdict_and_the_report_sa
 ):
     write_pictures(tmp_path / "few", count=3, first_seed=7000, shifted=True, labelled=True)
     before = read_summary(workspace_copy.stage("manifest", "new-camera"))
-    monkeypatch.setattr(try_pair, "run_locked", lambda *_, **__: None)  # the stages run below
+    # The stages run below.
+    monkeypatch.setattr(try_pair, "run_locked", lambda *_, **__: Run(None, {}))  # type: ignore[arg-type]
     try_pair.try_folders(
         pair.source,
         pair.target,

@@ -86,8 +86,8 @@ def recalls(*values: float, n: int = 40) -> list[Recall]:
     return [Recall(f"class-{i}", n, 0.8, value, 1.0) for i, value in enumerate(values)]
 
 
-def champion(better: int, worse: int, n: int = 200) -> Champion:
-    return Champion(3, is_selected=False, evidence=evidence(better, worse, n))
+def champion(better: int, worse: int, n: int = 200, *, version: int = 3, is_former: bool = False) -> Champion:
+    return Champion(version, is_selected=False, evidence=evidence(better, worse, n), is_former=is_former)
 
 
 GOOD = evidence(30, 5)
@@ -109,10 +109,11 @@ def proofs(
     by_class: Sequence[Recall] | None = None,
     simplest: Evidence | None = None,
     simplest_fresh: FreshEvidence | None = None,
+    former: Sequence[Champion] = (),
 ) -> Proofs:
     if by_class is None:
         by_class = [] if holdout is None else FINE
-    return Proofs(holdout, labelled, by_class, in_service, simplest, simplest_fresh)
+    return Proofs(holdout, labelled, by_class, in_service, simplest, simplest_fresh, former)
 
 
 # --- the verdict -------------------------------------------------------------------------------
@@ -328,6 +329,23 @@ def test_a_promotion_gives_the_gain_and_names_every_rule(labels, summary, gate_p
         "accuracy is at least the 60 % of gate.rules.min_accuracy",
         "recall of all 2 classes with 10 or more images is at least the 50 % of gate.rules.min_class_recall",
         "against version 3 in service the gain is +7.5 points, at worst +2.8, within the loss of 2 points that"
+        " gate.rules.max_loss_against_champion allows",
+    )
+
+
+FORMER = [champion(9, 1, version=2, is_former=True), champion(9, 9, version=1, is_former=True)]
+
+
+def test_a_promotion_by_fresh_labels_tells_no_gain_over_a_champion_on_the_sealed_hold_out(gate_params):
+    shown = proofs(UNSURE, champion(20, 5), labelled=PROVEN, former=FORMER)
+    rules = GateRules(max_p_value=0.05, max_loss_against_champion=0.05)
+
+    judgement = judge(MCC, shown, price(), gate_params(rules))
+
+    assert judgement.verdict == "promote"
+    assert judgement.reasons[-2:] == (
+        "against version 3 in service it is within the loss of 5 points that gate.rules.max_loss_against_champion allows",
+        "against version 1, a former champion, it is within the loss of 5 points that"
         " gate.rules.max_loss_against_champion allows",
     )
 

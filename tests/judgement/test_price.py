@@ -240,6 +240,35 @@ def test_a_clock_that_was_set_back_gives_nothing_away():
     assert year.holdout("c", on=DAY - timedelta(days=3650)).alpha == 0
 
 
+def test_a_look_at_fresh_labels_that_found_nothing_left_is_taken_again_once_there_is_some():
+    year = Year(planned=1)
+    year.fresh("a")
+    found_nothing = year.fresh("b")
+    lines = len(year.entries)
+    assert year.fresh("b", on=DAY + timedelta(days=364)) == found_nothing
+    assert len(year.entries) == lines
+
+    again = year.fresh("b", on=DAY + timedelta(days=365))
+
+    assert (found_nothing.alpha, again.alpha) == (0, SHARE)
+    assert year.fresh("b", on=DAY + timedelta(days=366)) == again
+    assert len(year.entries) == lines + 1
+
+
+def test_a_look_at_a_hold_out_that_found_nothing_left_is_taken_again_and_keeps_its_place():
+    year = Year(planned=1)
+    year.fresh("a")
+    found_nothing = [year.holdout("b"), year.holdout("c")]
+    assert [(look.place, look.alpha) for look in found_nothing] == [(1, 0), (2, 0)]
+
+    later = DAY + timedelta(days=365)
+    again = [year.holdout("c", on=later), year.holdout("b", on=later), year.holdout("d", on=later)]
+
+    assert [look.place for look in again] == [2, 1, 3]
+    assert [look.alpha for look in again] == pytest.approx([SHARE / 6, SHARE * 5 / 12, SHARE / 12])
+    assert [year.holdout(arms, on=later) for arms in "cbd"] == again
+
+
 def test_labels_that_were_read_are_not_written_again():
     year = Year()
     year.holdout("a")
@@ -292,8 +321,8 @@ def test_no_order_of_looks_spends_more_than_the_share_in_any_year(
     for last in looks:
         window = [look.alpha for look in looks if last.at - timedelta(days=365) < look.at <= last.at]
         assert sum(window) <= share * (1 + 1e-9)
-    keys = [(look.route, look.arms, look.labels_digest) for look in looks]
-    assert len(set(keys)) == len(keys)
+    paid = [(look.route, look.arms, look.labels_digest) for look in looks if look.alpha > 0]
+    assert len(set(paid)) == len(paid)
 
 
 @pytest.mark.parametrize("num_candidates", [0, 1, 5, 300])

@@ -67,7 +67,7 @@ SEALED = Judged(
         left=0.025,
         planned=12,
         next_fresh=0.025 / 12,
-        holdout=HoldoutPrice(place=1, alpha=0.025, spent_since="2031-03-01"),
+        holdout=HoldoutPrice(place=1, alpha=0.025, level=0.025, spent_since="2031-03-01"),
         fresh=None,
     ),
     sealed=True,

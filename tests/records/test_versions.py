@@ -28,10 +28,10 @@ SHAPES: dict[type[Record], tuple[int, str]] = {
     Calibration: (1, "453f53d61eba"),
     Candidates: (4, "c3cbc400cc2a"),
     Selected: (3, "84eb77d5dffe"),
-    Judged: (4, "1c42c662a36c"),
+    Judged: (4, "3fd4f3ccf01c"),
     Exported: (2, "112f540ed922"),
     Probed: (1, "fd1a112c544b"),
-    Result: (4, "9632ef94d4f6"),
+    Result: (4, "80c71541595d"),
 }
 """The version of every record, and the digest of its shape."""
 

@@ -18,14 +18,13 @@ from tasks.config.params import Params
 from tasks.config.sections.gate import GateRules
 from tasks.errors import BadInput
 from tasks.files import read_json, write_json
-from tasks.judgement import proof
-from tasks.judgement.evalues import labels_needed
+from tasks.judgement.evalues import FORETOLD, labels_needed
 from tasks.records.candidates import read_all_splits
 from tasks.records.manifest import read_manifest
 from tasks.records.to_label import read_to_label
 from tasks.records.training import CandidateTraining, read_candidate_training, write_training
 from tasks.records.verdict import HoldoutPrice
-from tasks.report import candidates, classes, cost, data, wording
+from tasks.report import candidates, classes, data, wording
 from tasks.selection.diagnostics import DIAGNOSTICS
 from tasks.selection.scores import SCORES
 from tasks.stages import report
@@ -387,7 +386,7 @@ def test_before_the_first_label_of_a_year_that_is_spent_only_a_hold_out_is_asked
 
 def test_where_no_label_was_read_the_cost_of_a_proof_is_told(pages):
     _, page, card = pages[PROVISIONAL.target]
-    told = f"about {labels_needed(cost.FORETOLD, alpha=0.05 / 12)} images that the models name differently"
+    told = f"about {labels_needed(FORETOLD, alpha=0.05 / 12)} images that the models name differently"
     assert "No label has been read yet." in cost_told(page)
     assert f"A proof on fresh labels takes evidence of 240: {told}" in cost_told(page)
     assert told in card
@@ -402,10 +401,6 @@ def test_a_proof_that_takes_more_images_than_there_are_says_so(build: Build, par
     )
 
 
-def test_the_share_that_is_foretold_is_that_of_the_gate():
-    assert cost.FORETOLD == proof.FORETOLD
-
-
 def test_the_place_of_a_candidate_on_a_hold_out_is_told_with_the_p_that_it_had_to_reach(pages):
     _, page, card = pages[SEALED_PROMOTION.target]
     facts = cost_facts(page)
@@ -417,20 +412,20 @@ def test_the_place_of_a_candidate_on_a_hold_out_is_told_with_the_p_that_it_had_t
 
 
 def test_a_p_that_the_rules_bound_is_the_one_that_had_to_be_reached(build: Build, params: Params):
-    gate = params.gate.model_copy(update={"rules": GateRules(max_p_value=0.01)})
-    page = Page(written(build(PROMOTE), params.model_copy(update={"gate": gate}), PROMOTE)[0])
+    case = replace(PROMOTE, look=HoldoutPrice(place=1, alpha=0.025, level=0.01, spent_since=None))
+    page = Page(written(build(case), params, case)[0])
     assert "p that it had to reach0.01" in cost_facts(page)
 
 
 def test_a_look_that_could_only_find_harm_has_no_place(build: Build, params: Params):
-    case = replace(PROMOTE, look=HoldoutPrice(place=0, alpha=0.0, spent_since=None))
+    case = replace(PROMOTE, look=HoldoutPrice(place=0, alpha=0.0, level=0.0, spent_since=None))
     page = Page(written(build(case), params, case)[0])
     assert "could only find harm, and spent nothing" in cost_told(page)
     assert "Place among" not in cost_facts(page)
 
 
 def test_a_budget_that_is_spent_is_told(build: Build, params: Params):
-    case = replace(SEALED, look=HoldoutPrice(place=4, alpha=0.0, spent_since=None))
+    case = replace(SEALED, look=HoldoutPrice(place=4, alpha=0.0, level=0.0, spent_since=None))
     page = Page(written(build(case), params, case)[0])
     assert "Nothing was left of this year’s budget for the hold-out" in cost_told(page)
     assert "p that it had to reach" not in cost_facts(page)

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from deploy.registry.history import Pointer
+from deploy.registry.pointer import Pointer
 from tasks.config.params import Params
 from tasks.config.sections.data import ImagesParams
 from tasks.config.sections.gate import GateParams, GateRules
@@ -293,7 +293,7 @@ def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
         "recall fell in 2 of 3 classes: blue (100.0 % to 95.0 % of 40 images), red (100.0 % to 95.0 % of 40 images)",
         SPENT,
     ]
-    assert verdict["price"]["holdout"] == {"place": 1, "alpha": 0.025, "spent_since": None}
+    assert verdict["price"]["holdout"] == {"place": 1, "alpha": 0.025, "level": 0.025, "spent_since": None}
     assert (verdict["price"]["share"], verdict["price"]["left"]) == (0.05, 0.025)
     assert to_label(workspace) == []
 
@@ -1047,7 +1047,7 @@ def test_open_labels_are_spent_by_the_first_verdict_and_hold_the_next_candidate(
 
     assert (first["verdict"], second["verdict"]) == ("promote", "hold")
     assert SPENT in first["warnings"]
-    assert second["price"]["holdout"] == {"place": 2, "alpha": 0.0, "spent_since": "2031-05-06"}
+    assert second["price"]["holdout"] == {"place": 2, "alpha": 0.0, "level": 0.0, "spent_since": "2031-05-06"}
     assert SPENT not in second["warnings"]
     assert second["selected"]["accuracy"] == 1.0
     other_candidate(workspace, "mcc-0")
@@ -1137,13 +1137,24 @@ def test_twenty_targets_share_the_year(tmp_path):
     assert price["holdout"]["alpha"] == pytest.approx(0.00125)
 
 
+def test_the_p_that_had_to_be_reached_is_at_most_that_of_the_rules_and_the_budget_pays_the_whole_look(
+    tmp_path,
+):
+    workspace = lay_out(tmp_path, World())
+
+    price = judge(workspace, labels="sealed", rules=GateRules(max_p_value=0.01))["price"]
+
+    assert (price["holdout"]["alpha"], price["holdout"]["level"]) == (0.025, 0.01)
+    assert price["left"] == 0.025
+
+
 def test_the_model_in_service_is_watched_without_spending_anything(tmp_path):
     workspace = lay_out(tmp_path, colour_world(TRUTH))
     put_in_service(workspace, checkpoint="mcc-0")
 
     price = judge(workspace, labels="sealed")["price"]
 
-    assert price["holdout"] == {"place": 0, "alpha": 0.0, "spent_since": None}
+    assert price["holdout"] == {"place": 0, "alpha": 0.0, "level": 0.0, "spent_since": None}
     assert price["left"] == 0.05
 
 
@@ -1335,6 +1346,82 @@ def test_a_hold_out_image_that_changed_since_the_manifest_is_an_error(tmp_path):
 
     with pytest.raises(BadInput, match=r"frame 007\.png changed since the manifest was written"):
         judge(workspace)
+
+
+# --- the champions before it ---------------------------------------------------------------------
+
+TWO_WRONG = (97, 99)
+"""The images that the second champion of a chain names wrongly; the first one names all rightly."""
+RULES = GateRules(max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.065)
+
+
+def wrong_on(*images: int) -> tuple[int, ...]:
+    return tuple((number + 1) % 3 if i in images else number for i, number in enumerate(TRUTH))
+
+
+def lay_out_chain(root: Path, *, former: bool, wrong: Sequence[int]) -> Workspace:
+    """Version 2 in service, which names two images wrongly, after version 1; the candidate is wrong on more."""
+    candidates = {"source_only-0": BASELINE, "mcc-0": Says(test=wrong_on(*wrong))}
+    workspace = lay_out(root, colour_world(TRUTH, candidates=candidates))
+    # A little red outshines the strongest channel from 96.5 on: in images 97 and 99, since 98 is red.
+    dazzled = onnx_models.SHARP.copy()
+    dazzled[0, 0] *= 250 / 96.5
+    models = {1: onnx_models.make_onnx(), 2: onnx_models.make_onnx(weights=dazzled)}
+    versions = {}
+    for version, content in models.items():
+        path = f"registry/{TARGET}/versions/{version}/model.onnx"
+        write_bytes(workspace.root / path, content)
+        versions[version] = {
+            "model_sha256": hashlib.sha256(content).hexdigest(), "checkpoint_sha256": sha(f"champion {version}"),
+            "path": path,
+        }  # fmt: skip
+    earlier = [versions[1] | {"version": 1}] if former else []
+    point_at(workspace, champion=2, previous=1, former=earlier, moves=2, **versions[2])
+    return workspace
+
+
+@pytest.mark.parametrize("labels", ["sealed", "open"])
+def test_a_chain_of_candidates_each_a_little_behind_the_one_before_is_stopped_at_the_second(tmp_path, labels):
+    """The loss against version 2 is within the rule, that against version 1 is not."""
+    more = (*TWO_WRONG, 0)
+
+    alone = judge(lay_out_chain(tmp_path / "a", former=False, wrong=more), rules=RULES, labels=labels)
+    stopped = judge(lay_out_chain(tmp_path / "b", former=True, wrong=more), rules=RULES, labels=labels)
+    as_good = judge(lay_out_chain(tmp_path / "c", former=True, wrong=TWO_WRONG), rules=RULES, labels=labels)
+
+    assert alone["verdict"] == "promote"
+    assert stopped["verdict"] == "hold"
+    numbers = "the gain is -2.5 points, at worst -7.1, beyond" if labels == "open" else "it may be beyond"
+    assert stopped["reasons"][0] == (
+        f"against version 1, a former champion, {numbers} the loss of 6.5 points that"
+        " gate.rules.max_loss_against_champion allows"
+    )
+    assert stopped["champion"]["version"] == 2
+    assert as_good["verdict"] == "promote"
+    assert as_good["reasons"][-1].startswith("against version 1, a former champion, the gain is -1.7 points")
+    assert as_good["price"] == alone["price"]  # a rule that protects costs nothing
+
+
+def test_a_candidate_far_behind_a_former_champion_is_rejected_by_its_name(tmp_path):
+    verdict = judge(lay_out_chain(tmp_path, former=True, wrong=range(0, 30, 2)), rules=RULES)
+
+    assert verdict["verdict"] == "reject"
+    assert [reason.split(" the gain")[0] for reason in verdict["reasons"][:2]] == [
+        "against version 2 in service",
+        "against version 1, a former champion,",
+    ]
+
+
+def test_a_former_champion_whose_bytes_are_not_here_is_an_error_and_not_a_skipped_rule(tmp_path):
+    workspace = lay_out_chain(tmp_path, former=True, wrong=TWO_WRONG)
+    path = workspace.root / "registry" / TARGET / "versions" / "1" / "model.onnx"
+    path.unlink()
+
+    with pytest.raises(BadInput, match=r"versions/1/model\.onnx.*`dvc pull`"):
+        judge(workspace, rules=RULES)
+
+    no_rule = GateRules(max_p_value=0.05, min_gain=0.0)
+    assert judge(workspace, rules=no_rule)["verdict"] == "promote"
 
 
 # --- files that do not belong together ----------------------------------------------------------

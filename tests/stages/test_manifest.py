@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import random
@@ -13,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.hostile_files import jpeg_of_scans, tiff_of_pages
 from tasks.config.params import Params, load_params
 from tasks.config.sections.data import ImagesParams, SplitParams
-from tasks.domains.kinds import reader_of
 from tasks.domains.retired import add_retired
 from tasks.domains.splits import position
 from tasks.errors import BadInput
@@ -253,8 +254,8 @@ def test_wrong_labels_in_adapt_and_select_change_nothing_that_training_reads(wor
     for index in range(40):
         content = image_bytes(index)
         name = "cat" if index % 2 else "dog"
-        path = write(workspace.data("optdigits") / "images" / name / f"{index}.png", content)
-        sha256 = manifest.measure_file(path, "x", reader_of(params)).sha256
+        write(workspace.data("optdigits") / "images" / name / f"{index}.png", content)
+        sha256 = hashlib.sha256(content).hexdigest()
         unseen = expected_split({"sha256": sha256}, 0.5, 0.25) != "test"
         wrong = {"cat": "dog", "dog": "cat"}[name] if unseen else name
         write(planted.data("optdigits") / "images" / wrong / f"{index}.png", content)
@@ -619,7 +620,7 @@ def test_hostile_files_are_listed_with_a_reason_and_good_ones_go_through(workspa
     assert left_out.pop("cat/cut.jpg").startswith("damaged or truncated JPEG (")
     assert left_out == {
         "cat/.DS_Store": "hidden file",
-        "cat/large.png": "claims 200 x 200 px, more than images.max_pixels 10000 in params.yaml; not decoded",
+        "cat/large.png": "claims 200 x 200 px, more than max_pixels 10000 in params.yaml; not decoded",
         "cat/moving.gif": "animated, 2 frames; extract stills",
         "cat/text 'with\nquotes\".jpg": "text, not an image",
         "cat/zero.png": "empty file (0 bytes)",
@@ -633,6 +634,27 @@ def test_hostile_files_are_listed_with_a_reason_and_good_ones_go_through(workspa
     assert summary["rows"] == len(rows) == 12 + 2 + 11
     assert summary["notes"] == {"CMYK converted to RGB": 1, "alpha laid on white": 1}
     assert "refused.jsonl" not in rows
+
+
+def test_a_file_that_hangs_its_decoder_is_left_out_with_the_reason_and_the_stage_goes_on(
+    workspace, params, monkeypatch
+):
+    folder = write_source(workspace)
+    write(folder / "cat" / "scans.jpg", jpeg_of_scans(60))
+    write(folder / "cat" / "a thousand scans.jpg", jpeg_of_scans(1000, side=64))
+    write(folder / "cat" / "pages.tif", tiff_of_pages(20_000))
+    monkeypatch.setattr(manifest, "DECODE_CPU_S", 0.3)
+    images = ImagesParams(size_px=16, max_pixels=50_000_000, orientation_matters=True)
+    manifest.run(workspace, params.model_copy(update={"images": images}), "source")
+
+    summary = summary_of(workspace, "source")
+
+    assert {entry["path"]: entry["reason"] for entry in summary["quarantined"]} == {
+        "cat/a thousand scans.jpg": "JPEG of more than 64 scans; save it anew with an ordinary encoder",
+        "cat/pages.tif": "TIFF of more than 1000 pages; extract them as single images",
+        "cat/scans.jpg": "takes more than 0.3 s of CPU time to decode",
+    }
+    assert summary["ok"] == 12
 
 
 def _png(width: int, height: int) -> bytes:

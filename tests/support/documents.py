@@ -10,9 +10,7 @@ FILES_PAGE = CHECKOUT / "docs" / "files.md"
 
 def pages() -> list[Path]:
     """Every page that people read."""
-    found = [
-        CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/runbook.md")
-    ]
+    found = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     found += sorted((CHECKOUT / "docs").rglob("*.md"))
     assert len(found) > 20
     return found

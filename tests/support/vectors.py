@@ -47,6 +47,7 @@ class Vectors:
     likeness: ClassVar[str | None] = None
     captured: ClassVar[str | None] = None
     views: ClassVar[Views] = Views()
+    loads: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of_params(cls, params: KindParams) -> "Vectors":
@@ -59,6 +60,10 @@ class Vectors:
     @property
     def limits(self) -> Limits:
         return {"max_bytes": self.max_bytes}
+
+    @property
+    def memory_bytes(self) -> int:
+        return 2**24
 
     def find(self, folder: Path) -> list[FoundFile]:
         return list_files(folder)

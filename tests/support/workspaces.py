@@ -127,7 +127,7 @@ PROMOTE = Case(
         ("images/8/scan 0077 (copy).png", "duplicate of images/8/scan 0077.png"),
     ),
     notes={"16-bit grey scaled to 8 bits": 12, "alpha laid on white": 3},
-    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
+    look=HoldoutPrice(place=1, alpha=0.025, level=0.025, spent_since=None),
 )  # fmt: skip
 
 PROVISIONAL = Case(
@@ -160,7 +160,7 @@ HOLD = Case(
         gain=0.0667,
         interval=(-0.01, 0.14),
     ),
-    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
+    look=HoldoutPrice(place=1, alpha=0.025, level=0.025, spent_since=None),
     to_label=31,
 )
 
@@ -174,7 +174,7 @@ REJECT = Case(
     reasons=("dann-0 is worse than source-only: gain -0.24, interval -0.31 to -0.17",),
     warnings=("dann-0 disagrees with source-only on 61 % of the select split",),
     vetoes={"mcc-0": "collapse: 1.3 effective classes of 10, fewer than half"},
-    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
+    look=HoldoutPrice(place=1, alpha=0.025, level=0.025, spent_since=None),
     num_source=2500,
 )
 
@@ -188,7 +188,7 @@ HOSTILE = Case(
     reasons=("<b>bold</b> reason naming class <script>alert(2)</script>",),
     quarantined=tuple((path, f"cannot be decoded: {path}") for path in HOSTILE_PATHS),
     notes={"note with <i>tags</i>": 1},
-    look=HoldoutPrice(place=1, alpha=0.025, spent_since=None),
+    look=HoldoutPrice(place=1, alpha=0.025, level=0.025, spent_since=None),
     to_label=9,
 )
 
@@ -199,7 +199,7 @@ SEALED = replace(
     reasons=(
         "not significantly better than source-only: candidate 2 that these labels have judged, p must reach 0.0083",
     ),
-    look=HoldoutPrice(place=2, alpha=0.05 / 6, spent_since=None),
+    look=HoldoutPrice(place=2, alpha=0.05 / 6, level=0.05 / 6, spent_since=None),
     champion=None,
 )
 
@@ -208,7 +208,7 @@ SEALED_PROMOTION = replace(PROMOTE, target="optdigits-sealed", sealed=True)
 SPENT = replace(
     HOLD,
     target="depot-east",
-    look=HoldoutPrice(place=3, alpha=0.0, spent_since="2026-03-14"),
+    look=HoldoutPrice(place=3, alpha=0.0, level=0.0, spent_since="2026-03-14"),
     reasons=("the labels of the hold-out are spent: accuracies on them were shown on 2026-03-14",),
 )
 

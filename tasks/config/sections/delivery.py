@@ -1,4 +1,4 @@
-"""Sections of the stages behind the gate: the ONNX file, its probe and the report."""
+"""Sections of what comes behind the gate: the ONNX file, its probe, the report and the server."""
 
 from typing import Annotated, Literal
 
@@ -34,3 +34,28 @@ class ReportParams(Section):
 
     max_map_points: Count
     """Images per domain in the feature map."""
+
+
+class ServiceParams(Section):
+    """Limits of the server: nobody who sends it something can take it from the others."""
+
+    max_pixels: Count
+    """Images with more pixels are refused before they are decoded; never more than ``images.max_pixels``."""
+    decode_s: Positive
+    """Seconds of CPU time after which the process that decodes an example is killed."""
+    decoding_mb: Count
+    """Memory in MiB for the processes that decode large examples; there are as many as fit, up to one per core."""
+    max_waiting: Count
+    """Examples that wait for a decoder, or for a model; one more is answered 429."""
+    max_wait_s: Positive
+    """Seconds that an example waits for either before it is answered 429."""
+    max_body_mb: Count
+    """Largest body of a request, in MiB."""
+    max_bodies_mb: Count
+    """All bodies that are held at once, in MiB, without the first 256 KiB of each."""
+    max_connections: Count
+    """Connections that are open at once. A new one takes the place of the one that has sent nothing whole for longest."""
+    headers_s: Positive
+    """Seconds from the beginning of a connection, or the end of its last answer, to the end of the next headers."""
+    body_s: Positive
+    """Seconds from the end of the headers to the end of the body."""

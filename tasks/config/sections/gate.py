@@ -19,7 +19,8 @@ class GateRules(Section):
     min_gain: Annotated[float, Field(ge=-1, lt=1)] | None = None
     """The lower end of the interval of the gain over source-only must exceed this."""
     max_loss_against_champion: Fraction | None = None
-    """The champion may be better by at most this, at the lower end of the interval."""
+    """The champion, and any champion before it that is not withdrawn, may be better by at most this, at the lower end of the
+    interval."""
     max_loss_against_target_statistics: Fraction | None = None
     """The simplest adaptation, ``target_statistics``, may be right on at most this much more of the labelled images, and
     not significantly more."""

@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import AvifImagePlugin, ExifTags, Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -29,14 +29,18 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from tasks.domains.contract import UnreadableExample
+from tasks.domains.contract import BeyondLimits, UnreadableExample
 from tasks.domains.image.captured import BROKEN_EXIF, captured_at
+from tasks.domains.image.containers import Size, contents_of, counted
 
 READABLE = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 and PPM"
 
 # 4 channels of 32 bits: no still image of max_pixels pixels needs more.
 MAX_BYTES_PER_PIXEL = 16
 BYTES_FOR_METADATA = 2**24
+
+MAX_EXIF_BYTES = 2**20
+"""A JPEG segment holds 64 KiB; a thumbnail fits into this. A longer block is not read."""
 
 
 @dataclass(frozen=True)
@@ -102,20 +106,30 @@ def read_file(path: Path, *, max_pixels: int) -> bytes:
 
 
 def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
-    _silence_pillow()
+    _set_up_pillow()
     opener = _recognise(content)
     name = opener.format or opener.__name__
+    inside = contents_of(content, name)
+    if inside.size is not None:
+        _refuse_bomb(inside.size, max_pixels)
+    _refuse_several(inside.num_frames, name)
     try:
         with opener(BytesIO(content)) as image:
             _refuse_bomb(image.size, max_pixels)
-            _refuse_animation(image)
+            if name not in COUNTED_BEFORE:  # there Pillow would visit every frame
+                _refuse_several(getattr(image, "n_frames", 1), name)
             image.load()
             mode = image.mode
             rgb, notes = _to_rgb(image)
-            upright, more_notes = _upright(image, rgb)
-            taken = captured_at(image)
+            is_long = len(image.info.get("exif") or b"") > MAX_EXIF_BYTES
+            upright, more_notes = (rgb, [UNREAD_EXIF]) if is_long else _upright(image, rgb)
+            taken = None if is_long else captured_at(image)
     except UnreadableExample:
         raise
+    except MemoryError as error:
+        raise UnreadableExample(
+            f"{name} that needs more memory to decode than an image of its size may"
+        ) from error
     except Image.DecompressionBombError as error:
         raise UnreadableExample(f"{name} that claims more pixels than are safe to decode") from error
     except Exception as error:  # decoders fed hostile bytes raise almost anything, MemoryError included
@@ -130,7 +144,8 @@ def _plain(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _silence_pillow() -> None:
+def _set_up_pillow() -> None:
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # images are decoded beside each other already
     # Pillow reports bombs, odd tags and palettes through `warnings` and `logging`; our own checks,
     # reasons and notes stand instead. Not `catch_warnings`, which is not safe between threads.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -192,24 +207,27 @@ def _cuts_utf8(beginning: bytes) -> bool:
     return False
 
 
-def _refuse_bomb(size: tuple[int, int], max_pixels: int) -> None:
+def _refuse_bomb(size: Size, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise UnreadableExample(f"{width} x {height} px: no pixels")
     if width * height > max_pixels:
-        raise UnreadableExample(
-            f"claims {width} x {height} px, more than images.max_pixels {max_pixels} in params.yaml;"
-            " not decoded"
+        raise BeyondLimits(
+            f"claims {width} x {height} px, more than max_pixels {max_pixels} in params.yaml; not decoded",
+            needed={"max_pixels": width * height},
         )
 
 
-def _refuse_animation(image: ImageFile.ImageFile) -> None:
-    if not getattr(image, "is_animated", False):
+COUNTED_BEFORE = ("GIF", "TIFF")
+"""Formats whose frames are counted from the structure alone."""
+
+
+def _refuse_several(num_frames: int, name: str) -> None:
+    if num_frames < 2:
         return
-    num_frames = getattr(image, "n_frames", 1)
-    if isinstance(image, TiffImageFile):
-        raise UnreadableExample(f"TIFF of {num_frames} pages; extract them as single images")
-    raise UnreadableExample(f"animated, {num_frames} frames; extract stills")
+    if name == "TIFF":
+        raise UnreadableExample(f"TIFF of {counted(num_frames)} pages; extract them as single images")
+    raise UnreadableExample(f"animated, {counted(num_frames)} frames; extract stills")
 
 
 # --- conversion --------------------------------------------------------------------------------
@@ -276,6 +294,8 @@ def scale_to_8_bits(values_HW: np.ndarray, whites: Iterable[float]) -> tuple[np.
     return np.rint(scaled_HW).astype(np.uint8), how
 
 
+UNREAD_EXIF = "EXIF unreadable, taken as upright"
+
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -293,7 +313,7 @@ def _upright(image: ImageFile.ImageFile, rgb: Image.Image) -> tuple[Image.Image,
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except BROKEN_EXIF:
         # As hostile as the pixels, but a picture with a broken EXIF block is still a picture.
-        return rgb, ["EXIF unreadable, taken as upright"]
+        return rgb, [UNREAD_EXIF]
     if orientation not in _TRANSPOSITIONS:
         return rgb, []
     return rgb.transpose(_TRANSPOSITIONS[orientation]), ["turned by EXIF orientation"]

@@ -14,7 +14,14 @@ import numpy as np
 from PIL import Image
 
 from tasks.config.sections.kind import KindParams
-from tasks.domains.contract import InputSpec, Limits, Measured, Measures, Views
+from tasks.domains.contract import (
+    InputSpec,
+    Limits,
+    Measured,
+    Measures,
+    UnreadableExample,
+    Views,
+)
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.image.decode import read_file, read_image
 from tasks.domains.image.spec import image_spec, size_px_of
@@ -38,6 +45,11 @@ of the DCT perceptual hash in hexadecimal, mean and deviation of the luminance f
 camera's time in seconds since 1970, where the file has it."""
 
 
+BYTES_PER_PIXEL = 32
+BYTES_BESIDES = 2**26
+"""Memory while an image is read: copies of 4 bytes per pixel, numbers of 8 in deep grey, and what decoders set up."""
+
+
 @dataclass(frozen=True)
 class Images:
     """The reader of images; see `tasks.domains.contract.Reader`."""
@@ -53,6 +65,7 @@ class Images:
     likeness: ClassVar[str | None] = "phash"
     captured: ClassVar[str | None] = "captured_at"
     views: ClassVar[Views] = VIEWS
+    loads: ClassVar[tuple[str, ...]] = ("tasks.domains.image.measures", "scipy.fftpack", "imagehash")
 
     @classmethod
     def of_params(cls, params: KindParams) -> "Images":
@@ -73,6 +86,11 @@ class Images:
     def limits(self) -> Limits:
         """Images whose header claims more pixels are refused before anything is decoded."""
         return {"max_pixels": self.max_pixels}
+
+    @property
+    def memory_bytes(self) -> int:
+        """Enough for every format and pixel layout at ``max_pixels``."""
+        return BYTES_PER_PIXEL * self.max_pixels + BYTES_BESIDES
 
     def find(self, folder: Path) -> list[FoundFile]:
         """The files below ``folder`` and what the importer could not copy into it, by path and reason."""
@@ -95,7 +113,12 @@ class Images:
         """
         image = read_image(path_or_bytes, max_pixels=self.max_pixels)
         side = self.spec.shape[0]
-        return np.array(image.pixels.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
+        try:
+            return np.array(image.pixels.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
+        except MemoryError as error:  # the weights of an image one pixel high are larger than its pixels
+            raise UnreadableExample(
+                f"{image.width} x {image.height} px need more memory to resize than an image may"
+            ) from error
 
     def measure(self, content: bytes) -> Measured:
         """Size, layout, format, perceptual hash, luminance and capture time of an encoded image.

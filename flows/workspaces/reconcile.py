@@ -1,0 +1,138 @@
+"""The next things to do, from the state on disk alone.
+
+    landing/       against  data/                  take in
+    data/          against  the last walk          adapt
+    results/       against  registry/              publish, promote
+    registry/      against  the DVC remote         push
+    the workspace  against  git                    record
+
+Events only hasten: one that is lost, doubled, early or sent to another workspace changes nothing but the time.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from flows.release import release_due
+from flows.runs.adapted import is_settled, why_due, why_stuck
+from flows.workspaces.landing import Waiting, look, misnamed, targets_with_batches
+from flows.workspaces.push import push_due
+from flows.workspaces.record import unrecorded
+from flows.workspaces.upgrade import check_upgraded
+from tasks.config.params import Params
+from tasks.errors import AcclimateError
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+Action = Literal["take in", "adapt", "publish", "promote", "push", "record"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is to be done."""
+
+    action: Action
+    target: str | None
+    """None for what concerns the whole workspace."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Due:
+    """All that is to be done, and all that waits for something else."""
+
+    steps: tuple[Step, ...]
+    """In the order in which they are done."""
+    waiting: tuple[str, ...]
+    """A line for each thing that waits, and for what."""
+    again_in_s: tuple[float, ...] = ()
+    """Seconds until another look may find more to do, where a batch is still arriving."""
+
+    def targets(self, action: Action) -> tuple[str, ...]:
+        """The targets that ``action`` is due for."""
+        return tuple(step.target for step in self.steps if step.action == action and step.target)
+
+
+def derive_due(workspace: Workspace) -> Due:
+    """All that is due in the workspace; nothing is changed.
+
+    Raises:
+        ConfigError: params.yaml does not describe a run.
+    """
+    params = check_upgraded(workspace)
+    steps: list[Step] = []
+    again_in_s: list[float] = []
+    waiting = [f"{place}: {WRONG_NAME}" for place in misnamed(workspace)]
+    arriving = targets_with_batches(workspace)
+    walked = [*params.targets, *unlisted(workspace, params)]
+    for target in dict.fromkeys([*walked, *arriving]):
+        try:
+            if target in arriving:
+                seen = look(workspace, target, params)
+                waiting += [f"{target}: {line}" for line in seen.problems]
+                if seen.is_due:
+                    steps.append(Step("take in", target, _why_taken_in(seen)))
+                if seen.again_in_s is not None:
+                    again_in_s.append(seen.again_in_s)
+                if not seen.is_due and (seen.images or seen.growing):
+                    waiting.append(f"{target}: {seen.words}")
+            if target in walked:
+                steps += _of_target(workspace, params, target, waiting)
+        except AcclimateError as error:
+            waiting.append(f"{target}: {error}")
+    steps += _push(workspace, waiting)
+    if params.release.record == "commit" and (paths := unrecorded(workspace)):
+        steps.append(Step("record", None, f"{len(paths)} changed files are not in git"))
+    return Due(tuple(steps), tuple(waiting), tuple(again_in_s))
+
+
+WRONG_NAME = "no name of a target, and left alone; rename it to lower-case letters, digits and dashes, and not `source`"
+
+
+def unlisted(workspace: Workspace, params: Params) -> list[str]:
+    """Targets whose first batch was taken in by a run that was killed before it could list them in params.yaml.
+
+    A target that a person took out of params.yaml has been judged before, and stays out.
+    """
+    return sorted(
+        folder.parent.name
+        for folder in workspace.root.glob("data/*/arrived")
+        if folder.parent.name not in params.targets and not workspace.ledger(folder.parent.name).exists()
+    )
+
+
+def _why_taken_in(seen: Waiting) -> str:
+    if seen.ready:
+        return f"{seen.images} images wait in {', '.join(seen.ready)}"
+    return "a batch in its data is not in arrivals.jsonl yet"
+
+
+def _push(workspace: Workspace, waiting: list[str]) -> Iterator[Step]:
+    try:
+        lacking = push_due(workspace)
+    except AcclimateError as error:
+        waiting.append(str(error))
+        return
+    if lacking:
+        yield Step("push", None, f"the DVC remote lacks the bytes of {', '.join(lacking)}")
+
+
+def _of_target(workspace: Workspace, params: Params, target: str, waiting: list[str]) -> Iterator[Step]:
+    if not workspace.data(target).is_dir():
+        return
+    if why := why_due(workspace, target):
+        if is_settled(workspace, target, settle_s=params.arrival.settle_s):
+            yield Step("adapt", target, why)
+        else:
+            waiting.append(
+                f"{target}: {why}, and files still change; looked at again in {params.arrival.settle_s} s"
+            )
+    elif stuck := why_stuck(workspace, target):
+        waiting.append(f"{target}: {stuck}")
+    elif action := release_due(workspace, target):
+        yield Step(action, target, f"its latest verdict is not yet {ENDS[action]}")
+
+
+ENDS = {"publish": "in the registry", "promote": "in service, though release.auto_promote lets it in"}
