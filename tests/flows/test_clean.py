@@ -243,6 +243,7 @@ def taken_in(workspace: Workspace, tmp_path: Path) -> str:
     take_in(workspace, "cam7", load_params(workspace.params))
     for _ in range(2):
         shutil.copytree(tmp_path / "batch", workspace.landing("cam7") / "again")
+        write_text(workspace.landing("cam7") / "again" / "_READY", "")
         take_in(workspace, "cam7", load_params(workspace.params))
     hand_in(workspace, "cam7", tmp_path / "other")
     return digest
