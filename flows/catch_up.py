@@ -20,7 +20,7 @@ from flows.workspaces.record import record_by_policy
 from flows.workspaces.spent import retire_answers
 from flows.workspaces.targets import add_target
 from flows.workspaces.upgrade import bring_up
-from tasks.errors import AcclimateError, Refused
+from tasks.errors import AcclimateError, Refused, as_fault
 from tasks.records.result import Result
 from tasks.workspace import Workspace
 
@@ -123,6 +123,8 @@ def _take_in_all(workspace: Workspace) -> list[str]:
                 taken.append(target)
             if is_new:
                 retire_answers(workspace, target, all_of_them=True)
-        except AcclimateError as error:
-            log.error("%s: its batches stay in the landing zone: %s", target, error)
+        except (AcclimateError, OSError) as error:
+            log.error(
+                "%s: its batches stay in the landing zone: %s", target, as_fault(error, "cannot take in")
+            )
     return taken

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tasks.errors import AcclimateError, BadInput
+from tasks.errors import AcclimateError, BadInput, as_fault
 
 app = typer.Typer(
     help="Adapt an image classifier to new sites without labels, prove or refuse the result, put it in service.",
@@ -45,9 +45,10 @@ def main() -> None:
     """Run a command; an error that a person can act on becomes one message and its exit status."""
     try:
         app()
-    except AcclimateError as error:
-        print(f"acclimate: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_status) from None
+    except (AcclimateError, OSError) as error:
+        told = as_fault(error, "the system refused")
+        print(f"acclimate: {told}", file=sys.stderr)
+        raise SystemExit(told.exit_status) from None
     except SystemExit as ended:  # typer's, also after Ctrl-C
         if ended.code == 130:
             print("acclimate: interrupted; finished stages are kept, run again to continue", file=sys.stderr)
@@ -344,8 +345,7 @@ def export_triton(destination: Path, workspace: ServedOption = Path()) -> None:
     from deploy.triton import export_triton as write_repository
     from tasks.workspace import Workspace
 
-    for path in write_repository(Workspace(workspace.resolve()), destination):
-        print(path)
+    print(*write_repository(Workspace(workspace.resolve()), destination), sep="\n")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deploy import registry
 from deploy.settings import read_section, read_targets
 from tasks.config.sections.operation import ReleaseParams
-from tasks.errors import AcclimateError, BadInput, Busy, Fault
+from tasks.errors import AcclimateError, BadInput, Busy, as_fault
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -116,11 +116,8 @@ def promote_by_policy(workspace: Workspace, targets: Iterable[str]) -> dict[str,
     for target in targets:
         try:
             _release(workspace, target, read_judged(workspace.stage("gate", target)).verdict, allowed)
-        except AcclimateError as error:
-            failed[target] = error
-        except OSError as error:
-            failed[target] = Fault(f"registry of {target}: {error}")
-        if target in failed:
+        except (AcclimateError, OSError) as error:
+            failed[target] = as_fault(error, f"the registry of {target} cannot be used")
             log.warning("%s stays as it is: %s", target, failed[target])
     return failed
 

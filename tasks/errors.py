@@ -47,3 +47,13 @@ class Fault(AcclimateError):
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+def as_fault(error: AcclimateError | OSError, what: str) -> AcclimateError:
+    """``error``, or a Fault that says ``what`` the system refused and where: one unreadable file stops nothing else."""
+    if isinstance(error, AcclimateError):
+        return error
+    place = f" ({error.filename})" if error.filename else ""
+    return Fault(
+        f"{what}: {error.strerror or error}{place}. Mend the disk or the permissions; the next run goes on."
+    )

@@ -20,7 +20,7 @@ from flows.runs.result import Run, Walked, build_result, keep_result
 from flows.workspaces.marker import open_workspace
 from flows.workspaces.record import record_by_policy
 from flows.workspaces.targets import choose_targets
-from tasks.errors import AcclimateError, Fault
+from tasks.errors import AcclimateError, Fault, as_fault
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,9 @@ def walk(
             before_target(target)
             _walk_target(target, run, walked.runs)
             walked.done.append(target)
-        except AcclimateError as error:
+        except (AcclimateError, OSError) as error:
             log.error("%s leaves the run%s", target, "; the others go on" if len(targets) > 1 else "")
-            walked.failed[target] = error
+            walked.failed[target] = as_fault(error, f"the files of {target} cannot be used")
         after_target(target, walked)
     return walked
 

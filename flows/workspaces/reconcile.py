@@ -21,7 +21,7 @@ from flows.workspaces.push import push_due
 from flows.workspaces.record import unrecorded
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.params import Params
-from tasks.errors import AcclimateError
+from tasks.errors import AcclimateError, as_fault
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ def derive_due(workspace: Workspace) -> Due:
                     waiting.append(f"{target}: {seen.words}")
             if target in walked:
                 steps += _of_target(workspace, params, target, waiting)
-        except AcclimateError as error:
-            waiting.append(f"{target}: {error}")
+        except (AcclimateError, OSError) as error:
+            waiting.append(f"{target}: {as_fault(error, 'its files cannot be looked at')}")
     steps += _push(workspace, waiting)
     if params.release.record == "commit" and (paths := unrecorded(workspace)):
         steps.append(Step("record", None, f"{len(paths)} changed files are not in git"))

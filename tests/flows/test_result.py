@@ -122,6 +122,19 @@ def test_the_first_target_is_kept_before_the_second_begins():
     assert seen[-2:] == ["adapt@two", "kept two: one"]
 
 
+def test_a_target_whose_files_the_system_refuses_leaves_with_their_path_and_the_others_go_on():
+    def run(stage: str, target: str | None) -> StageRun:
+        if (stage, target) == ("validate", "one"):
+            raise PermissionError(13, "Permission denied", "registry/one")
+        return StageRun(stage, target, "ran", 0.0, 0)
+
+    walked = walk(["one", "two"], run)
+
+    assert walked.done == ["two"]
+    assert isinstance(walked.failed["one"], Fault)
+    assert "Permission denied (registry/one). Mend the disk or the permissions" in str(walked.failed["one"])
+
+
 @pytest.mark.parametrize("error", [BadInput("too few images"), Fault("killed", retryable=True)])
 def test_a_target_that_fails_leaves_and_the_others_go_on_whatever_it_fails_of(error: AcclimateError):
     def run(stage: str, target: str | None) -> StageRun:
