@@ -212,16 +212,20 @@ def test_events_of_senders_whose_clocks_are_wrong_make_runs_as_well(
             f"an event {late_s} s late makes a run",
         )
 
+    assert len(runs_about(api, workspace, "clock")) == 5
+
 
 def test_a_batch_whose_event_is_lost_is_looked_at_all_the_same(
     served_two: tuple[Workspace, Workspace, str],
 ):
-    _, workspace, _ = served_two
+    _, workspace, api = served_two
     batch = workspace.landing("lost-event") / "evening"
     write_pictures(batch, count=10, first_seed=11_000, shifted=True, labelled=False)
 
     until(lambda: "lost-event" in load_params(workspace.params).targets, "the timer finds the batch")
     until(lambda: (workspace.stage("report", "lost-event") / "report.html").exists(), "the target is adapted")
+    assert not batch.exists()
+    assert runs_about(api, workspace, "lost-event") == []
 
 
 def test_the_server_makes_the_runs_of_the_schedule(served_two: tuple[Workspace, Workspace, str]):
