@@ -8,6 +8,7 @@ Data are compared by their listing, which costs a look; the walk itself goes by 
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -121,34 +122,26 @@ def is_settled(workspace: Workspace, target: str, *, settle_s: float) -> bool:
 
     By the time of the last change of the entry, which copying programs cannot set.
     """
-    newest = max(
-        (entry.stat(follow_symlinks=False).st_ctime for domain in ("source", target) for entry in _entries(workspace.data(domain))),
-        default=0.0,
-    )  # fmt: skip
-    return newest + settle_s <= datetime.now(UTC).timestamp()
+    changed = (found.st_ctime for domain in ("source", target) for _, found in _files(workspace.data(domain)))
+    return max(changed, default=0.0) + settle_s <= datetime.now(UTC).timestamp()
 
 
 def listing_digest(folder: Path) -> str:
     """Digest of the paths, sizes and times of all files below ``folder``."""
-    root = str(folder)
     lines = sorted(
-        f"{os.path.relpath(entry.path, root)!r} {stat.st_size} {stat.st_mtime_ns}"
-        for entry in _entries(folder)
-        for stat in [entry.stat(follow_symlinks=False)]
+        f"{os.path.relpath(path, folder)!r} {found.st_size} {found.st_mtime_ns}"
+        for path, found in _files(folder)
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _entries(Path(entry.path))
-                else:
-                    yield entry
-    except OSError:  # the manifest reports what cannot be listed
-        return
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything below ``folder`` but folders, with its state; the manifest reports what cannot be listed."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            with suppress(FileNotFoundError):  # it was taken away this moment
+                yield path, os.lstat(path)
 
 
 def _as_now(

@@ -69,6 +69,17 @@ def test_data_that_is_replaced_by_as_many_bytes_is_seen(workspace: Workspace):
     assert why_due(workspace, "cam") == "its data or the source's changed"
 
 
+def test_a_file_that_vanishes_while_it_is_listed_ends_no_look(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    path = walked(workspace).data("cam") / "images" / "gone.png"
+    listed = os.walk(workspace.data("cam"))
+    rows = [(place, folders, [*files, path.name] if files else []) for place, folders, files in listed]
+    monkeypatch.setattr("os.walk", lambda folder: iter(rows if folder == workspace.data("cam") else []))
+
+    assert not is_settled(workspace, "cam", settle_s=600)
+
+
 def test_another_target_that_changes_makes_nothing_due(workspace: Workspace):
     add_file(walked(workspace), "north")
 
