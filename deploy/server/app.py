@@ -108,6 +108,13 @@ def create_app(
         except ClientLeftError:
             return Response(status_code=_CLIENT_LEFT)
 
+    _add_states(app, champions)
+    return app
+
+
+def _add_states(app: FastAPI, champions: Champions) -> None:
+    """Add the addresses that tell what the server can do; none of them waits for a thread."""
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "alive"}
@@ -127,8 +134,6 @@ def create_app(
     @app.get("/targets")
     async def targets() -> list[dict[str, Any]]:
         return [_describe_target(name, state) for name, state in champions.states().items()]
-
-    return app
 
 
 def serve(workspace_root: Path, host: str = "127.0.0.1", port: int = 8000, device: Device = "auto") -> None:
