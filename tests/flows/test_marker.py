@@ -293,3 +293,18 @@ def test_two_that_ask_at_once_get_one_id(tmp_path: Path):
         ids = set(pool.map(lambda _: workspace_id(workspace), range(32)))
 
     assert len(ids) == 1
+
+
+@pytest.mark.parametrize("command", [("run", "--no-prefect"), ("reconcile",), ("clean",), ("up",)])
+def test_a_file_that_the_system_refuses_is_told_with_its_path_and_without_a_trace(
+    tmp_path: Path, command: tuple[str, ...]
+):
+    workspace = new_workspace(tmp_path / "w")
+    for name in ("mutex", "up"):
+        (workspace.private / name).mkdir(parents=True)
+
+    done = acclimate(*command, "-w", workspace.root, check=False)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"Is a directory ({workspace.private}/" in done.stderr
