@@ -6,6 +6,7 @@ from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated
 from flows.workspaces.filled import create_answers
 from flows.workspaces.marker import mark
+from flows.workspaces.present import check_present
 from flows.workspaces.programs import is_tracked
 from flows.workspaces.quarantine import make_safe
 from flows.workspaces.spent import create_ledger, retire_answers
@@ -107,6 +108,7 @@ def track_data(dvc: DvcClient, domain: str) -> None:
         BadInput: It has none, or it is a symbolic link.
     """
     workspace = dvc.workspace
+    check_present(workspace, domain)
     if not workspace.data(domain).is_dir():
         raise BadInput(
             f"{workspace.root} has no data/{domain}; params.yaml lists {domain!r} under domains."

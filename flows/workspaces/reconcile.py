@@ -10,13 +10,13 @@ Events only hasten: one that is lost, doubled, early or sent to another workspac
 """
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from flows.release import release_due
 from flows.runs.adapted import is_settled, why_due, why_stuck
-from flows.workspaces.landing import Waiting, look, misnamed, targets_with_batches
+from flows.workspaces.landing import look, misnamed, targets_with_batches
+from flows.workspaces.present import check_present
 from flows.workspaces.push import push_due
 from flows.workspaces.record import unrecorded
 from flows.workspaces.upgrade import check_upgraded
@@ -25,6 +25,10 @@ from tasks.errors import AcclimateError, as_fault
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+WRONG_NAME = "no name of a target, and left alone; rename it to lower-case letters, digits and dashes, and not `source`"
+ENDS = {"publish": "in the registry", "promote": "in service, though release.auto_promote lets it in"}
+"""The state that a released verdict is not in yet."""
 
 Action = Literal["take in", "adapt", "publish", "promote", "push", "record"]
 
@@ -55,6 +59,15 @@ class Due:
         return tuple(step.target for step in self.steps if step.action == action and step.target)
 
 
+@dataclass
+class _Found:
+    """The state as far as it was looked at."""
+
+    steps: list[Step] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    again_in_s: list[float] = field(default_factory=list)
+
+
 def derive_due(workspace: Workspace) -> Due:
     """All that is due in the workspace; nothing is changed.
 
@@ -62,33 +75,25 @@ def derive_due(workspace: Workspace) -> Due:
         ConfigError: params.yaml does not describe a run.
     """
     params = check_upgraded(workspace)
-    steps: list[Step] = []
-    again_in_s: list[float] = []
-    waiting = [f"{place}: {WRONG_NAME}" for place in misnamed(workspace)]
+    found = _Found(waiting=[f"{place}: {WRONG_NAME}" for place in misnamed(workspace)])
     arriving = targets_with_batches(workspace)
     walked = [*params.targets, *unlisted(workspace, params)]
     for target in dict.fromkeys([*walked, *arriving]):
         try:
             if target in arriving:
-                seen = look(workspace, target, params)
-                waiting += [f"{target}: {line}" for line in seen.problems]
-                if seen.is_due:
-                    steps.append(Step("take in", target, _why_taken_in(seen)))
-                if seen.again_in_s is not None:
-                    again_in_s.append(seen.again_in_s)
-                if not seen.is_due and (seen.images or seen.growing):
-                    waiting.append(f"{target}: {seen.words}")
+                _look_at_batches(workspace, params, target, found)
             if target in walked:
-                steps += _of_target(workspace, params, target, waiting)
+                _look_at_target(workspace, params, target, found)
         except (AcclimateError, OSError) as error:
-            waiting.append(f"{target}: {as_fault(error, 'its files cannot be looked at')}")
-    steps += _push(workspace, waiting)
+            found.waiting.append(f"{target}: {as_fault(error, 'its files cannot be looked at')}")
+    try:
+        if lacking := push_due(workspace):
+            found.steps.append(Step("push", None, f"the DVC remote lacks the bytes of {', '.join(lacking)}"))
+    except AcclimateError as error:
+        found.waiting.append(str(error))
     if params.release.record == "commit" and (paths := unrecorded(workspace)):
-        steps.append(Step("record", None, f"{len(paths)} changed files are not in git"))
-    return Due(tuple(steps), tuple(waiting), tuple(again_in_s))
-
-
-WRONG_NAME = "no name of a target, and left alone; rename it to lower-case letters, digits and dashes, and not `source`"
+        found.steps.append(Step("record", None, f"{len(paths)} changed files are not in git"))
+    return Due(tuple(found.steps), tuple(found.waiting), tuple(found.again_in_s))
 
 
 def unlisted(workspace: Workspace, params: Params) -> list[str]:
@@ -103,36 +108,34 @@ def unlisted(workspace: Workspace, params: Params) -> list[str]:
     )
 
 
-def _why_taken_in(seen: Waiting) -> str:
-    if seen.ready:
-        return f"{seen.images} images wait in {', '.join(seen.ready)}"
-    return "a batch in its data is not in arrivals.jsonl yet"
+def _look_at_batches(workspace: Workspace, params: Params, target: str, found: _Found) -> None:
+    seen = look(workspace, target, params)
+    found.waiting += [f"{target}: {line}" for line in seen.problems]
+    if seen.again_in_s is not None:
+        found.again_in_s.append(seen.again_in_s)
+    if seen.is_due:
+        why = f"{seen.images} images wait in {', '.join(seen.ready)}"
+        if not seen.ready:
+            why = "a batch in its data is not in arrivals.jsonl yet"
+        found.steps.append(Step("take in", target, why))
+    elif seen.images or seen.growing:
+        found.waiting.append(f"{target}: {seen.words}")
 
 
-def _push(workspace: Workspace, waiting: list[str]) -> Iterator[Step]:
-    try:
-        lacking = push_due(workspace)
-    except AcclimateError as error:
-        waiting.append(str(error))
-        return
-    if lacking:
-        yield Step("push", None, f"the DVC remote lacks the bytes of {', '.join(lacking)}")
-
-
-def _of_target(workspace: Workspace, params: Params, target: str, waiting: list[str]) -> Iterator[Step]:
+def _look_at_target(workspace: Workspace, params: Params, target: str, found: _Found) -> None:
+    settle_s = params.arrival.settle_s
+    check_present(workspace, target)
     if not workspace.data(target).is_dir():
         return
     if why := why_due(workspace, target):
-        if is_settled(workspace, target, settle_s=params.arrival.settle_s):
-            yield Step("adapt", target, why)
+        if is_settled(workspace, target, settle_s=settle_s):
+            found.steps.append(Step("adapt", target, why))
         else:
-            waiting.append(
-                f"{target}: {why}, and files still change; looked at again in {params.arrival.settle_s} s"
+            found.again_in_s.append(settle_s)
+            found.waiting.append(
+                f"{target}: {why}, and files still change; looked at again in {settle_s:g} s"
             )
     elif stuck := why_stuck(workspace, target):
-        waiting.append(f"{target}: {stuck}")
+        found.waiting.append(f"{target}: {stuck}")
     elif action := release_due(workspace, target):
-        yield Step(action, target, f"its latest verdict is not yet {ENDS[action]}")
-
-
-ENDS = {"publish": "in the registry", "promote": "in service, though release.auto_promote lets it in"}
+        found.steps.append(Step(action, target, f"its latest verdict is not yet {ENDS[action]}"))

@@ -152,3 +152,26 @@ def test_what_an_interrupted_run_has_finished_is_published_before_the_next_walk_
         catch_up(quick, lock_fd, purpose="reconcile", through=lambda run: stage)
 
     assert published == [True]
+
+
+def test_data_that_a_fresh_clone_lacks_is_told_with_the_command_that_fetches_it(quick: Workspace):
+    shutil.rmtree(quick.data("new-camera"))
+
+    due = derive_due(quick)
+
+    assert ("adapt", "new-camera") not in {(step.action, step.target) for step in due.steps}
+    assert any("Fetch it first: `dvc pull new-camera.dvc`" in line for line in due.waiting)
+
+
+def test_images_put_into_the_data_by_hand_are_looked_at_again_once_they_may_have_settled(quick: Workspace):
+    content = yaml.safe_load(quick.params.read_text())
+    content["arrival"]["settle_s"] = 600
+    write_text(quick.params, yaml.safe_dump(content, sort_keys=False))
+    picture = next(quick.data("source").rglob("*.png"))
+    shutil.copy(picture, quick.data("new-camera") / "images" / "by-hand.png")
+
+    due = derive_due(quick)
+
+    assert ("adapt", "new-camera") not in {(step.action, step.target) for step in due.steps}
+    assert 600 in due.again_in_s
+    assert any("files still change; looked at again in 600 s" in line for line in due.waiting)
