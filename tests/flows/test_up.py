@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from flows.deployments import EVENT, deployment_name, resource_of, served
+from flows.deployments import EVENT, deployment_name, resource_of, served, target_of
 from flows.prefect_server import known_api
 from flows.runs.adapted import why_stuck
 from flows.runs.lock import lock_workspace
@@ -512,3 +512,22 @@ def test_prefect_yaml_names_flows_that_exist_with_their_parameters():
             key: "" for t in row.get("triggers", []) for key in t["parameters"]
         }
         assert given.keys() == inspect.signature(flow.fn).parameters.keys()
+
+
+@pytest.mark.parametrize(
+    ("resource", "target"),
+    [
+        ("acclimate.{id}.target.camera-7", "camera-7"),
+        ("acclimate.00000000.target.camera-7", None),
+        ("target.camera-7", None),
+        ("acclimate.{id}.target.", None),
+        ("acclimate.{id}.target.Camera 7", None),
+        ("acclimate.{id}.target.../../etc", None),
+    ],
+)
+def test_an_event_that_names_another_workspace_or_no_target_names_nothing(
+    tmp_path: Path, resource: str, target: str | None
+):
+    workspace = Workspace(tmp_path)
+
+    assert target_of(workspace, resource.format(id=workspace_id(workspace))) == target
