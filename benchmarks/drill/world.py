@@ -129,16 +129,20 @@ class World:
         self.before = self.outside()
 
     def _first_champions(self) -> None:
-        """Hand in a batch for each of the other targets, and have every target's first model in service if its verdict lets it."""
-        for number, target in enumerate(TARGETS[1:], 1):
-            batch = self.workspace.landing(target) / "first"
-            write_pictures(batch, count=12, first_seed=3000 * number, shifted=True, labelled=False)
-            self.record.delivered(
-                target, "first", {path.name: path.read_bytes() for path in sorted(batch.glob("*.png"))}
-            )
-            (batch / "_READY").touch()
-        self.acclimate("reconcile", "-w", self.workspace.root, check=True)
-        self.acclimate("promote", TARGETS[0], "-w", self.workspace.root)
+        """Hand in two batches per target, and have what each leads to in service, so that there is something to go back to."""
+        for name, first_seed, targets in (("first", 3000, TARGETS[1:]), ("second", 6000, TARGETS)):
+            for number, target in enumerate(targets, 1):
+                batch = self.workspace.landing(target) / name
+                write_pictures(
+                    batch, count=12, first_seed=first_seed + 500 * number, shifted=True, labelled=False
+                )
+                self.record.delivered(
+                    target, name, {path.name: path.read_bytes() for path in sorted(batch.glob("*.png"))}
+                )
+                (batch / "_READY").touch()
+            self.acclimate("reconcile", "-w", self.workspace.root, check=True)
+            for target in TARGETS:
+                self.acclimate("promote", target, "-w", self.workspace.root)
 
     def outside(self) -> dict[str, str]:
         """A digest of everything that is the user's and not the workspace's."""
