@@ -11,7 +11,7 @@ os.environ.pop("PREFECT_API_URL", None)
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the modules in :data:`FIRST` before the others."""
     places = {str(Path(__file__).parent / name): place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(str(item.path), len(places)))
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """The environment is after each test what it was before it."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -650,15 +650,14 @@ def disk(drill: Drill) -> None:
     drill.ended.callback(subprocess.run, ["umount", "--lazy", folder], check=True)
     drill.place = Path(shutil.copytree(drill.workspace.root, folder / "w", symlinks=True))
     drill.workspace = Workspace(drill.place)
-    log = drill.workspace.private / "logs" / "old.log"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("wb", buffering=0) as file:
+    left = drill.workspace.private / "replaced" / ".removing-20250101T000000-abcdef" / "large"
+    left.parent.mkdir(parents=True)  # a killed clean left it; age itself cannot be made up
+    with left.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(2**12))
         except OSError:
             pass
-    os.utime(log, (0, 0))
     drill.run("acclimate rollback TARGET", status=1)
     assert drill.champion == 2
     drill.follow()

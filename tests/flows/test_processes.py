@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -76,10 +77,12 @@ def start_run(workspace: Workspace) -> "subprocess.Popen[bytes]":
 
 
 def test_a_run_that_ends_ends_its_stage_and_all_that_the_stage_started(slow: Workspace):
+    def ask(client: DvcClient) -> None:
+        with suppress(ValueError):  # the client closes what this reads
+            client.reproduce("slow", token="x", on_line=print)
+
     with DvcClient(slow) as client:
-        asked = threading.Thread(
-            target=client.reproduce, args=("slow",), kwargs={"token": "x", "on_line": print}
-        )
+        asked = threading.Thread(target=ask, args=(client,))
         asked.start()
         processes = started(slow)
         (worker,) = psutil.Process().children()
@@ -115,20 +118,24 @@ def test_ctrl_c_at_a_terminal_reaches_the_run_alone_which_then_ends_the_others(s
     assert psutil.wait_procs([*processes, worker], timeout=PATIENCE_S)[1] == []
 
 
+@pytest.mark.parametrize("reaped", [True, False], ids=["gone", "zombie"])
 def test_whoever_finds_the_workspace_taken_by_what_a_dead_run_left_is_told_which_process_lives(
-    slow: Workspace,
+    slow: Workspace, reaped: bool
 ):
     with start_run(slow) as run:
         started(slow)
         (worker,) = psutil.Process(run.pid).children()
         worker.suspend()  # it cannot notice that the run is killed
         run.kill()
-    try:
-        with pytest.raises(Busy) as raised, lock_workspace(slow, purpose="run", wait=False):
-            pass
-    finally:
-        worker.resume()
-        psutil.wait_procs([worker], timeout=PATIENCE_S)
+        os.waitid(os.P_PID, run.pid, os.WEXITED | os.WNOWAIT)
+        if reaped:
+            run.wait()
+        try:
+            with pytest.raises(Busy) as raised, lock_workspace(slow, purpose="run", wait=False):
+                pass
+        finally:
+            worker.resume()
+            psutil.wait_procs([worker], timeout=PATIENCE_S)
 
     said = str(raised.value)
     assert "what is left of `retrain` (since 20" in said

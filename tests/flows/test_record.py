@@ -219,7 +219,7 @@ def test_a_hook_that_hangs_is_ended_with_its_children(
     left = [
         p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] and "987654" in p.info["cmdline"]
     ]
-    assert left == []
+    assert psutil.wait_procs(left, timeout=30)[1] == []  # one that was killed is listed for another moment
     hook(workspace, "exit 0")
     assert record(workspace, message="again")
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import logging
-import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from flows.commands.unseal import unseal
 from flows.workspaces.programs import git
 from flows.workspaces.spent import create_ledger, retire, retire_answers
 from tasks.domains.folder import RETIRED
+from tasks.domains.image.reader import MEASURES
 from tasks.domains.retired import read_retired
 from tasks.errors import BadInput
 from tasks.files import write_text
 from tasks.records.answers import Answer, write_answers
 from tasks.records.ledger import Retired, append, digits, read_ledger
+from tasks.records.manifest import read_manifest, write_manifest
 from tasks.workspace import Workspace
 from tests.stages import test_gate as world
 from tests.stages.test_gate import TARGET, World, lay_out
@@ -205,8 +207,9 @@ def test_unseal_shows_every_candidate_and_the_next_run_trains_with_the_labels(wo
 
 
 def test_unseal_without_any_label_says_so_and_writes_nothing(workspace_copy: Workspace):
-    shutil.rmtree(workspace_copy.data(NAME) / "holdout")
-    acclimate("run", "--no-prefect", "-w", workspace_copy.root)
+    folder = workspace_copy.stage("manifest", NAME)
+    unlabelled = [replace(row, label=None) for row in read_manifest(folder).rows]
+    write_manifest(folder, NAME, unlabelled, classes=None, measures=MEASURES)
     before = workspace_copy.ledger(NAME).read_bytes()
 
     with pytest.raises(BadInput, match=f"{NAME} has no labels that could be shown"):
@@ -224,7 +227,7 @@ def test_a_lost_ledger_is_begun_anew_by_unseal_alone_and_its_labels_are_spent(wo
     unseal(workspace_copy.root, NAME)
 
     assert kinds(workspace_copy, NAME)[:3] == ["opened", "read", "unsealed"]
-    assert acclimate("run", "--no-prefect", "-w", workspace_copy.root).returncode == 0
+    create_ledger(workspace_copy, NAME)  # the step of a run that refused
 
 
 # --- git keeps it --------------------------------------------------------------------------------

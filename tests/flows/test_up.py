@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -141,7 +142,7 @@ def post_event(
     httpx.post(f"{api}/events", json=[event], timeout=30).raise_for_status()
 
 
-def test_batches_wait_until_there_are_enough_and_come_out_as_a_judged_model_and_doubles_do_nothing(
+def test_batches_wait_until_there_are_enough_and_come_out_as_a_judged_model_whether_or_not_their_event_is_lost(
     served_two: tuple[Workspace, Workspace, str], tmp_path: Path
 ):
     workspace, other, api = served_two
@@ -162,11 +163,9 @@ def test_batches_wait_until_there_are_enough_and_come_out_as_a_judged_model_and_
     )
     assert "camera-7" not in load_params(workspace.params).targets
 
-    # Another sender: files copied into the landing zone, then a plain POST.
-    write_pictures(
-        workspace.landing("camera-7") / "by-hand", count=15, first_seed=9000, shifted=True, labelled=False
-    )
-    post_event(api, workspace, "camera-7")
+    # Another sender: files copied into the landing zone, and an event that is lost.
+    by_hand = workspace.landing("camera-7") / "by-hand"
+    write_pictures(by_hand, count=15, first_seed=9000, shifted=True, labelled=False)
 
     until(
         lambda: (
@@ -180,6 +179,8 @@ def test_batches_wait_until_there_are_enough_and_come_out_as_a_judged_model_and_
     assert verdict in ("provisional", "hold")
     if verdict == "provisional":
         assert read_json(workspace.champion("camera-7"))["champion"] == 1
+    assert not by_hand.exists()
+    assert len(runs_about(api, workspace, "camera-7")) == 1
     again = acclimate("emit", "camera-7", batch, "-w", workspace.root).stdout
     assert "taken in before; nothing to do" in again
     ledger = [json.loads(line) for line in (workspace.root / "arrivals.jsonl").read_text().splitlines()]
@@ -213,19 +214,6 @@ def test_events_of_senders_whose_clocks_are_wrong_make_runs_as_well(
         )
 
     assert len(runs_about(api, workspace, "clock")) == 5
-
-
-def test_a_batch_whose_event_is_lost_is_looked_at_all_the_same(
-    served_two: tuple[Workspace, Workspace, str],
-):
-    _, workspace, api = served_two
-    batch = workspace.landing("lost-event") / "evening"
-    write_pictures(batch, count=10, first_seed=11_000, shifted=True, labelled=False)
-
-    until(lambda: "lost-event" in load_params(workspace.params).targets, "the timer finds the batch")
-    until(lambda: (workspace.stage("report", "lost-event") / "report.html").exists(), "the target is adapted")
-    assert not batch.exists()
-    assert runs_about(api, workspace, "lost-event") == []
 
 
 def test_the_server_makes_the_runs_of_the_schedule(served_two: tuple[Workspace, Workspace, str]):
@@ -399,9 +387,12 @@ def test_a_server_that_prefect_api_url_names_and_that_does_not_answer_is_told_an
     api = f"http://127.0.0.1:{free_port()}/api"
     monkeypatch.setenv("PREFECT_API_URL", api)
 
-    for command in ("up", "run"):
-        done = acclimate(command, "-w", workspace.root, check=False)
+    with ThreadPoolExecutor() as pool:
+        both = list(
+            pool.map(lambda command: acclimate(command, "-w", workspace.root, check=False), ["up", "run"])
+        )
 
+    for done in both:
         assert done.returncode == 1
         assert f"PREFECT_API_URL names the Prefect server {api}, which does not answer" in done.stderr
     assert not (workspace.private / "prefect-server.log").exists()
