@@ -98,6 +98,18 @@ def test_a_decoder_is_killed_at_its_deadline_and_a_fresh_one_takes_its_place(dec
     assert_reads(decoders)
 
 
+def test_a_decoder_that_waits_without_computing_is_killed_by_the_clock():
+    waits = (
+        "import time\n"
+        "from tasks.domains.decoding.child import _bounded, _memory_in_use\n"
+        "from tests.domains.test_decoding import READER\n"
+        "_bounded({'cpu_s': 60.0, 'wall_s': 0.2}, READER, _memory_in_use(), lambda: time.sleep(60))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", waits], cwd=CHECKOUT, check=False, timeout=DEADLINE_S)
+
+    assert done.returncode == -signal.SIGALRM
+
+
 def test_others_are_answered_while_one_decoder_is_busy(decoders, slow):
     assert_reads(decoders)
     reasons: list[str] = []
