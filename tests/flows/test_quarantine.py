@@ -107,6 +107,20 @@ def test_a_folder_of_a_domain_that_is_a_link_is_moved_aside_too(workspace: Works
     assert len(list((tmp_path / "elsewhere").iterdir())) == 3
 
 
+def test_a_link_to_a_file_that_is_moved_aside_goes_with_it(workspace: Workspace):
+    images = workspace.data("cam") / "images"
+    named = images / os.fsdecode(b"caf\xe9.png")
+    draw("dots", seed=4, shifted=True).save(images / "behind.png")
+    (images / "behind.png").rename(named)
+    (images / "in front.png").symlink_to(named)
+
+    track(workspace)
+
+    assert not os.path.lexists(named)
+    assert not os.path.lexists(images / "in front.png")
+    assert os.path.lexists(workspace.private / "quarantine" / "cam" / "images" / "in front.png")
+
+
 def test_the_same_name_twice_is_kept_twice_and_listed_once(workspace: Workspace):
     link = workspace.data("cam") / "images" / "again.png"
     for target in ("/etc/hostname", "/etc/passwd"):

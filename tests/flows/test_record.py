@@ -19,6 +19,7 @@ from flows.workspaces.create import create_workspace
 from flows.workspaces.filled import create_answers
 from flows.workspaces.programs import git
 from flows.workspaces.record import owned, record, record_by_policy, unrecorded
+from flows.workspaces.targets import create_settings
 from tasks.files import write_text
 from tasks.records.ledger import Opened, append
 from tasks.workspace import Workspace
@@ -147,6 +148,23 @@ def test_paths_behind_a_link_are_left_out_and_the_rest_is_committed(workspace: W
     assert record(workspace, message="run")
 
     assert "params.yaml" in last_commit(workspace)
+
+
+def test_what_was_committed_and_lies_behind_a_link_now_stays_as_git_has_it(
+    workspace: Workspace, tmp_path: Path
+):
+    create_settings(workspace, "cam")
+    assert record(workspace, message="run")
+    assert "targets/cam.yaml" in last_commit(workspace)
+    shutil.move(workspace.root / "targets", tmp_path / "elsewhere")
+    (workspace.root / "targets").symlink_to(tmp_path / "elsewhere")
+    act(workspace)
+
+    assert record(workspace, message="again")
+
+    assert last_commit(workspace) == ["registry/cam/history.jsonl"]
+    assert git(workspace, "ls-tree", "--name-only", "HEAD", "targets/cam.yaml").strip() == "targets/cam.yaml"
+    assert unrecorded(workspace) == []  # git could not take it, however often it is asked
 
 
 def test_a_name_that_git_would_take_for_a_pattern_is_a_name(workspace: Workspace):
