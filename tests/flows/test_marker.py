@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -274,10 +275,12 @@ def test_the_id_stays_where_a_link_or_a_mount_shows_the_workspace_at_another_pat
     made = workspace_id(workspace)
     other = tmp_path / "mounted"
     other.mkdir()
-    script = f"mount --bind {workspace.root} {other} && exec {sys.executable} -c " + (
-        f"\"import sys; sys.path.insert(0, '{CHECKOUT}'); from pathlib import Path; from flows.workspaces.marker import"
-        f" workspace_id; from tasks.workspace import Workspace; print(workspace_id(Workspace(Path('{other}'))))\""
+    code = (
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from pathlib import Path; from flows.workspaces.marker import"
+        f" workspace_id; from tasks.workspace import Workspace; print(workspace_id(Workspace(Path({str(other)!r}))))"
     )
+    mount = shlex.join(["mount", "--bind", str(workspace.root), str(other)])
+    script = f"{mount} && exec {shlex.join([sys.executable, '-c', code])}"
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
     if "ermitted" in done.stderr:
         pytest.skip("this user may not mount")
