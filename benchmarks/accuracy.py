@@ -177,7 +177,7 @@ def _makers(
         if (data / source).is_dir():
             yield f"{Path(source).name}{HARDER_NAME}", partial(_harder_task, data, scratch / "images", source)
     for source, target in pairs:
-        name = domain_name(source)
+        name = domain_name(source, source=target)
         yield name, partial(Task, name, source, (target,), PHOTOGRAPHS)
 
 
@@ -218,7 +218,7 @@ def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
     """A workspace in which every stage up to the gate has run for every target of ``task``."""
     content = yaml.safe_load(task.template.read_text(encoding="utf-8"))
     if task.source is not None:
-        names = [domain_name(target) for target in task.targets]
+        names = [domain_name(target, source=task.source) for target in task.targets]
         content |= {"domains": ["source", *names], "targets": names}
     content = apply_overrides(settings_of(content), [*task.overrides, *overrides])
     params = check_params(content, origin="the settings")

@@ -56,12 +56,17 @@ def read_section(workspace: Workspace, name: str, section: type[SectionT]) -> Se
 
 
 def read_kind(workspace: Workspace) -> ServedKind:
-    """The kind of the workspace's examples, and the sections that say how they are read.
+    """The kind of the workspace's examples, and the sections that say how they are read, with the template's keys where they miss some.
 
     Raises:
         ConfigError: params.yaml cannot be read, or such a section is not as it should be.
     """
-    return _checked(ServedKind, _read(workspace), workspace)
+    content = _read(workspace)
+    return _checked(
+        ServedKind,
+        content | {name: _completed(content, name) for name in content if name in ServedKind.model_fields},
+        workspace,
+    )
 
 
 def read_service(workspace: Workspace) -> ServedLimits:
@@ -70,9 +75,7 @@ def read_service(workspace: Workspace) -> ServedLimits:
     Raises:
         ConfigError: params.yaml cannot be read, or a limit in it is not as it should be.
     """
-    own = _read(workspace).get("service") or {}
-    usual = read_yaml_file(TEMPLATE)["service"]
-    return _checked(ServedLimits, usual | own if isinstance(own, dict) else own, workspace, within="service")
+    return _checked(ServedLimits, _completed(_read(workspace), "service"), workspace, within="service")
 
 
 def read_targets(workspace: Workspace) -> tuple[str, ...]:
@@ -87,6 +90,12 @@ def read_targets(workspace: Workspace) -> tuple[str, ...]:
 def _read(workspace: Workspace) -> dict[str, Any]:
     content = read_yaml_file(workspace.params)
     return content if isinstance(content, dict) else {}
+
+
+def _completed(content: dict[str, Any], name: str) -> Any:
+    """A section of an older acclimate's params.yaml, with the keys of the template that it does not name."""
+    own, usual = content.get(name) or {}, read_yaml_file(TEMPLATE).get(name)
+    return usual | own if isinstance(own, dict) and isinstance(usual, dict) else own
 
 
 def _checked(section: type[SectionT], content: Any, workspace: Workspace, *, within: str = "") -> SectionT:

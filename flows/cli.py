@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tasks.errors import AcclimateError, BadInput, as_fault
+from tasks.errors import AcclimateError, BadInput, Fault, as_fault
 
 app = typer.Typer(
     help="Adapt an image classifier to new sites without labels, prove or refuse the result, put it in service.",
@@ -43,6 +43,8 @@ JsonOption = Annotated[
 
 def main() -> None:
     """Run a command; an error that a person can act on becomes one message and its exit status."""
+    if sys.argv[1:2] != ["stage"]:  # which DVC starts, and whose lines are for a log
+        _log_to_stderr()
     try:
         app()
     except (AcclimateError, OSError) as error:
@@ -53,6 +55,11 @@ def main() -> None:
         if ended.code == 130:
             print("acclimate: interrupted; finished stages are kept, run again to continue", file=sys.stderr)
         raise
+    except Exception as error:
+        from flows.commands.bug import told_as_bug
+
+        print(f"acclimate: {told_as_bug(error)}", file=sys.stderr)
+        raise SystemExit(Fault.exit_status) from None
 
 
 @app.command()
@@ -78,7 +85,6 @@ def run(
     from flows.runs.result import TargetsFailed
     from flows.runs.walk import run_pipeline
 
-    _log_to_stderr()
     try:
         result = (
             run_pipeline(workspace, targets=target, wait=not no_wait).raise_failures()
@@ -111,6 +117,13 @@ def try_pair(
         Path | None,
         typer.Option("--workspace", "-w", help="Where to make the workspace. [default: ./acclimate-TARGET]"),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="The target's name. [default: after its folder]")] = None,
+    source_split: Annotated[
+        str | None, typer.Option(help="The part of SOURCE_DIR to learn from, such as train.")
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Copy what links in these folders lead to, wherever it is.")
+    ] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of params.yaml; may be repeated.")
     ] = None,
@@ -120,9 +133,9 @@ def try_pair(
     from flows.commands.output import print_result
     from flows.commands.try_pair import try_folders
 
-    _log_to_stderr()
     result = try_folders(
-        source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=settings or []
+        source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=settings or [],
+        name=name, source_split=source_split, follow_links=follow_links,
     )  # fmt: skip
     print_result(result, json=json)
 
@@ -140,7 +153,6 @@ def demo(
     from flows.runs.walk import run_pipeline
     from tasks.domains.image.digits import prepare_demo
 
-    _log_to_stderr()
     prepare_demo(workspace)
     result = run_pipeline(workspace).raise_failures() if no_prefect else through_prefect(workspace, None)
     print_result(result, json=False)
@@ -187,7 +199,6 @@ def label(
     from flows.commands.label import label_disagreements
     from flows.commands.output import print_result
 
-    _log_to_stderr()
     print_result(label_disagreements(workspace, target, file), json=json)
 
 
@@ -197,7 +208,6 @@ def unseal(target: str, workspace: WorkspaceOption = Path(), json: JsonOption = 
     from flows.commands.output import print_json, print_rows
     from flows.commands.unseal import unseal as unseal_labels
 
-    _log_to_stderr()
     opened = unseal_labels(workspace, target)
     if json:
         print_json(asdict(opened))
@@ -224,7 +234,6 @@ def promote(
     """Put the latest result of TARGET, or one of its versions, into service, if its verdicts allow it."""
     from flows.release import promote_latest
 
-    _log_to_stderr()
     print(promote_latest(workspace, target, version=version, force=force, by=by, reason=reason))
 
 
@@ -241,7 +250,6 @@ def rollback(
     """Put the previous champion of TARGET back into service; the version that it takes out is withdrawn."""
     from flows.release import roll_back
 
-    _log_to_stderr()
     print(roll_back(workspace, target, to=to, by=by, reason=reason))
 
 
@@ -260,7 +268,6 @@ def withdraw(
     """Keep a version of TARGET out of service; if it is in service, the previous champion comes back."""
     from flows import release
 
-    _log_to_stderr()
     if lift:
         print(release.lift(workspace, target, version, by=by, reason=reason))
     else:
@@ -278,7 +285,6 @@ def freeze(
     """Keep the champion of TARGET whatever the policy says; rollback and withdrawal still work."""
     from flows.release import freeze as freeze_target
 
-    _log_to_stderr()
     print(freeze_target(workspace, target, lifted=lift, by=by, reason=reason))
 
 
@@ -335,7 +341,6 @@ def serve(
     """Answer POST /predict/TARGET with every champion, reloading after promote and rollback."""
     from deploy.server.app import serve as serve_workspace
 
-    _log_to_stderr()
     serve_workspace(workspace, host=host, port=port, device=device)  # type: ignore[arg-type]
 
 
@@ -358,7 +363,6 @@ def up(
     """Start (or use) a Prefect server and serve the deployments: retrain, adapt on arrival, reconcile."""
     from flows.up import serve_deployments
 
-    _log_to_stderr()
     serve_deployments(workspace, port=port)
 
 
@@ -373,7 +377,6 @@ def reconcile(
     from flows.catch_up import reconcile_now
     from flows.commands.output import print_due
 
-    _log_to_stderr()
     print_due(reconcile_now(workspace, dry_run=dry_run), dry_run=dry_run)
 
 
@@ -387,7 +390,6 @@ def emit(
     """Hand in a batch of images of TARGET: copy it to the landing zone and tell the arrival flow."""
     from flows.commands.emit import emit_batch
 
-    _log_to_stderr()
     print(emit_batch(workspace, target, folder, api=api))
 
 
@@ -402,7 +404,6 @@ def clean(
     from flows.commands.clean import raise_failed, told
     from flows.commands.output import print_json
 
-    _log_to_stderr()
     cleaned = clean_workspace(workspace, yes=yes)
     if json:
         print_json(asdict(cleaned))
@@ -428,7 +429,6 @@ def gate_audit(
     from flows.commands.tables import audit_tables
     from tasks.audit.replay import Draws
 
-    _log_to_stderr()
     result = audit(workspaces, Draws(holdout, draws, seed), years=years)
     if json:
         print_json(result)

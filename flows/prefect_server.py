@@ -56,6 +56,8 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
     if api and not answers(api, patience_s=NAMED_TIMEOUT_S):
         raise Fault(f"{_not_answering(api)} Or run with --no-prefect.")
     configure_environment(workspace, api=api)
+    if api:
+        _check_admitted(api, advice="Or run with --no-prefect.")
     # The command tells its error itself, once and without a trace; the server keeps what Prefect says.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     advice = "Run again, or with --no-prefect."
@@ -104,7 +106,7 @@ def configure_environment(workspace: Workspace, *, api: str | None) -> None:
 
 def known_api(workspace: Workspace) -> str | None:
     """The API of the server that the environment names or `acclimate up` left behind, if it answers."""
-    if named := os.environ.get("PREFECT_API_URL"):
+    if named := _named_api():
         return named
     try:
         api = json.loads(_note(workspace).read_bytes())["api"]
@@ -113,14 +115,20 @@ def known_api(workspace: Workspace) -> str | None:
     return api if answers(api) else None
 
 
+def _named_api() -> str | None:
+    """The API that PREFECT_API_URL names, as Prefect's client wants it."""
+    return os.environ.get("PREFECT_API_URL", "").strip().rstrip("/") or None
+
+
 def answers(api: str, *, patience_s: float = 0) -> bool:
     """Whether a Prefect server is healthy at ``api``, at the latest after ``patience_s``."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            if httpx.get(f"{api}/health", timeout=2).status_code == httpx.codes.OK:
+            # Whether it can be trusted is a question for Prefect's client; a page of another server is no `true`.
+            if httpx.get(f"{api}/health", timeout=2, verify=False).json() is True:
                 return True
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             pass
         if time.monotonic() > deadline:
             return False
@@ -134,6 +142,23 @@ def _not_answering(api: str) -> str:
     )
 
 
+def _check_admitted(api: str, *, advice: str) -> None:
+    """Raise Fault where the server does not let this client in: for want of a password or a key, or with a wrong one."""
+    from flows.deployments import client_of
+
+    try:
+        with client_of(api) as client:
+            client.api_version()
+    except Exception as error:
+        refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (401, 403)
+        reason = (
+            "asks for a password or a key: set PREFECT_API_AUTH_STRING or PREFECT_API_KEY to what it wants"
+            if refused or "401" in str(error)
+            else f"cannot be used: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        )
+        raise Fault(f"PREFECT_API_URL names the Prefect server {api}, which {reason}. {advice}") from error
+
+
 @contextmanager
 def server(workspace: Workspace, *, port: int) -> Iterator[str]:
     """The API of a running Prefect server: one that answers already, or one started for the block.
@@ -141,11 +166,13 @@ def server(workspace: Workspace, *, port: int) -> Iterator[str]:
     Raises:
         Fault: The server that PREFECT_API_URL names does not answer, or the own one did not come up; its log is named.
     """
-    named = os.environ.get("PREFECT_API_URL")
+    named = _named_api()
     api = named or f"http://127.0.0.1:{port}/api"
     configure_environment(workspace, api=api)
     if named and not answers(named, patience_s=NAMED_TIMEOUT_S):
         raise Fault(_not_answering(named))
+    if named:
+        _check_admitted(named, advice="Or unset it, so that acclimate starts a server of its own.")
     if answers(api):
         log.info("using the Prefect server at %s", api)
         write_json(_note(workspace), {"api": api})

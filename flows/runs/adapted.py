@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAMLError
 
 from tasks.config.per_target import settings_path
+from tasks.config.yaml_file import parse_yaml
 from tasks.errors import AcclimateError, Fault
 from tasks.files import write_text
 from tasks.provenance import acclimate_version
@@ -163,11 +164,11 @@ def _wait(faults: int) -> timedelta:
 def _is_as_git_says(workspace: Workspace, target: str) -> bool:
     """Whether DVC's pointer to the data is the one that the last manifest was made from, as in a fresh clone."""
     try:
-        pointer = yaml.safe_load((workspace.root / "data" / f"{target}.dvc").read_bytes())["outs"][0]["md5"]
-        stages = yaml.safe_load(workspace.dvc_lock.read_bytes())["stages"]
+        pointer = parse_yaml((workspace.root / "data" / f"{target}.dvc").read_bytes())["outs"][0]["md5"]
+        stages = parse_yaml(workspace.dvc_lock.read_bytes())["stages"]
         deps = stages[f"manifest@{target}"]["deps"]
         return any(dep["path"] == f"data/{target}" and dep["md5"] == pointer for dep in deps)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, IndexError):
+    except (OSError, YAMLError, KeyError, TypeError, IndexError):
         return False
 
 

@@ -1,5 +1,9 @@
 """Everything that a walk needs before its first stage."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 from flows.runs.adapted import note_begun
 from flows.runs.dvc_client import DvcClient
 from flows.runs.repair import heal
@@ -14,9 +18,15 @@ from flows.workspaces.targets import create_settings
 from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
 from tasks.config.per_target import settings_path
+from tasks.domains.kinds import reader_of
+from tasks.domains.places import class_names
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
+from tasks.files import sha256_of_file, write_text
 from tasks.workspace import Workspace
+
+NO_FILE = ("default", "none")
+"""Values of ``model.weights`` that name no file."""
 
 
 def read_params(workspace: Workspace) -> Params:
@@ -66,7 +76,10 @@ def prepare(dvc: DvcClient) -> None:
     heal(workspace)
     bring_up(workspace)
     refresh_generated(workspace)
+    check_weights(load_params(workspace.params), root=workspace.root)
     track_data(dvc, "source")
+    note_classes(workspace)
+    note_weights(workspace, load_params(workspace.params).model.weights)
 
 
 def prepare_target(dvc: DvcClient, target: str) -> None:
@@ -99,6 +112,36 @@ def _check_registry_is_here(workspace: Workspace, target: str) -> None:
         f"{pointer.parent} is not there, and git knows it: is a disk not mounted? A new registry would hide the champion."
         f" Mount it, or `git checkout -- {place}`."
     )
+
+
+def check_weights(params: Params, *, root: Path) -> None:
+    """Refuse a file of weights that does not fit the backbone, before anything is computed.
+
+    Raises:
+        BadInput: In one line, which names the file.
+    """
+    if params.model.weights not in NO_FILE:
+        from tasks.models.backbones.build import build_backbone
+
+        model = params.model.model_copy(update={"weights": str(root / params.model.weights)})
+        build_backbone(model, reader_of(params).spec)
+
+
+def note_weights(workspace: Workspace, weights: str) -> None:
+    """Write data/weights.json, by which DVC sees that the file of ``model.weights`` has become another."""
+    content = None if weights in NO_FILE else {"sha256": sha256_of_file(workspace.root / weights)}
+    _note(workspace.root / "data" / "weights.json", content)
+
+
+def note_classes(workspace: Workspace) -> None:
+    """Write data/classes.json, by which DVC sees that the manifests of the targets must know of another class."""
+    _note(workspace.root / "data" / "classes.json", sorted(class_names(workspace.data("source")) or ()))
+
+
+def _note(path: Path, content: Any) -> None:
+    text = json.dumps(content, ensure_ascii=False) + "\n"
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_text(path, text)
 
 
 def track_data(dvc: DvcClient, domain: str) -> None:

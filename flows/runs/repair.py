@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
+from ruamel.yaml import YAMLError
 
 from flows.runs.dvc_client import WORKER
+from tasks.config.yaml_file import parse_yaml
 from tasks.files import write_bytes, write_json
 from tasks.workspace import Workspace
 
@@ -106,8 +107,8 @@ def _is_whole(path: Path) -> bool:
     """Whether no stage's entry breaks off; a cut between two entries only makes DVC look again."""
     try:
         text = path.read_text(encoding="utf-8")
-        stages = yaml.safe_load(text)["stages"].values()
+        stages = parse_yaml(text)["stages"].values()
         outs = [out for stage in stages if stage["cmd"] for out in stage["outs"]]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
+    except (YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
         return False
     return text.endswith("\n") and all(out.keys() >= {"path", "md5", "size"} for out in outs)

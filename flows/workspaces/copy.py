@@ -27,8 +27,8 @@ class Copied:
     """Files that were not copied, with the reason."""
 
 
-def list_origin(origin: Path, destination: Path) -> list[FoundFile]:
-    """The files of ``origin``, if they can be copied to ``destination`` at all.
+def list_origin(origin: Path, destination: Path, *, follow_links: bool = False) -> list[FoundFile]:
+    """The files of ``origin``, if they can be copied to ``destination`` at all; ``follow_links`` as in :func:`list_files`.
 
     Raises:
         BadInput: ``origin`` is not a folder, holds nothing, or the copy would lie inside it.
@@ -40,12 +40,14 @@ def list_origin(origin: Path, destination: Path) -> list[FoundFile]:
         raise BadInput(
             f"the workspace lies inside {origin}, which would be copied into itself; choose another --workspace"
         )
-    if not (found := list_files(origin)):
+    if not (found := list_files(origin, follow_links=follow_links)):
         raise BadInput(f"{origin} holds no files; expected images")
     return found
 
 
-def copy_files(found: Sequence[FoundFile], origin: Path, destination: Path, *, durable: bool) -> Copied:
+def copy_files(
+    found: Sequence[FoundFile], origin: Path, destination: Path, *, durable: bool, follow_links: bool = False
+) -> Copied:
     """Copy those of ``found``, files of the tree ``origin``, that may be opened to ``destination``.
 
     Args:
@@ -53,12 +55,13 @@ def copy_files(found: Sequence[FoundFile], origin: Path, destination: Path, *, d
         origin: Where they lie.
         destination: A folder that nobody reads yet.
         durable: Whether the copies must survive a power cut once this returns.
+        follow_links: Whether a file may lie outside ``origin``, behind a link.
 
     Raises:
         Fault: ``destination`` cannot be written.
     """
     files, refused = {}, []
-    boundary = Path(os.path.realpath(origin))
+    boundary = Path("/") if follow_links else Path(os.path.realpath(origin))
     destination.mkdir(parents=True, exist_ok=True)
     for file in found:
         if file.reason is not None:
@@ -128,9 +131,9 @@ def import_images(origin: Path, destination: Path) -> list[FoundFile]:
     return list(copied.refused)
 
 
-def make_folders(origin: Path, destination: Path) -> None:
+def make_folders(origin: Path, destination: Path, *, follow_links: bool = False) -> None:
     """Make the folders directly in ``origin``: the manifest reports an empty class folder."""
-    for folder in list_folders(origin):
+    for folder in list_folders(origin, follow_links=follow_links):
         (destination / folder).mkdir(parents=True, exist_ok=True)
 
 

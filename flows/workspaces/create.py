@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from flows.workspaces.editing import lay_over, read_yaml, to_text
 from flows.workspaces.marker import GENERATED, being_made, check_place, is_checkout, is_workspace
 from flows.workspaces.programs import dvc, git
+from tasks.config.yaml_file import parse_yaml
 from tasks.errors import BadInput, Fault
 from tasks.files import write_bytes, write_text
 from tasks.provenance import PACKAGE_ROOT, code_digest, library_versions
@@ -21,6 +23,16 @@ from tasks.workspace import DOMAIN_NAME, Workspace
 CODE_FOLDERS = ("tasks/", "deploy/", "flows/")
 DEPENDENCY_LOCK = "requirements.lock"
 PARAMS_TEMPLATE = PACKAGE_ROOT / "tasks" / "config" / "templates" / "params.yaml"
+SAYS_NOTHING = re.compile(
+    r"(all|raw|new|unlabelled|unlabeled|labelled|labeled|target)?[ _-]?(images?|imgs?|pictures?|pics?|photos?|frames?|data|dataset|files?"
+    r"|jpe?gs?|pngs?|dcim|target|input|train|training|val|valid|validation|test|testing|holdout)[0-9]*",
+    re.IGNORECASE,
+)
+"""Names of folders that every dataset has."""
+NOT_FOR_DVC = (
+    "/.acclimate/", "/landing/", "/data/*/**/*.dvc", "/data/*/**/dvc.yaml", "/data/*/**/dvc.lock",
+)  # fmt: skip
+"""A dvc.yaml in what somebody handed in is no pipeline of the workspace, and `dvc repro` must not run it."""
 NOT_IN_GIT = ("/.acclimate/", "/landing/", "/result.json")
 log = logging.getLogger(__name__)
 
@@ -62,7 +74,7 @@ def settle(workspace: Workspace, params: dict) -> None:
     with being_made(workspace):
         # A repository of its own, also inside a larger one: runs commit to it, and not between the commits of its users.
         git(workspace, "init", "--quiet", "--initial-branch", "main")
-        dvc(workspace, "init", "--quiet", "--force")
+        dvc(workspace, "init", "--force")
         write_text(workspace.root / ".dvc" / "config", DVC_CONFIG)
         _settle_params(workspace, params)
         refresh_generated(workspace)
@@ -79,16 +91,17 @@ def _settle_params(workspace: Workspace, params: dict) -> None:
 
 
 def refresh_generated(workspace: Workspace) -> None:
-    """Write dvc.yaml, code/<stage>.json and lines of .gitignore where they are missing or old.
+    """Write dvc.yaml, code/<stage>.json and lines of .gitignore and .dvcignore where they are missing or old.
 
     The checkout keeps its own dvc.yaml. Elsewhere the modules of a stage are not in the workspace, so the
     digest of what it imports stands in as its code dependency, with the versions of the libraries that
     decide results.
     """
-    _ignore_private_files(workspace)
+    _add_lines(workspace.root / ".gitignore", NOT_IN_GIT)
+    _add_lines(workspace.root / ".dvcignore", NOT_FOR_DVC)
     if is_checkout(workspace):
         return
-    pipeline = yaml.safe_load(pipeline_template().read_text(encoding="utf-8"))
+    pipeline = parse_yaml(pipeline_template().read_text(encoding="utf-8"))
     for stage, definition in pipeline["stages"].items():
         code = f"code/{stage}.json"
         definition["deps"] = [d for d in definition["deps"] if not _is_code(d)] + [code]
@@ -111,18 +124,26 @@ def pipeline_template() -> Path:
     return checkout if checkout.exists() else PACKAGE_ROOT / "tasks" / "config" / "templates" / "dvc.yaml"
 
 
-def domain_name(path: Path) -> str:
-    """A name for a target from its folder's: lower case, digits and dashes.
+def domain_name(path: Path, *, source: Path) -> str:
+    """A name for a target from the folder that its examples come in: lower case, digits and dashes.
+
+    It is the last folder of ``path`` that is not on the way to ``source`` as well, and whose name says something about the place:
+    ``north`` for ``north/images``.
 
     Raises:
         BadInput: Nothing usable is left of it.
     """
-    name = re.sub(r"[^a-z0-9]+", "-", path.resolve().name.lower()).strip("-")[:63].rstrip("-")
+    target, other = path.resolve(), source.resolve()
+    shared = os.path.commonpath([target, other.parent])
+    own = target.relative_to(shared).parts or target.parts[-1:]
+    telling = [part for part in own if not SAYS_NOTHING.fullmatch(part)]
+    name = re.sub(r"[^a-z0-9]+", "-", (telling or own)[-1].lower()).strip("-")[:63].rstrip("-")
     if name == "source":
         return "target"
     if not DOMAIN_NAME.fullmatch(name):
         raise BadInput(
-            f"cannot make a target name of the folder {str(path)!r}; rename it to letters, digits or dashes"
+            f"cannot make a target name of the folder {str(path)!r}; name the target with --name, in lower-case letters, digits"
+            " and dashes"
         )
     return name
 
@@ -146,11 +167,10 @@ def set_aside(workspace: Workspace, path: Path) -> Path:
     return aside
 
 
-def _ignore_private_files(workspace: Workspace) -> None:
-    """Add to .gitignore what git must not keep; the user's lines stay."""
-    path = workspace.root / ".gitignore"
+def _add_lines(path: Path, wanted: Sequence[str]) -> None:
+    """Add to a list of what is to be ignored the lines that are missing; the user's stay."""
     before = path.read_bytes() if path.exists() else b""
-    missing = [line for line in NOT_IN_GIT if line.encode() not in before.splitlines()]
+    missing = [line for line in wanted if line.encode() not in before.splitlines()]
     if missing:
         end = b"" if before.endswith(b"\n") or not before else b"\n"
         write_bytes(path, before + end + "".join(f"{line}\n" for line in missing).encode())

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
@@ -15,14 +16,21 @@ INDENTATIONS = ((2, 0), (4, 2))
 """The two usual ways to write a list below its key: as deep as the key, or deeper."""
 
 
-class _WritesNull(RoundTripRepresenter):
-    """Writes ``null`` where the base class writes nothing."""
+class _Representer(RoundTripRepresenter):
+    """Writes ``null`` where the base class writes nothing, and quotes what readers of an older YAML take for no text."""
 
     def represent_null(self, data: None) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")
 
+    def represent_text(self, data: str) -> ScalarNode:
+        tag = _YAML_1_1.resolve(yaml.ScalarNode, data, (True, False))
+        return self.represent_scalar(TEXT, data, style=None if tag == TEXT else "'")
 
-_WritesNull.add_representer(type(None), _WritesNull.represent_null)
+
+TEXT = "tag:yaml.org,2002:str"
+_YAML_1_1 = yaml.resolver.Resolver()
+_Representer.add_representer(type(None), _Representer.represent_null)
+_Representer.add_representer(str, _Representer.represent_text)
 
 
 def read_yaml(text: str) -> tuple[YAML, Any]:
@@ -66,9 +74,9 @@ def lay_over(content: Any, wanted: Mapping[str, Any]) -> None:
 
 
 def _writer(sequence: int, offset: int) -> YAML:
-    yaml = YAML()
-    yaml.Representer = _WritesNull
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=sequence, offset=offset)
-    return yaml
+    writer = YAML()
+    writer.Representer = _Representer
+    writer.preserve_quotes = True
+    writer.width = 4096
+    writer.indent(mapping=2, sequence=sequence, offset=offset)
+    return writer

@@ -22,7 +22,7 @@ from flows.workspaces.copy import (
 )
 from flows.workspaces.create import set_aside
 from flows.workspaces.present import check_present
-from tasks.domains.folder import OWN_FILES, list_folders
+from tasks.domains.folder import LEAVES, OWN_FILES, list_files, list_folders
 from tasks.errors import BadInput, Fault
 from tasks.files import write_text
 from tasks.workspace import Workspace
@@ -39,6 +39,8 @@ class Imported(BaseModel):
     """SHA-256 by path below the area."""
     refused: tuple[str, ...]
     """Paths that could not be copied."""
+    origin: str | None = None
+    """The user's folder; None where an older acclimate noted the files."""
 
 
 class _Areas(BaseModel):
@@ -60,7 +62,46 @@ def check_own_folders(workspace: Workspace, domain: str) -> None:
         )
 
 
-def bring_in(workspace: Workspace, domain: str, area: str, origin: Path) -> None:
+def check_origin(workspace: Workspace, domain: str, area: str, origin: Path) -> None:
+    """Refuse a folder for ``area`` that is not the one which its examples came from.
+
+    Raises:
+        BadInput: They came from another one.
+    """
+    before = _read(workspace, domain).get(area)
+    if before and before.origin and Path(before.origin) != origin.resolve():
+        raise BadInput(
+            f"the target {domain} of {workspace.root} came from {before.origin}, and {origin.resolve()} is another folder."
+            f" If it is another place, name it: --name NAME. If it is the same place, say so: --name {domain}."
+        )
+
+
+def check_links(origin: Path) -> None:
+    """Refuse a folder of which whole folders, or all files, are links that lead out of it: without them it is another dataset.
+
+    Raises:
+        BadInput: Saying which, and how they would be followed.
+    """
+    found = list_files(origin)
+    links = [file.path for file in found if file.reason == LEAVES]
+    folders = [path for path in links if (origin / path).is_dir()]
+    if folders or (links and not any(file.reason is None for file in found)):
+        first = (folders or links)[0]
+        raise BadInput(
+            f"{origin}: {len(links)} links lead out of it, such as {first} to {os.path.realpath(origin / first)}. They are not"
+            " followed unasked. If what they lead to is meant, add --follow-links: it is copied."
+        )
+    if links:
+        log.warning(
+            "%s: %d links lead out of it and are left out; --follow-links copies what they lead to",
+            origin,
+            len(links),
+        )
+
+
+def bring_in(
+    workspace: Workspace, domain: str, area: str, origin: Path, *, follow_links: bool = False
+) -> None:
     """Make ``area`` of the domain the copy of ``origin``, whole or not at all; the caller has locked the workspace.
 
     Args:
@@ -68,6 +109,7 @@ def bring_in(workspace: Workspace, domain: str, area: str, origin: Path) -> None
         domain: ``source`` or a target.
         area: A folder in ``data/<domain>``; empty for ``data/<domain>`` itself.
         origin: The user's folder.
+        follow_links: Whether what its links lead to is copied, wherever that lies.
 
     Raises:
         BadInput: ``origin`` cannot be copied.
@@ -75,12 +117,12 @@ def bring_in(workspace: Workspace, domain: str, area: str, origin: Path) -> None
     """
     check_own_folders(workspace, domain)
     place = workspace.data(domain) / area
-    found = list_origin(origin, place)
+    found = list_origin(origin, place, follow_links=follow_links)
     before = _read(workspace, domain).get(area)
     partial = workspace.data(domain).with_name(f".importing-{domain}")
     shutil.rmtree(partial, ignore_errors=True)
-    copied = copy_files(found, origin, partial, durable=False)
-    make_folders(origin, partial)
+    copied = copy_files(found, origin, partial, durable=False, follow_links=follow_links)
+    make_folders(origin, partial, follow_links=follow_links)
     if os.path.lexists(place):
         theirs = _of_others(place, area, before, copied.files)
         if _is_same(place, partial, copied.files, theirs):
@@ -93,7 +135,9 @@ def bring_in(workspace: Workspace, domain: str, area: str, origin: Path) -> None
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(partial, place)
-    imported = Imported(files=copied.files, refused=tuple(file.path for file in copied.refused))
+    imported = Imported(
+        files=copied.files, refused=tuple(file.path for file in copied.refused), origin=str(origin.resolve())
+    )
     _write(workspace, domain, {**_read(workspace, domain), area: imported})
     folder, inside = workspace.data(domain), f"{area}/" if area else ""
     gone = set(before.refused if before else ()) - set(imported.refused)

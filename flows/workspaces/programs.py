@@ -4,6 +4,7 @@ This interpreter's commands come first on their path, and telemetry is off.
 """
 
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -25,11 +26,16 @@ SILENCE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "ORT_DISABLE_TELEMETRY": "1",
 }
-OF_ANOTHER_REPOSITORY = frozenset({
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_IMPLICIT_WORK_TREE", "GIT_QUARANTINE_PATH",
-})  # fmt: skip
-"""Set in a hook of git: a command there would work on the repository of the hook, wherever the workspace is."""
+OWN_PREFIXES = ("GIT_", "DVC_")
+"""Variables that decide where git and DVC work, and how. They may come from a hook, or from a pipeline that started acclimate."""
+NOWHERE = Path(__file__).parent / "no-such-folder"
+ISOLATION = {
+    "GIT_CONFIG_GLOBAL": str(Path(__file__).parent / "gitconfig"),
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "DVC_GLOBAL_CONFIG_DIR": str(NOWHERE),
+    "DVC_SYSTEM_CONFIG_DIR": str(NOWHERE),
+}
+"""Settings that git and DVC read instead of those of the person and of the machine."""
 STARTED_BY = "ACCLIMATE_STARTED_BY"
 """The variable that tells a stage the process number of the DVC that started it."""
 NEUTRAL_IDENTITY = {
@@ -39,13 +45,54 @@ NEUTRAL_IDENTITY = {
     "GIT_COMMITTER_EMAIL": "acclimate@localhost",
 }
 
+DATES = ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE")
+
 
 def child_environment() -> dict[str, str]:
-    """The environment of stage, DVC and server processes."""
+    """The environment of stage, git, DVC and server processes: nothing inherited decides where they work, and how."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    # DVC starts stages through SHELL, which a service's user may have as nologin, or not at all.
-    inherited = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_REPOSITORY}
-    return {**inherited, **ALLOCATOR, **SILENCE, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN_PREFIXES)}
+    return {
+        **inherited, **ALLOCATOR, **SILENCE, **ISOLATION, **_trusted_folders(), "PATH": path, "PYTHONUNBUFFERED": "1",
+        # DVC starts stages through SHELL, which a service's user may have as nologin, or not at all.
+        "SHELL": "/bin/sh",
+    }  # fmt: skip
+
+
+@functools.cache
+def _trusted_folders() -> dict[str, str]:
+    """``safe.directory`` of the person and the machine: without it git works in no folder of another user."""
+    folders = [
+        folder
+        for folder in _ask_git(Path("/"), "config", "--get-all", "safe.directory").splitlines()
+        if folder
+    ]
+    pairs = {f"GIT_CONFIG_KEY_{number}": "safe.directory" for number in range(len(folders))}
+    values = {f"GIT_CONFIG_VALUE_{number}": folder for number, folder in enumerate(folders)}
+    return {"GIT_CONFIG_COUNT": str(len(folders)), **pairs, **values}
+
+
+def identity(root: Path) -> dict[str, str]:
+    """The author of commits at ``root``: those of the environment, the person's own in git, or neutral ones."""
+    name, email = (_ask_git(root, "config", f"user.{key}").strip() for key in ("name", "email"))
+    given = {name: os.environ[name] for name in (*NEUTRAL_IDENTITY, *DATES) if os.environ.get(name)}
+    if not email:
+        return NEUTRAL_IDENTITY | given
+    name = name or email.partition("@")[0]
+    own = {
+        "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email, "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email,
+    }  # fmt: skip
+    return own | given
+
+
+def _ask_git(folder: Path, *arguments: str) -> str:
+    """The answer of git by the person's own settings; nothing where it fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OWN_PREFIXES)}
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+        text=True, errors="surrogateescape",
+    )  # fmt: skip
+    return done.stdout if done.returncode == 0 else ""
 
 
 def end_with_parent() -> None:
@@ -83,11 +130,11 @@ def is_tracked(workspace: Workspace, path: Path) -> bool:
 
 
 def _output(workspace: Workspace, program: str, arguments: Sequence[str], *, command: Sequence[str]) -> str:
-    identity = NEUTRAL_IDENTITY if program == "git" and not _has_git_identity(workspace) else {}
+    author = identity(workspace.root) if program == "git" else {}
     done = subprocess.run(
         [*command, *arguments],
         cwd=workspace.root,
-        env=child_environment() | identity,
+        env=child_environment() | author,
         capture_output=True,
         text=True,
         check=False,
@@ -96,10 +143,3 @@ def _output(workspace: Workspace, program: str, arguments: Sequence[str], *, com
         said = (done.stderr or done.stdout).strip()
         raise Fault(f"`{program} {' '.join(arguments)}` failed in {workspace.root}:\n{said}")
     return done.stdout
-
-
-def _has_git_identity(workspace: Workspace) -> bool:
-    done = subprocess.run(
-        ["git", "config", "user.email"], cwd=workspace.root, capture_output=True, check=False
-    )
-    return done.returncode == 0

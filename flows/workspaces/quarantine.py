@@ -15,7 +15,7 @@ from pathlib import Path
 from flows.workspaces.batches import printable
 from flows.workspaces.copy import note_refused
 from flows.workspaces.landing import sweep_staging
-from tasks.domains.folder import FoundFile
+from tasks.domains.folder import LEAVES, FoundFile
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
 
@@ -71,10 +71,12 @@ def _reason(entry: os.DirEntry[str], boundaries: Sequence[Path]) -> str | None:
         if not any(
             behind.is_relative_to(boundary) for boundary in boundaries
         ):  # DVC may itself link to its cache
-            return "symbolic link that leaves the domain folder; copy the file instead"
+            return LEAVES
         return None if behind.exists() else "symbolic link to nothing"
     if printable(entry.name) != entry.name:
         return "name is not UTF-8, rename it"
+    if entry.name == ".dvcignore":
+        return "would have DVC leave out files"
     mode = entry.stat(follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode):
         return (

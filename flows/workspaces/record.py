@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAMLError
 
 from deploy.registry import status
 from deploy.settings import read_section
 from flows.workspaces.marker import MARKER, is_checkout
-from flows.workspaces.programs import NEUTRAL_IDENTITY, child_environment
+from flows.workspaces.programs import child_environment, identity
 from tasks.config.sections.operation import ReleaseParams
+from tasks.config.yaml_file import parse_yaml
 from tasks.errors import AcclimateError, BadInput
 from tasks.records.ledger import read_ledger
 from tasks.workspace import DOMAIN_NAME, Workspace
@@ -44,7 +45,7 @@ QUIET = {
 
 ALWAYS = (
     MARKER, "params.yaml", "dvc.yaml", "dvc.lock", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore",
-    "data/.gitignore", "arrivals.jsonl", "arrivals.jsonl.damaged",
+    "data/.gitignore", "data/classes.json", "data/weights.json", "arrivals.jsonl", "arrivals.jsonl.damaged",
 )  # fmt: skip
 OF_DOMAIN = ("data/{}.dvc",)
 OF_TARGET = ("targets/{}.yaml", "registry/{}/champion.json", "registry/{}/history.jsonl")
@@ -157,8 +158,8 @@ def _outputs(workspace: Workspace, targets: Sequence[str]) -> Iterator[str]:
 
 def _mapping(path: Path) -> Mapping[str, object]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -255,7 +256,7 @@ def _run(workspace: Workspace, arguments: Sequence[str], stdin: str) -> _Said:
     process = subprocess.Popen(
         ["git", *arguments],
         cwd=workspace.root,
-        env={**child_environment(), **QUIET, **_identity(workspace)},
+        env={**child_environment(), **QUIET, **identity(workspace.root)},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, encoding="utf-8", errors="surrogateescape",
         start_new_session=True,  # so that hooks end with it
@@ -286,12 +287,3 @@ def _end(process: "subprocess.Popen[str]") -> None:
         with suppress(OSError):
             if pipe:
                 pipe.close()
-
-
-def _identity(workspace: Workspace) -> dict[str, str]:
-    """A neutral author for a user without one."""
-    done = subprocess.run(
-        ["git", "config", "user.email"],
-        cwd=workspace.root, env=child_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
-    )  # fmt: skip
-    return {} if done.returncode == 0 else NEUTRAL_IDENTITY

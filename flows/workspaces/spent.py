@@ -7,9 +7,10 @@ import logging
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
-import yaml
+from ruamel.yaml import YAMLError
 
 from flows.workspaces.programs import is_tracked
+from tasks.config.yaml_file import parse_yaml
 from tasks.domains.retired import add_retired, read_retired
 from tasks.errors import BadInput
 from tasks.files import read_json
@@ -72,9 +73,9 @@ def _had_ledger(workspace: Workspace, target: str) -> bool:
         return True
     name = path.relative_to(workspace.root).as_posix()
     try:
-        stages = yaml.safe_load(workspace.dvc_lock.read_text(encoding="utf-8"))["stages"]
+        stages = parse_yaml(workspace.dvc_lock.read_text(encoding="utf-8"))["stages"]
         return any(out["path"] == name for out in stages[f"gate@{target}"]["outs"])
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, KeyError, TypeError, YAMLError):
         return False
 
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
-import yaml
 from ruamel.yaml import YAMLError
 from ruamel.yaml.comments import CommentedMap
 
 from flows.workspaces.create import PARAMS_TEMPLATE
 from flows.workspaces.editing import read_yaml, to_text
 from tasks.config.params import Params, check_params, load_params
+from tasks.config.yaml_file import parse_yaml
 from tasks.errors import ConfigError
 from tasks.files import write_text
 from tasks.workspace import Workspace
@@ -57,7 +57,7 @@ def check_upgraded(workspace: Workspace) -> Params:
     if upgrade is None or not upgrade.changes:
         return load_params(workspace.params)
     try:
-        return check_params(yaml.safe_load(upgrade.text), origin=str(workspace.params))
+        return check_params(parse_yaml(upgrade.text), origin=str(workspace.params))
     except ConfigError:
         load_params(workspace.params)
         raise
@@ -71,7 +71,7 @@ def read_upgraded(workspace: Workspace) -> dict:
     """
     check_upgraded(workspace)
     upgrade = _plan(workspace)
-    return yaml.safe_load(upgrade.text if upgrade else workspace.params.read_text(encoding="utf-8"))
+    return parse_yaml(upgrade.text if upgrade else workspace.params.read_text(encoding="utf-8"))
 
 
 def bring_up(workspace: Workspace) -> Params:

@@ -109,7 +109,12 @@ def _domain(manifest: Manifest, reader: Reader) -> Domain:
     files = [FoundFile(row.path, None) for row in rows]
     is_source = manifest.domain == "source"
     folders = scene_folders(
-        [place_in_source(file) if is_source else place_in_target(file, reader.plural) for file in files]
+        [
+            place_in_source(file)
+            if is_source
+            else place_in_target(file, reader.plural, manifest.classes or ())
+            for file in files
+        ]
     )
     areas = [_above(row.path, folder) for row, folder in zip(rows, folders, strict=True)]
     return Domain(rows, folders, areas, hashes_of(rows, likeness))

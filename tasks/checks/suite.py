@@ -9,11 +9,12 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAMLError
 
 from tasks.config.sections.data import ValidateParams
 from tasks.config.sections.section import Section
+from tasks.config.yaml_file import parse_yaml
 from tasks.domains.contract import Reader
 from tasks.errors import ConfigError
 
@@ -62,8 +63,8 @@ def load_suite(path: Path, names: Mapping[str, Any]) -> list[Check]:
         ConfigError: The file is not a list of checks, or names a bound that ``validate`` does not have.
     """
     try:
-        checks = TypeAdapter(list[Check]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
+        checks = TypeAdapter(list[Check]).validate_python(parse_yaml(path.read_text(encoding="utf-8")))
+    except (YAMLError, ValidationError) as error:
         raise ConfigError(f"{path} is not a list of checks: {error}") from error
 
     def filled(check: Check) -> Check:

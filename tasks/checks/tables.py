@@ -5,7 +5,8 @@ first, one row per file, class or domain:
 
     suites source, target
       files            a file found: sha256; fault, the reason it is unusable (null for usable files,
-                       exact copies, hidden files and frames of the hold-out's scenes)
+                       exact copies, frames of the hold-out's scenes, what is left out by convention, and
+                       what the hold-out has of other classes)
       examples         a usable file: sha256, and what the reader of its kind lets be checked
       classes          a class of the source: num_examples, num_train
       summary          the domain: num_examples, num_<split>, class_ratio; largest_group, the examples in the
@@ -14,12 +15,14 @@ first, one row per file, class or domain:
       frames           an example that looks like a frame of its neighbour's scene, where examples are not grouped:
                        remedy (:mod:`tasks.checks.frames`)
     suite pair
-      labels           a class folder of either: found, `in both` or `only in ...`; empty for a flat target
+      other_folders    a folder of the target that is no class: in_holdout; beside_classes, whether other folders are; and
+                       meant, the class whose name differs from its by case or signs alone
+      brought          the target's holdout/, where there is one: num_labelled, the examples that judge, or did until they retired
       content          a usable file of either: num_splits its content is in, shared_with, where else it is
       holdout          an example of the hold-out: bits_from_labelled, of 64, to the closest example of the source
                        or of the target's split ``labelled`` that is not the same file; empty for a kind without
                        a measure of likeness
-      holdout_classes  a class of a labelled target: num_examples in its hold-out
+      holdout_classes  a class of the source, where the target is labelled: num_examples in its hold-out
       labelled_classes a class in the target's split ``labelled``: found, `in source` or `not in source`
 
 A kind may add a suite of its own, <kind>/examples.yaml, which is judged with source and with target.
@@ -35,8 +38,9 @@ from typing import Any
 
 from tasks.checks.frames import frames_table
 from tasks.domains.contract import Reader
-from tasks.domains.folder import HIDDEN
+from tasks.domains.folder import NO_FAULTS
 from tasks.domains.likeness import closest_hashes, hashes_of
+from tasks.domains.places import NO_CLASS, folders_of_no_class
 from tasks.records.manifest import (
     BESIDE_HOLDOUT,
     DUPLICATE,
@@ -66,7 +70,11 @@ def domain_tables(manifest: Manifest, reader: Reader) -> dict[str, Table]:
 
 def _files(manifest: Manifest) -> Table:
     def fault(row: Row) -> str | None:
-        return None if (row.reason or "").startswith((HIDDEN, DUPLICATE, BESIDE_HOLDOUT)) else row.reason
+        return (
+            None
+            if (row.reason or "").startswith((*NO_FAULTS, DUPLICATE, BESIDE_HOLDOUT, NO_CLASS))
+            else row.reason
+        )
 
     return {
         "path": [manifest.path(row) for row in manifest.rows],
@@ -123,19 +131,41 @@ def _groups(manifest: Manifest) -> Table:
 def pair_tables(source: Manifest, target: Manifest, reader: Reader) -> dict[str, Table]:
     """The tables that need both domains."""
     return {
-        "labels": _labels(source, target),
+        "other_folders": _other_folders(source, target, reader),
+        "brought": _brought(target),
         "content": _content(source, target),
         "holdout": _holdout(source, target, reader.likeness),
-        "holdout_classes": _holdout_classes(target),
+        "holdout_classes": _holdout_classes(source, target),
         "labelled_classes": _labelled_classes(source, target),
     }
 
 
-def _labels(source: Manifest, target: Manifest) -> Table:
-    here, there = set(source.classes or ()), set(target.classes or ())
-    names = sorted(here | there) if target.classes is not None else []
-    found = {(True, True): "in both", (True, False): "only in source", (False, True): "only in target"}
-    return {"path": names, "found": [found[name in here, name in there] for name in names]}
+def _other_folders(source: Manifest, target: Manifest, reader: Reader) -> Table:
+    classes = source.classes or ()
+    meant = {_bare(name): name for name in classes}
+    folders = folders_of_no_class((row.path for row in target.rows), reader.plural, classes)
+    return {
+        "path": [f"data/{target.domain}/{folder}" for folder in folders],
+        "in_holdout": [folder.startswith("holdout/") for folder in folders],
+        "beside_classes": [
+            target.classes is not None and not folder.startswith("holdout/") for folder in folders
+        ],
+        "meant": [meant.get(_bare(folder.partition("/")[2])) for folder in folders],
+    }
+
+
+def _bare(name: str) -> str:
+    """``name`` without all that people vary in: case, spaces and signs."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def _brought(target: Manifest) -> Table:
+    brought = [row for row in target.rows if row.path.startswith("holdout/")]
+    return {
+        "path": [f"data/{target.domain}/holdout"] if brought else [],
+        # Labels that were spent have retired into training.
+        "num_labelled": [sum(row.label is not None for row in brought)] if brought else [],
+    }
 
 
 def _content(source: Manifest, target: Manifest) -> Table:
@@ -190,7 +220,7 @@ def _labelled_classes(source: Manifest, target: Manifest) -> Table:
     }
 
 
-def _holdout_classes(target: Manifest) -> Table:
-    names = list(target.classes or ())
+def _holdout_classes(source: Manifest, target: Manifest) -> Table:
+    names = [] if target.classes is None else list(source.classes or ())
     counts = Counter(row.label for row in _in_holdout(target))
     return {"path": names, "num_examples": [counts[name] for name in names]}

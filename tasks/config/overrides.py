@@ -1,11 +1,13 @@
 """Settings of the command line, ``dotted.key=value``, over the content of params.yaml."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAMLError
 
 from tasks.config.sections.presets import built_in_presets
+from tasks.config.yaml_file import parse_yaml
 from tasks.errors import ConfigError
 
 PRESETS = ["adapt", "presets"]
@@ -18,9 +20,9 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[s
     voices name.
 
     Raises:
-        ConfigError: A setting has no ``=`` or its key is not in ``content``; all are named at once.
+        ConfigError: A setting has no ``=``, its value is not YAML, or its key is not in ``content``; all are named at once.
     """
-    result = yaml.safe_load(yaml.safe_dump(content))
+    result = deepcopy(content)
     faults = [fault for override in overrides if (fault := _apply(result, override))]
     known = {*_mapping(content, PRESETS), *built_in_presets(), *_candidates(result), *_voices(result)}
     faults += [
@@ -29,7 +31,7 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[s
         if name not in known
     ]
     if faults:
-        raise ConfigError("settings do not name keys of params.yaml:\n" + "\n".join(faults))
+        raise ConfigError("settings cannot be used:\n" + "\n".join(faults))
     return result
 
 
@@ -44,7 +46,10 @@ def _apply(content: dict[str, Any], override: str) -> str | None:
     section = _find(content, parents)
     if not isinstance(section, dict) or (leaf not in section and parents != PRESETS):
         return f"  --set {key}: unknown key (got {value!r})"
-    section[leaf] = yaml.safe_load(value)
+    try:
+        section[leaf] = parse_yaml(value)
+    except YAMLError as error:
+        return f"  --set {key}: {value!r} is not YAML: {' '.join(str(error).split())}"
     return None
 
 

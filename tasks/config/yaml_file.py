@@ -1,11 +1,20 @@
-"""Reading a YAML file that a person writes."""
+"""YAML 1.2, the one dialect that acclimate and DVC read: there ``no`` and ``on`` are words, as a site may be called."""
 
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML, YAMLError
 
 from tasks.errors import ConfigError
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """The content of ``text``.
+
+    Raises:
+        YAMLError: It is not YAML, or a key is there twice.
+    """
+    return YAML(typ="safe").load(text)
 
 
 def read_yaml_file(path: Path) -> Any:
@@ -25,11 +34,11 @@ def read_yaml_file(path: Path) -> Any:
             f"{path} cannot be read ({error.strerror or error}). It must be a file that this user may read."
         ) from error
     try:
-        return yaml.safe_load(content.decode("utf-8-sig"))
+        return parse_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             f"{path} is not UTF-8: line {line} has the byte 0x{content[error.start]:02x}. Save the file as UTF-8."
         ) from error
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error

@@ -5,8 +5,9 @@ A source has class folders. A target has a folder of its kind (``images/``), and
 """
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -19,6 +20,40 @@ from tasks.records.manifest import Row
 Area = Literal["source", "unlabelled", "holdout", "labelled", "arrived"]
 AREAS: dict[str, Area] = {"holdout": "holdout", "labelled": "labelled", "arrived": "arrived"}
 """Folders of a target, besides the one that has the name of its kind, in the plural."""
+
+
+_SPLIT = re.compile(
+    r"(train|training|val|valid|validation|dev|test|testing|eval|evaluation)[ _-]?(set|data|split|images?|[0-9]*)",
+    re.IGNORECASE,
+)
+"""Names of the parts that published datasets are divided into."""
+
+
+def splits_in(folder: Path) -> list[str]:
+    """The folders in ``folder`` that hold the parts of a dataset and not its classes, such as ``train`` and ``test``; sorted."""
+    names = list_folders(folder)
+    splits = [name for name in names if _SPLIT.fullmatch(name)]
+    inside = [set(list_folders(folder / name)) for name in splits]
+    if len(splits) == len(names):
+        return splits
+    return splits if len(splits) > 1 and set.intersection(*inside) else []
+
+
+def check_no_splits(folder: Path, *, advice: str) -> None:
+    """Refuse a folder of classes in which the parts of a dataset lie.
+
+    Raises:
+        BadInput: It holds ``train/``, ``test/`` and the like; ``advice`` says what to do instead.
+    """
+    if splits := splits_in(folder):
+        raise BadInput(
+            f"{folder} holds {_some([f'{name}/' for name in splits])}, which are parts of a dataset and no classes. {advice}"
+            " If they are classes, rename them."
+        )
+
+
+NO_CLASS = "in a folder that is no class of the source"
+"""The reason of an example of the hold-out that can judge nothing."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +86,8 @@ def check_layout(folder: Path, domain: str, reader: Reader, *, known: Sequence[s
             f"{folder} has no class folders: expected {folder}/{shape}, one folder per class,"
             f" found {_some([file.path for file in list_files(folder)])}."
         )
+    if domain == "source":
+        check_no_splits(folder, advice=f"Put the class folders of one of them there: {folder}/{shape}.")
     if domain != "source" and not {reader.plural, "arrived"} & set(folders):
         raise BadInput(
             f"{folder} has neither {reader.plural}/ nor arrived/: put the target's {reader.plural} into {folder}/{shape}"
@@ -65,18 +102,31 @@ def place_in_source(file: FoundFile) -> Place:
     return Place(file.path, reason, "source", class_folder)
 
 
-def place_in_target(file: FoundFile, unlabelled: str) -> Place:
+def class_names(source: Path) -> frozenset[str] | None:
+    """The names of the class folders of ``data/source``; None where it is not there."""
+    if not source.is_dir():
+        return None
+    return frozenset(unicodedata.normalize("NFC", name) for name in list_folders(source))
+
+
+def place_in_target(file: FoundFile, unlabelled: str, classes: Collection[str] | None) -> Place:
     """``images/[<class>/]``, ``holdout/<class>/``, ``labelled/<class>/`` or ``arrived/``, whatever folders follow.
+
+    Folders in ``images/`` and ``holdout/`` that have not the name of a class, such as dates and cameras, are no labels.
 
     Args:
         file: As found.
         unlabelled: Name of the first of these folders, which is that of the kind: ``images``.
+        classes: The names of the source's classes; None where they are not known, and then every folder is one.
     """
     first, *rest = PurePosixPath(file.path).parts
     areas: dict[str, Area] = {unlabelled: "unlabelled", **AREAS}
     area = areas.get(first) if rest else None
     class_folder = None if area == "arrived" else _class_folder(rest)
     reason = file.reason
+    if area in ("unlabelled", "holdout") and classes is not None and class_folder not in {None, *classes}:
+        reason = reason or (NO_CLASS if area == "holdout" else None)
+        class_folder = None
     if area is None:
         reason = reason or f"outside {unlabelled}/, holdout/, labelled/ and arrived/"
     elif area in ("holdout", "labelled") and class_folder is None:
@@ -90,6 +140,25 @@ def _class_folder(parts: Sequence[str]) -> str | None:
     return unicodedata.normalize("NFC", parts[0])
 
 
+def folders_of_no_class(paths: Iterable[str], unlabelled: str, classes: Collection[str]) -> list[str]:
+    """The folders directly in ``images/`` and ``holdout/`` that have not the name of a class, such as ``images/2024-05-01``; sorted.
+
+    Args:
+        paths: Those of all files of a target.
+        unlabelled: The name of ``images/``.
+        classes: The names of the source's classes.
+    """
+    parts = (PurePosixPath(unicodedata.normalize("NFC", path)).parts for path in paths)
+    folders = {
+        (first, name)
+        for first, name, *rest in (p for p in parts if len(p) > 2)
+        if rest and name not in classes
+    }
+    return sorted(
+        f"{first}/{name}" for first, name in folders if first in (unlabelled, "holdout") and name[:1] != "."
+    )
+
+
 def has_holdout(places: Iterable[Place]) -> bool:
     """Whether a target brings a labelled hold-out of its own, readable or not."""
     return any(place.area == "holdout" and place.reason is None for place in places)
@@ -98,7 +167,7 @@ def has_holdout(places: Iterable[Place]) -> bool:
 def scene_folders(places: Sequence[Place]) -> list[str]:
     """The folders that hold each file, below its area and class folder or batch, with ``/``; empty where there are none.
 
-    With a ``holdout/`` the folders in ``images/`` are no classes, but for those that have the name of one.
+    With a ``holdout/`` the folders in ``images/`` are no classes, but for those that have the name of one of its own.
     """
     brings_holdout = has_holdout(places)
     held_out = {place.class_folder for place in places if place.area == "holdout"}
@@ -106,7 +175,9 @@ def scene_folders(places: Sequence[Place]) -> list[str]:
     def below(place: Place) -> str:
         folders = PurePosixPath(unicodedata.normalize("NFC", place.path)).parts[:-1]
         above = {"source": 1, None: 0}.get(place.area, 2)
-        if place.area == "unlabelled" and brings_holdout and place.class_folder not in held_out:
+        if place.area == "unlabelled" and (
+            place.class_folder is None or (brings_holdout and place.class_folder not in held_out)
+        ):
             above = 1
         return "/".join(folders[above:])
 

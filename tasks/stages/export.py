@@ -183,6 +183,7 @@ def export_onnx(
         calibration: Biases and temperature that the graph adds; ``None`` for none.
 
     Raises:
+        BadInput: The exporter cannot write this network with this operator set.
         Fault: The exporter fixed the batch size.
     """
     served = Served(model, calibration).eval()
@@ -203,6 +204,12 @@ def export_onnx(
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise Fault(
             f"the exporter fixed the batch size of {type(model).__name__}; report this with your backbone's name"
+        )
+    written = {one.version for one in proto.opset_import if one.domain == ""}
+    if written != {opset}:
+        raise BadInput(
+            f"{type(model).__name__} cannot be written with export.opset {opset}: the file has operator set"
+            f" {', '.join(map(str, sorted(written)))}. Set export.opset in params.yaml to that."
         )
     strip_metadata(proto)
     for key, value in sorted(metadata.items()):

@@ -1,6 +1,7 @@
 """Stage `manifest`: one row per file found in a domain folder, and what is known about it.
 
-In:  data/<domain>; ``kind``, its section, and ``split``.
+In:  data/<domain>; the names of the class folders in data/source, of which data/classes.json tells DVC; ``kind``, its section, and
+     ``split``.
 Out: manifest.parquet, sorted by (sha256, path); manifest.json, the counts and digests.
 
 Every file is in the manifest: usable (``ok``) or left out (``quarantined``) with the reason. Its place in the
@@ -23,6 +24,7 @@ from tasks.domains.places import (
     Place,
     check_classes,
     check_layout,
+    class_names,
     classes_seen,
     place_in_source,
     place_in_target,
@@ -54,9 +56,9 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     """
     data, reader = workspace.data(domain), reader_of(params)
     check_layout(data, domain, reader, known=params.domains)
-    found = reader.find(data)
+    found, classes = reader.find(data), class_names(workspace.data("source"))
     places = [
-        place_in_source(file) if domain == "source" else place_in_target(file, reader.plural)
+        place_in_source(file) if domain == "source" else place_in_target(file, reader.plural, classes)
         for file in found
     ]
     way = params.split.group_by

@@ -148,7 +148,7 @@ def test_the_server_pins_are_those_of_the_lock_and_hold_no_training_library():
 
 
 def test_the_server_requirements_are_exactly_what_the_copied_files_import(tmp_path):
-    package = {"PIL": "pillow", "yaml": "pyyaml", "onnxruntime": "onnxruntime-gpu"}
+    package = {"PIL": "pillow", "ruamel": "ruamel.yaml", "onnxruntime": "onnxruntime-gpu"}
     imported: set[str] = set()
     files = list(assemble(SERVE, tmp_path).rglob("*.py"))
     for file in files:

@@ -23,7 +23,7 @@ from PIL import Image
 from deploy import registry
 from deploy.server import predictor
 from deploy.server.app import create_app, serve, server_of
-from deploy.settings import read_service
+from deploy.settings import read_kind, read_service
 from tasks.config.params import load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.exported.session import OnnxModel, Predictions
@@ -515,6 +515,8 @@ def test_limits_that_an_older_workspace_does_not_name_are_those_of_the_template(
     template = load_params(ROOT / "tasks" / "config" / "templates" / "params.yaml").service
 
     assert read_service(workspace).model_dump() == template.model_dump()
+    assert "grey_range" not in workspace.params.read_text()
+    assert read_kind(workspace).images.grey_range is None
 
 
 def test_a_limit_that_is_named_counts_and_a_wrong_one_is_refused_by_its_key(workspace):

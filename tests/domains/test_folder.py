@@ -57,6 +57,87 @@ def test_what_is_not_followed_is_listed_with_its_reason(tmp_path):
     }
 
 
+SYSTEM = [
+    "Thumbs.db",
+    "THUMBS.DB",
+    "desktop.ini",
+    "Desktop.ini",
+    "ehthumbs.db",
+    "Icon\r",
+    "picasa.ini",
+    "ZbThumbnail.info",
+]
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+def test_files_that_systems_leave_are_set_aside_like_hidden_ones(tmp_path, name):
+    touch(tmp_path / "a" / "1.png")
+    touch(tmp_path / "a" / name)
+
+    assert set(list_files(tmp_path)) == {FoundFile("a/1.png", None), FoundFile(f"a/{name}", "system file")}
+
+
+@pytest.mark.parametrize(
+    "name", ["__MACOSX", "$RECYCLE.BIN", "@eaDir", "System Volume Information", "lost+found"]
+)
+def test_folders_that_systems_leave_are_no_classes_and_are_set_aside_whole(tmp_path, name):
+    touch(tmp_path / "a" / "1.png")
+    touch(tmp_path / name / "a" / "1.png")
+    touch(tmp_path / name / "2.png")
+
+    assert list_folders(tmp_path) == ["a"]
+    assert set(list_files(tmp_path)) == {
+        FoundFile("a/1.png", None),
+        FoundFile(name, "system folder; 2 files below it are not read"),
+    }
+
+
+def test_sidecars_are_named_once_per_folder_and_suffix(tmp_path):
+    pictures = [
+        f"{folder}/{number}.{suffix}"
+        for folder, suffix in (("a", "png"), ("b", "JPG"))
+        for number in range(3)
+    ]
+    sidecars = [
+        "a/0.json",
+        "a/1.json",
+        "a/2.JSON",
+        "a/0.xml",
+        "b/0.JPG.json",
+        "b/1.JPG.supplemental-metadata.json",
+        "b/2.CR2",
+    ]
+    for name in (*pictures, *sidecars):
+        touch(tmp_path / name)
+
+    def of(num: int) -> str:
+        return f"sidecar files, {num} of them, beside files of the same name; not read"
+
+    assert {file.path: file.reason for file in list_files(tmp_path) if file.reason} == {
+        "a/*.json": of(3), "a/*.xml": of(1), "b/*.json": of(2), "b/*.cr2": of(1),
+    }  # fmt: skip
+    assert [file.path for file in list_files(tmp_path) if file.reason is None] == pictures
+
+
+def test_what_stands_beside_no_example_of_its_name_is_no_sidecar(tmp_path):
+    names = [
+        "a/1.png",
+        "a/2.json",
+        "a/1-b.json",
+        "a/notes.txt",
+        "b/1.json",
+        "b/1.txt",
+        "1.json",
+        "a/10.json",
+        "a/1.b.json",
+    ]
+    for name in names:
+        touch(tmp_path / name)
+
+    assert [file.path for file in list_files(tmp_path)] == sorted(names)
+    assert all(file.reason is None for file in list_files(tmp_path))
+
+
 def test_names_that_are_not_utf8_are_listed_in_writing_that_is(tmp_path):
     touch(tmp_path / os.fsdecode(b"caf\xe9.png"))
     touch(tmp_path / os.fsdecode(b"dir\xff") / "1.png")
@@ -66,6 +147,35 @@ def test_names_that_are_not_utf8_are_listed_in_writing_that_is(tmp_path):
         FoundFile("dir\\udcff", "name is not UTF-8, rename this folder; 1 files below it are not read"),
     ]
     json.dumps([file.path for file in list_files(tmp_path)], ensure_ascii=False).encode("utf-8")
+
+
+def test_links_that_leave_are_followed_where_somebody_asks_for_it_and_no_circle_is(tmp_path):
+    domain, outside = tmp_path / "domain", tmp_path / "outside"
+    touch(domain / "a" / "1.png")
+    touch(outside / "b" / "2.png")
+    touch(outside / "alone.png")
+    (domain / "b").symlink_to(outside / "b")
+    (domain / "b again").symlink_to(outside / "b")
+    (domain / "a" / "alone.png").symlink_to(outside / "alone.png")
+    (domain / "a again").symlink_to("a")
+    (domain / "up").symlink_to(tmp_path)
+    (outside / "b" / "back").symlink_to(domain)
+    (outside / "b" / "around").symlink_to(outside / "b")
+
+    found = {file.path: file.reason for file in list_files(domain, follow_links=True)}
+
+    inside = "symbolic link to a folder; its files are listed where they are"
+    assert found == {
+        "a/1.png": None,
+        "a/alone.png": None,
+        "a again": inside,
+        "b/2.png": None,
+        "b/around": "symbolic link to a folder in which it lies",
+        "b/back": inside,
+        "b again": "symbolic link to a folder that another one leads to",
+        "up": "symbolic link to a folder in which it lies",
+    }
+    assert list_folders(domain, follow_links=True) == ["a", "b", "b again"]
 
 
 def test_a_link_that_looks_alike_but_leaves_the_folder_is_not_followed(tmp_path):

@@ -30,7 +30,7 @@ def row(path: str, *, content: str | None = None, **measures: float | str) -> Ro
 
 def grouped(rows: list[Row], way: WayToGroup | None, *, target: bool = False) -> list[Row]:
     files = [FoundFile(one.path, one.reason) for one in rows]
-    places = [place_in_target(file, "images") if target else place_in_source(file) for file in files]
+    places = [place_in_target(file, "images", None) if target else place_in_source(file) for file in files]
     return group_rows(rows, scene_folders(places), way, IMAGES, domain="site" if target else "source")
 
 
@@ -90,7 +90,7 @@ def test_the_scene_folder_of_a_source_is_below_the_class_folder(path: str, folde
 )
 def test_the_scene_folder_of_a_target_is_below_area_and_class(path: str, alone: str, with_holdout: str):
     place, held_out = (
-        place_in_target(FoundFile(one, None), "images") for one in (path, "holdout/cat/seq1/x.jpg")
+        place_in_target(FoundFile(one, None), "images", None) for one in (path, "holdout/cat/seq1/x.jpg")
     )
 
     assert scene_folders([place]) == [alone]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.runs.prepare import read_params
+from flows.runs.prepare import check_weights, note_weights, read_params
 from tasks.config.overrides import apply_overrides
+from tasks.config.params import load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.workspace import Workspace
 from tests.support.tiny import CHECKOUT
@@ -33,6 +34,32 @@ def test_a_preset_that_its_loss_refuses_is_told_with_the_file_before_any_stage(t
     assert "adapt.presets.mine.losses.0.num_kernels: input should be greater than or equal to 1" in str(
         refused.value
     )
+
+
+def test_weights_that_do_not_fit_are_refused_before_any_stage_and_lie_beside_the_settings(tmp_path: Path):
+    workspace = workspace_with(tmp_path, "model.backbone=timm/resnet10t", "model.weights=own.pth")
+    (tmp_path / "own.pth").write_text("no weights")
+
+    with pytest.raises(BadInput) as refused:
+        check_weights(load_params(workspace.params), root=workspace.root)
+
+    assert str(refused.value).startswith(
+        f"params.yaml: model.weights '{tmp_path / 'own.pth'}' is no checkpoint"
+    )
+
+
+def test_weights_that_were_overwritten_are_noted_for_dvc(tmp_path: Path):
+    workspace = workspace_with(tmp_path)
+    note = tmp_path / "data" / "weights.json"
+    noted = []
+    for weights, content in (("default", b""), ("own.pth", b"one"), ("own.pth", b"two"), ("own.pth", b"two")):
+        (tmp_path / "own.pth").write_bytes(content)
+        note_weights(workspace, weights)
+        noted.append((note.read_text(), note.stat().st_mtime_ns))
+
+    assert noted[0][0] == "null\n"
+    assert len({text for text, _ in noted}) == 3
+    assert noted[2] == noted[3]
 
 
 def test_turned_images_are_refused_before_any_stage_where_orientation_is_the_label(tmp_path: Path):

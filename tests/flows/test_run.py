@@ -132,6 +132,34 @@ def test_images_that_arrive_make_the_manifest_of_their_target_stale_and_no_other
     assert [name for name in status if name.startswith("manifest")] == ["manifest@new-camera"]
 
 
+@pytest.mark.parametrize(
+    ("note", "stages"),
+    [
+        (
+            "weights.json",
+            {"features@source", "features@new-camera", "views@new-camera", "finetune", "adapt@new-camera"},
+        ),
+        ("classes.json", {"manifest@source", "manifest@new-camera"}),
+    ],
+)
+def test_other_weights_and_other_classes_make_stale_what_was_made_with_them(
+    one_copy: Workspace, note: str, stages: set[str]
+):
+    path = one_copy.root / "data" / note
+    before = path.read_bytes()
+    write_text(path, "[]\n")
+
+    status = json.loads(dvc(one_copy, "status", "--json"))
+    path.write_bytes(before)
+
+    changed = {
+        name
+        for name, causes in status.items()
+        if any(f"data/{note}" in cause.get("changed deps", {}) for cause in causes if isinstance(cause, dict))
+    }
+    assert changed == stages
+
+
 def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact(workspace_copy: Workspace):
     code = (
         "import json, sys; from pathlib import Path; from flows.prefect_server import through_prefect;"
@@ -162,7 +190,7 @@ def test_a_run_killed_in_one_stage_after_the_other_is_finished_by_a_rerun_with_t
     forget_results(workspace_copy)
     killed: list[str] = []
     # Those that last long enough to be caught, in their order. One can still end between two looks at its note: three tries.
-    stages = ("manifest", "features", "finetune", "validate", "adapt", "export")
+    stages = ("manifest", "finetune", "adapt", "export")
     for stage in [stage for stage in stages for _ in range(3)]:
         if stage in killed:
             continue

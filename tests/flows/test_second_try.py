@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from flows.commands import try_pair
@@ -18,6 +19,7 @@ from tasks.config.params import load_params
 from tasks.domains.retired import add_retired
 from tasks.errors import BadInput, Fault
 from tasks.files import write_text
+from tasks.models.backbones.image_lenet import LeNet
 from tasks.workspace import Workspace
 from tests.flows.test_marker import listing
 from tests.support.tiny import Pair, acclimate, draw, settings, write_pictures
@@ -52,12 +54,13 @@ def run_try(
     monkeypatch: pytest.MonkeyPatch,
     *overrides: str,
     target: Path | None = None,
+    name: str | None = None,
 ):
     """Everything that `acclimate try` does before its stages."""
     monkeypatch.setattr(try_pair, "run_locked", lambda *_, **__: Run(None, {}))  # type: ignore[arg-type]
     return try_pair.try_folders(
         pair.source, target or pair.target, holdout=pair.holdout, labelled=None, workspace=workspace.root,
-        overrides=list(overrides),
+        overrides=list(overrides), name=name,
     )  # fmt: skip
 
 
@@ -134,14 +137,14 @@ def test_lines_about_refused_files_of_arrived_batches_stay(
 ):
     target = Path(shutil.copytree(pair.target, tmp_path / "new camera"))
     (target / "outside.png").symlink_to("/etc/hostname")
-    run_try(pair, lived, monkeypatch, target=target)
+    run_try(pair, lived, monkeypatch, target=target, name=NAME)
     both = refused(lived)
     order = (lived.data(NAME) / "refused.jsonl").read_bytes()
-    run_try(pair, lived, monkeypatch, target=target)
+    run_try(pair, lived, monkeypatch, target=target, name=NAME)
     assert (lived.data(NAME) / "refused.jsonl").read_bytes() == order
     (target / "outside.png").unlink()
 
-    run_try(pair, lived, monkeypatch, target=target)
+    run_try(pair, lived, monkeypatch, target=target, name=NAME)
 
     assert {path.split("/")[0] for path in both} == {"arrived", "images"}
     assert {path.split("/")[0] for path in refused(lived)} == {"arrived"}
@@ -207,6 +210,53 @@ def test_a_data_folder_that_is_a_link_to_somewhere_else_is_not_filled(
     assert done.returncode == 2
     assert "is a link to" in done.stderr
     assert listing(tmp_path / "big disk") == before
+
+
+def test_a_folder_of_another_place_under_the_same_name_is_refused_before_anything_is_written(
+    lived: Workspace, pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    south = Path(shutil.copytree(pair.target, tmp_path / "south" / "new camera"))
+    (next(south.iterdir())).unlink()
+    before = listing(lived.root)
+
+    with pytest.raises(BadInput) as raised:
+        run_try(pair, lived, monkeypatch, target=south)
+
+    assert f"{NAME} of {lived.root} came from {pair.target}, and {south} is another folder" in str(
+        raised.value
+    )
+    assert f"If it is the same place, say so: --name {NAME}." in str(raised.value)
+    assert listing(lived.root) == before
+
+
+def test_a_name_that_is_given_says_which_target_a_folder_belongs_to(
+    lived: Workspace, pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    moved = Path(shutil.copytree(pair.target, tmp_path / "moved" / "new camera"))
+
+    run_try(pair, lived, monkeypatch, target=moved, name=NAME)
+    run_try(pair, lived, monkeypatch, target=moved, name="no")
+
+    assert load_params(lived.params).targets == (NAME, "no")
+    assert (lived.data("no") / "images").is_dir()
+    with pytest.raises(BadInput, match="came from"):
+        run_try(pair, lived, monkeypatch)
+
+
+def test_weights_of_the_command_line_lie_where_the_person_is_and_are_checked_before_anything_is_written(
+    lived: Workspace, pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": LeNet(16).state_dict()}, "own.pth")
+    torch.save({"layer1.weight": torch.zeros(3, 3)}, "other.pth")
+    before = listing(lived.root)
+
+    with pytest.raises(BadInput, match=r"other\.pth' is not a checkpoint of lenet"):
+        run_try(pair, lived, monkeypatch, "model.weights=other.pth")
+    assert listing(lived.root) == before
+
+    run_try(pair, lived, monkeypatch, "model.weights=own.pth")
+    assert load_params(lived.params).model.weights == str(tmp_path / "own.pth")
 
 
 def test_two_tries_in_one_new_folder_take_turns(pair: Pair, tmp_path: Path):

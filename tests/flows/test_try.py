@@ -2,17 +2,29 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from flows.commands import try_pair
 from flows.runs.result import Run
+from flows.workspaces.programs import dvc, git
 from tasks.config.params import load_params
 from tasks.records.manifest import read_files, read_summary
 from tasks.stages import adapt, export, features, gate, manifest, probe, report, validate
 from tasks.workspace import Workspace
-from tests.support.tiny import CLASSES, TINY_SETTINGS, Finished, Pair, acclimate, settings, write_pictures
+from tests.support.hostile_home import make_home
+from tests.support.tiny import (
+    CLASSES,
+    TINY_SETTINGS,
+    Finished,
+    Pair,
+    acclimate,
+    draw,
+    settings,
+    write_pictures,
+)
 
 
 def test_the_result_has_the_promised_shape(finished: Finished):
@@ -114,18 +126,129 @@ def test_a_preset_that_its_loss_refuses_is_told_before_a_workspace_is_made(pair:
     assert not (tmp_path / "w").exists()
 
 
-def test_class_folders_that_differ_are_named_from_both_sides(
-    pair: Pair, workspace_copy: Workspace, tmp_path: Path
-):
-    target = tmp_path / "new camera"
-    write_pictures(target, count=30, first_seed=5000, shifted=True, labelled=True)
-    (target / "dots").rename(target / "spots")
+def use_hostile_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be somebody whose own settings would break a run, in a hook of another repository, which this returns."""
+    theirs = tmp_path / "their repository"
+    subprocess.run(["git", "init", "--quiet", theirs], check=True)
+    monkeypatch.setenv("HOME", str(make_home(tmp_path / "home")))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for name, value in {
+        "GIT_DIR": f"{theirs}/.git", "GIT_WORK_TREE": str(theirs), "GIT_INDEX_FILE": f"{theirs}/.git/index",
+        "DVC_ROOT": str(theirs), "SHELL": "/usr/sbin/nologin",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    return theirs
 
-    done = acclimate("try", pair.source, target, "-w", workspace_copy.root, *settings(), check=False)
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_folders_are_taken_as_they_are_found_whatever_the_person_has_set_up_at_home(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Parts of a dataset, dates, a class that the hold-out lacks, a class folder behind a link, and what systems and tools leave."""
+    theirs = use_hostile_home(tmp_path, monkeypatch)
+    before = content_of(theirs)
+    source, target, holdout = (
+        tmp_path / "kept" / "site A",
+        tmp_path / "site B" / "images",
+        tmp_path / "labels B",
+    )
+    shutil.copytree(pair.source, source / "train")
+    shutil.copytree(pair.source / "bars", source / "test" / "bars")
+    (source / "train" / "bars").rename(tmp_path / "elsewhere")
+    (source / "train" / "bars").symlink_to(tmp_path / "elsewhere")
+    for number, picture in enumerate(sorted(pair.target.rglob("*.png"))):
+        place = target / f"2024-05-0{1 + number % 3}" / picture.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, place)
+        place.with_suffix(".json").write_text("{}")
+    shutil.copytree(pair.holdout, holdout)
+    shutil.rmtree(holdout / "plain")
+    (holdout / "unsorted").mkdir()
+    draw("plain", seed=1, shifted=True).save(holdout / "unsorted" / "1.png")
+    for folder in (*source.glob("*/*"), *target.iterdir(), *holdout.iterdir()):
+        (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (source / "train" / "dots.dvc").write_text(
+        "outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  path: dots\n"
+    )
+    (source / "train" / "dvc.yaml").write_text("stages:\n  steal:\n    cmd: touch stolen\n")
+
+    done = acclimate(
+        "try", source, target, "--holdout", holdout, "--source-split", "train", "--follow-links", "--json", *settings(),
+        cwd=tmp_path,
+    )  # fmt: skip
+
+    row = json.loads(done.stdout)["targets"]["site-b"]
+    assert row["verdict"]["verdict"] in ("promote", "hold", "reject")
+    assert row["selected"]["n"] == 24
+    for words in ("classes of which the labelled hold-out of site-b has no image, so nothing is known about them: plain",
+                  "are no class of the source, so that their images judge nothing: data/site-b/holdout/unsorted"):  # fmt: skip
+        assert words in done.stderr
+    assert "damaged" not in done.stderr
+    workspace = Workspace(tmp_path / "acclimate-site-b")
+    reasons = {
+        one["path"]: one["reason"]
+        for one in json.loads((workspace.stage("manifest", "site-b") / "manifest.json").read_text())[
+            "quarantined"
+        ]
+    }
+    assert reasons["images/2024-05-01/*.json"].startswith("sidecar files, 30 of them")
+    assert reasons["holdout/dots/Thumbs.db"] == "system file"
+    again = acclimate("run", "--no-prefect", "-w", workspace.root, "--json")
+    assert {stage["status"] for stage in json.loads(again.stdout)["stages"]} == {"unchanged"}
+    dvc(workspace, "repro")
+    assert not list(tmp_path.rglob("stolen"))
+    assert content_of(theirs) == before
+    assert "not recorded" not in done.stderr
+    assert git(workspace, "log", "-1", "--format=%an %s").split("\n")[0] == "Ana try train images"
+    assert {"dvc.lock", "params.yaml", "data/source.dvc"} <= set(git(workspace, "ls-files").split("\n"))
+    assert git(workspace, "status", "--porcelain") == ""
+    assert not (tmp_path / "home" / "dvc-cache").exists()
+
+
+@pytest.mark.parametrize("role", ["SOURCE_DIR", "--holdout", "--labelled"])
+def test_parts_of_a_dataset_are_told_with_the_way_out_and_nothing_is_written(
+    pair: Pair, tmp_path: Path, role: str
+):
+    for part in ("train", "test"):
+        shutil.copytree(pair.source, tmp_path / "parts" / part)
+    options = [role, "parts"] if role.startswith("--") else []
+
+    done = acclimate(
+        "try",
+        pair.source if options else "parts",
+        pair.target,
+        *options,
+        "-w",
+        "w",
+        cwd=tmp_path,
+        check=False,
+    )
+
+    way_out = "Name one of them: " + f"{role} parts/NAME" if options else "Name one with --source-split"
+    assert done.returncode == 2
+    assert f"parts holds test/, train/, which are parts of a dataset and no classes. {way_out}" in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_links_that_lead_out_of_a_folder_are_told_with_the_way_to_follow_them(pair: Pair, tmp_path: Path):
+    source = tmp_path / "linked"
+    source.mkdir()
+    for folder in pair.source.iterdir():
+        (source / folder.name).symlink_to(folder)
+
+    done = acclimate("try", "linked", pair.target, "-w", "w", cwd=tmp_path, check=False)
 
     assert done.returncode == 2
-    assert "dots" in done.stderr
-    assert "spots" in done.stderr
+    assert f"linked: 3 links lead out of it, such as bars to {pair.source / 'bars'}" in done.stderr
+    assert "add --follow-links" in done.stderr
+    assert not (tmp_path / "w").exists()
 
 
 def checkpoints(workspace: Workspace) -> dict[str, bytes]:

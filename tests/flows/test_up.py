@@ -398,7 +398,7 @@ def test_a_server_that_prefect_api_url_names_and_that_does_not_answer_is_told_an
     assert not (workspace.private / "prefect-server.log").exists()
 
 
-def test_emit_reaches_a_server_that_asks_for_a_password_and_without_it_says_that_the_batch_waits(
+def test_a_server_that_asks_for_a_password_is_reached_with_it_and_without_it_the_message_says_so(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     workspace, port = copy_of(finished, tmp_path / "guarded"), free_port()
@@ -417,7 +417,9 @@ def test_emit_reaches_a_server_that_asks_for_a_password_and_without_it_says_that
             until(lambda: answers_at(api), "the server is there", server)
             monkeypatch.setenv("PREFECT_API_URL", api)
             refused = acclimate("emit", "cam", batches[0], "-w", workspace.root, check=False)
+            told = acclimate("run", "-w", workspace.root, check=False)
             monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ana:secret")
+            monkeypatch.setenv("PREFECT_API_URL", f"{api}/")
             taken = acclimate("emit", "cam", batches[1], "-w", workspace.root)
         finally:
             server.terminate()
@@ -425,7 +427,12 @@ def test_emit_reaches_a_server_that_asks_for_a_password_and_without_it_says_that
     assert refused.returncode == 1
     assert "waits in" in refused.stderr
     assert "401" in refused.stderr
-    assert "the event target.batch.ready is sent" in taken.stdout
+    assert (
+        f"the Prefect server {api}, which asks for a password or a key: set PREFECT_API_AUTH_STRING"
+        in told.stderr
+    )
+    assert "Traceback" not in told.stderr
+    assert f"the event target.batch.ready is sent to {api}\n" in taken.stdout
 
 
 def answers_at(api: str) -> bool:

@@ -157,15 +157,22 @@ def test_an_interrupted_import_leaves_no_half_a_domain_and_the_next_one_finishes
         ("My Photos (2)", "my-photos-2"),
         ("source", "target"),
         ("Überwachung", "berwachung"),
+        ("photos", "photos"),
+        ("north/images", "north"),
+        ("south/images", "south"),
+        ("south/2024-05/raw_images", "2024-05"),
+        ("data/test", "test"),
+        ("here/images", "images"),
+        ("no", "no"),
     ],
 )
-def test_a_target_is_called_after_its_folder(tmp_path: Path, folder: str, name: str):
-    assert domain_name(tmp_path / folder) == name
+def test_a_target_is_called_after_what_distinguishes_its_folder(tmp_path: Path, folder: str, name: str):
+    assert domain_name(tmp_path / folder, source=tmp_path / "here" / "source") == name
 
 
 def test_a_folder_whose_name_leaves_nothing_is_refused(tmp_path: Path):
-    with pytest.raises(BadInput, match="cannot make a target name"):
-        domain_name(tmp_path / "図図")
+    with pytest.raises(BadInput, match=r"cannot make a target name .* --name"):
+        domain_name(tmp_path / "図図", source=tmp_path / "source")
 
 
 def test_a_domain_without_a_folder_is_named(workspace: Workspace):

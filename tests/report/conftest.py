@@ -23,7 +23,7 @@ def params() -> Params:
     )  # fmt: skip
     return Params.model_construct(
         kind="image",
-        images=ImagesParams(size_px=32, max_pixels=10_000, orientation_matters=True),
+        images=ImagesParams(size_px=32, max_pixels=10_000, grey_range=None, orientation_matters=True),
         gate=gate,
         report=ReportParams(max_map_points=400),
     )

@@ -222,7 +222,7 @@ def params(rules: GateRules | None = None, **changes: Any) -> Params:
         kind="image",
         targets=(TARGET,),
         gate=GateParams(**(values | changes)),
-        images=ImagesParams(size_px=32, max_pixels=10_000, orientation_matters=True),
+        images=ImagesParams(size_px=32, max_pixels=10_000, grey_range=None, orientation_matters=True),
     )
 
 

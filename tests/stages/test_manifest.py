@@ -34,7 +34,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def params() -> Params:
     return load_params(CHECKOUT / "params.yaml").model_copy(
         update={
-            "images": ImagesParams(size_px=16, max_pixels=10_000, orientation_matters=True),
+            "images": ImagesParams(size_px=16, max_pixels=10_000, grey_range=None, orientation_matters=True),
             "split": SplitParams(source_validation=0.25, target_adapt=0.5, target_select=0.25, group_by=None),
         }
     )
@@ -112,7 +112,8 @@ def test_columns_and_their_order_do_not_depend_on_what_was_found(workspace, para
 
     assert full.names == [
         "path", "status", "reason", "note", "label", "split", "sha256", "bytes", "group",
-        "width", "height", "mode", "format", "phash", "luminance_mean", "luminance_std", "captured_at",
+        "width", "height", "mode", "format", "phash", "luminance_mean", "luminance_std", "captured_at", "grey_low", "grey_high",
+        "grey_share",
     ]  # fmt: skip
     assert full.equals(empty)
     assert summary_of(workspace, "optdigits")["rows"] == 0
@@ -636,6 +637,86 @@ def test_hostile_files_are_listed_with_a_reason_and_good_ones_go_through(workspa
     assert "refused.jsonl" not in rows
 
 
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["train", "val", "test"],
+        ["Training", "Testing"],
+        ["train"],
+        ["train_images", "test_images"],
+        ["val2017", "train2017"],
+    ],
+)
+def test_a_source_that_holds_the_parts_of_a_dataset_is_refused_with_the_way_out(workspace, params, folders):
+    for folder in folders:
+        for name in ("cat", "dog"):
+            write(workspace.data("source") / folder / name / "1.png", image_bytes(len(folder)))
+
+    with pytest.raises(BadInput) as raised:
+        manifest.run(workspace, params, "source")
+
+    named = ", ".join(f"{folder}/" for folder in sorted(folders))
+    assert (
+        f"data/source holds {named}, which are parts of a dataset and no classes. Put the class folders"
+        in str(raised.value)
+    )
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("train", "bus", "car"),
+        ("test", "control"),
+        ("train", "plane"),
+        ("training shoes", "boots"),
+        ("valid", "expired"),
+    ],
+)
+def test_classes_that_are_called_like_a_part_of_a_dataset_are_classes(workspace, params, classes):
+    write_source(workspace, classes)
+
+    manifest.run(workspace, params, "source")
+
+    assert summary_of(workspace, "source")["classes"] == sorted(classes)
+
+
+def test_folders_of_a_target_that_are_no_class_of_the_source_are_no_labels(workspace, params):
+    write_source(workspace)
+    folder = workspace.data("optdigits")
+    same = image_bytes(50)
+    for number, name in enumerate(("cat", "2024-05-01", "2024-05-02")):
+        for index in range(8):
+            write(folder / "images" / name / f"{index}.png", image_bytes(100 * (number + 5) + index))
+        write(folder / "images" / name / "same.png", same)
+    manifest.run(workspace, params, "optdigits")
+
+    rows = rows_of(workspace, "optdigits")
+
+    assert {row["label"] for path, row in rows.items() if "2024" in path} == {None}
+    assert summary_of(workspace, "optdigits")["classes"] == ["cat"]
+    copies = [rows[f"images/{name}/same.png"]["reason"] for name in ("2024-05-01", "2024-05-02", "cat")]
+    assert (
+        sum(reason is None for reason in copies) == 1
+    )  # one picture under two dates is a copy, and no contradiction
+
+
+def test_folders_of_a_holdout_that_are_no_class_judge_nothing_and_say_so(workspace, params):
+    write_source(workspace)
+    folder = workspace.data("optdigits")
+    for index in range(8):
+        write(folder / "images" / f"{index}.png", image_bytes(500 + index))
+        write(folder / "holdout" / "cat" / f"{index}.png", image_bytes(600 + index))
+        write(folder / "holdout" / "fox" / f"{index}.png", image_bytes(700 + index))
+    manifest.run(workspace, params, "optdigits")
+
+    rows = rows_of(workspace, "optdigits")
+
+    assert summary_of(workspace, "optdigits")["labels"] == {"cat": 8}
+    assert {row["reason"] for path, row in rows.items() if "/fox/" in path} == {
+        "in a folder that is no class of the source"
+    }
+
+
 def test_a_file_that_hangs_its_decoder_is_left_out_with_the_reason_and_the_stage_goes_on(
     workspace, params, monkeypatch
 ):
@@ -644,7 +725,7 @@ def test_a_file_that_hangs_its_decoder_is_left_out_with_the_reason_and_the_stage
     write(folder / "cat" / "a thousand scans.jpg", jpeg_of_scans(1000, side=64))
     write(folder / "cat" / "pages.tif", tiff_of_pages(20_000))
     monkeypatch.setattr(manifest, "DECODE_CPU_S", 0.3)
-    images = ImagesParams(size_px=16, max_pixels=50_000_000, orientation_matters=True)
+    images = ImagesParams(size_px=16, max_pixels=50_000_000, grey_range=None, orientation_matters=True)
     manifest.run(workspace, params.model_copy(update={"images": images}), "source")
 
     summary = summary_of(workspace, "source")

@@ -27,7 +27,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def params(group_by: object) -> Params:
     split = SplitParams(source_validation=0.25, target_adapt=0.5, target_select=0.25, group_by=group_by)  # type: ignore[arg-type]
-    images = ImagesParams(size_px=16, max_pixels=10_000, orientation_matters=True)
+    images = ImagesParams(size_px=16, max_pixels=10_000, grey_range=None, orientation_matters=True)
     return load_params(CHECKOUT / "params.yaml").model_copy(update={"split": split, "images": images})
 
 

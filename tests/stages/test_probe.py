@@ -36,7 +36,7 @@ def make_params(**probe_changes) -> Params:
     settings = {"device": "cpu", "max_batch_size": 5, "latency_budget_ms": 10_000.0} | probe_changes
     return Params.model_construct(
         kind="image",
-        images=ImagesParams(size_px=SIDE, max_pixels=10_000, orientation_matters=True),
+        images=ImagesParams(size_px=SIDE, max_pixels=10_000, grey_range=None, orientation_matters=True),
         export=ExportParams.model_construct(tolerance=1e-4),
         probe=ProbeParams(**settings),
     )

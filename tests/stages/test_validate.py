@@ -14,6 +14,7 @@ from tasks.config.params import Params, load_params
 from tasks.config.sections.data import ValidateParams
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
+from tasks.domains.places import NO_CLASS
 from tasks.errors import BadInput
 from tasks.records.manifest import Row, read_summary
 from tasks.stages import manifest, validate
@@ -194,18 +195,58 @@ def test_an_empty_split_of_the_target_is_named(workspace, params, split):
     assert f"raise split.target_{split}" in only(result["reasons"])
 
 
-def test_class_folders_that_differ_are_named_on_both_sides(workspace, params):
+def test_classes_that_the_target_lacks_and_folders_that_are_no_class_are_warnings(workspace, params):
     source = source_rows(("bus", "cat", 'it\'s a "dog"'))
-    result = verdict(workspace, params, source, target_rows(("cat", "van", "ñu")), ("cat", "van", "ñu"))
+    beside = [usable(f"holdout/old/{index}.jpg", "test", "cat") for index in range(3)]
+    judges = usable("holdout/cat/0.jpg", "test", "cat")
+    target = [*target_rows(("cat", "van", "ñu")), judges, *(replace(row, label=None) for row in beside)]
+    result = verdict(workspace, params, source, target, ("cat",))
 
-    assert result["reasons"][0] == (
-        "pair: class folders differ between source and site:"
-        ' only in source: bus, it\'s a "dog"; only in target: van, ñu.'
-        " Rename or remove folders until they agree."
+    assert result["passed"]
+    assert result["warnings"] == [
+        "pair: folders of the hold-out that are no class of the source, so that their images judge nothing:"
+        " data/site/holdout/old",
+        "pair: folders beside class folders of site that are no class of the source, so that their images have no label:"
+        " data/site/images/van, data/site/images/ñu",
+        "pair: classes of which the labelled hold-out of site has no image, so nothing is known about them:"
+        ' bus, it\'s a "dog"',
+    ]
+
+
+def test_a_target_in_folders_of_dates_is_flat_and_no_warning(workspace, params):
+    dated = [
+        replace(row, path=row.path.replace("images/", "images/2024-05-01/")) for row in target_rows(None)
+    ]
+    result = verdict(workspace, params, source_rows(), dated, None)
+
+    assert (result["reasons"], result["warnings"]) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["Cat", "CAT", "_cat", "cat ", "c-a-t"])
+def test_a_folder_that_is_called_almost_like_a_class_is_critical(workspace, params, name):
+    rows = [usable(f"images/{name}/{index}.jpg", "adapt") for index in range(3)]
+    result = verdict(workspace, params, source_rows(), [*target_rows(), *rows])
+
+    assert only(result["reasons"]) == (
+        "pair: folders of site whose names differ from a class of the source by case or signs alone:"
+        f" cat: data/site/images/{name}. Rename them."
     )
-    check = next(check for check in result["checks"] if check["table"] == "labels")
-    assert check["paths"] == ["bus", 'it\'s a "dog"', "van", "ñu"]
-    assert check["num_paths"] == 4
+
+
+def test_a_holdout_whose_labels_have_retired_is_no_fault(workspace, params):
+    retired = [usable(f"holdout/cat/{index}.jpg", "labelled", "cat") for index in range(3)]
+    result = verdict(workspace, params, source_rows(), [*target_rows(), *retired])
+
+    assert result["passed"]
+
+
+def test_a_holdout_whose_folders_are_all_of_other_names_is_critical(workspace, params):
+    rows = [Row(f"holdout/{index}/a.jpg", "quarantined", NO_CLASS) for index in range(20)]
+    result = verdict(workspace, params, source_rows(), [*target_rows(None, images=40), *rows], None)
+
+    assert only(result["reasons"]) == (
+        "pair: no image of the hold-out can judge: data/site/holdout. Name its folders after the classes of the source."
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,6 +315,10 @@ def test_copies_and_hidden_files_are_no_fault_but_copies_are_reported(workspace,
         for index in range(10)
     ]
     hidden = [Row(f"cat/.{index}", "quarantined", "hidden file") for index in range(10)]
+    hidden += [Row(f"cat/{index}/Thumbs.db", "quarantined", "system file") for index in range(10)]
+    hidden += [
+        Row("cat/*.json", "quarantined", "sidecar files, 30 of them, beside files of the same name; not read")
+    ]
     result = verdict(workspace, params, [*source_rows(), *copies, *hidden], target_rows())
 
     assert result["passed"]

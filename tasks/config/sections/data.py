@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasks.config.sections.section import Count, Fraction, Positive, Section
 
@@ -16,8 +16,19 @@ class ImagesParams(Section):
     """Side of the square every image is resized to, in pixels (bilinear with antialiasing, aspect not kept)."""
     max_pixels: Count
     """Images with more pixels than this are quarantined unread: a small file can claim 10^10 of them."""
+    grey_range: tuple[float, float] | None
+    """Values of grey of more than 8 bits that become black and white, in training and in service; null: what each file declares."""
     orientation_matters: bool
     """Whether turning an image can change its class, as of digits, letters and arrows: rotation prediction is then refused."""
+
+    @field_validator("grey_range")
+    @classmethod
+    def _black_is_below_white(cls, grey_range: tuple[float, float] | None) -> tuple[float, float] | None:
+        if grey_range is not None and grey_range[0] >= grey_range[1]:
+            raise ValueError(
+                f"the first value becomes black and must be below the second, got {list(grey_range)}"
+            )
+        return grey_range
 
 
 class ByPattern(Section):

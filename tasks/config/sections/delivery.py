@@ -10,8 +10,8 @@ from tasks.config.sections.section import Count, Fraction, Positive, Section
 class ExportParams(Section):
     """The ONNX file."""
 
-    opset: Annotated[int, Field(ge=18)]
-    """ONNX operator set."""
+    opset: Annotated[int, Field(ge=18, le=23)]
+    """ONNX operator set: one that torch writes and onnxruntime reads."""
     tolerance: Positive
     """Largest allowed difference of a probability between torch and onnxruntime."""
     max_metric_change: Fraction

@@ -1,10 +1,19 @@
 """Sections that the flows read: release, schedule, arrival and clean."""
 
+from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field
+from cronsim import CronSim, CronSimError
+from pydantic import Field, field_validator
 
 from tasks.config.sections.section import Count, Section
+
+ALIASES = {
+    "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *",
+}  # fmt: skip
+NUM_CRON_FIELDS = 5
 
 
 class ReleaseParams(Section):
@@ -20,10 +29,38 @@ class ReleaseParams(Section):
 class ScheduleParams(Section):
     """When retraining runs."""
 
-    cron: Annotated[str, Field(min_length=9)]
-    """Five fields, in the time zone below."""
+    cron: str
+    """Five fields, or one of @hourly, @daily, @weekly, @monthly and @yearly, in the time zone below."""
     timezone: str
     """IANA name."""
+
+    @field_validator("cron")
+    @classmethod
+    def _comes_round(cls, cron: str) -> str:
+        fields = ALIASES.get(cron, cron)
+        try:
+            if len(fields.split()) != NUM_CRON_FIELDS:
+                raise CronSimError(f"{len(fields.split())} fields")
+            CronSim(fields, datetime(2000, 1, 1))
+        except CronSimError as error:
+            reason = str(error)
+            raise ValueError(
+                f"{cron!r} is no time that comes round ({reason[:1].lower()}{reason[1:]}): write minute, hour, day of month,"
+                f" month and day of week, such as '0 3 * * 1' for Mondays at 3:00, or one of {', '.join(ALIASES)}"
+            ) from error
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, timezone: str) -> str:
+        known = available_timezones()
+        if timezone not in known:
+            alike = get_close_matches(timezone, known, n=1)
+            hint = (
+                f"did you mean {alike[0]}?" if alike else "write an IANA name, such as Europe/Berlin or UTC"
+            )
+            raise ValueError(f"no time zone is called {timezone!r}: {hint}")
+        return timezone
 
 
 class ArrivalParams(Section):

@@ -5,17 +5,17 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from tasks.config.sections.section import Count, NonNegative, Positive, Section
+from tasks.config.yaml_file import parse_yaml
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets.yaml"
 
 
 def built_in_presets() -> dict[str, Any]:
     """The presets that every params file has, by name, as tasks/config/presets.yaml holds them."""
-    return yaml.safe_load(PRESETS.read_text(encoding="utf-8"))
+    return parse_yaml(PRESETS.read_text(encoding="utf-8"))
 
 
 def loss_names() -> list[str]:

@@ -7,6 +7,7 @@ without a word: the decoder finds the damage itself and names it.
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,14 @@ MIN_PIECE_BYTES = 64
 
 MAX_PNG_TEXTS = 32
 """Chunks of a PNG that may hold compressed text or a colour profile, each of which may grow to a megabyte."""
+
+MAX_PNG_TEXT_BYTES = 2**20
+"""A text or profile of a PNG that is longer is left out, as Pillow would leave out the whole picture."""
+
+MAX_PNG_KEYWORD = 512
+"""Bytes of a chunk in which its compressed part begins: a keyword of 79 at most, and in an iTXt its translation."""
+
+_ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 
 MAX_TAGS = 1024
 """Tags of a TIFF page. Cameras write up to about a hundred."""
@@ -51,6 +60,8 @@ class Contents:
     """Where it must be known before the file is opened; else None."""
     num_frames: int = 1
     """Up to ``MAX_COUNTED + 1``."""
+    without_metadata: bytes | None = None
+    """The file without metadata for which the decoder would call it damaged; None where it has none."""
 
 
 def contents_of(content: bytes, name: str) -> Contents:
@@ -67,7 +78,7 @@ def contents_of(content: bytes, name: str) -> Contents:
         case "JPEG":
             _check_jpeg(content)
         case "PNG":
-            _check_png(content)
+            return Contents(without_metadata=_png_without_long_texts(content))
         case "GIF":
             return Contents(num_frames=_gif_frames(content))
         case "TIFF":
@@ -123,18 +134,42 @@ def _jpeg_markers(content: bytes) -> Iterator[bytes]:
 _PNG_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
 
 
-def _check_png(content: bytes) -> None:
-    place = 8
+def _png_without_long_texts(content: bytes) -> bytes | None:
+    """The file without texts and profiles that Pillow refuses for their length; None where none is as long."""
+    place, kept = 8, 0
     number = texts = 0
+    pieces: list[bytes] = []
     while len(content) >= place + 8:
         number += 1
-        texts += content[place + 4 : place + 8] in _PNG_TEXTS
+        name, begin = content[place + 4 : place + 8], place
+        texts += name in _PNG_TEXTS
         place += 12 + int.from_bytes(content[place : place + 4])
         _refuse_crumbs(number, place, "PNG", "chunks")
         if texts > MAX_PNG_TEXTS:
             raise UnreadableExample(
                 f"PNG of more than {MAX_PNG_TEXTS} texts; save it anew without its metadata"
             )
+        if name in (b"tEXt", *_PNG_TEXTS) and _is_long_text(content[begin + 8 : place - 4]):
+            pieces.append(content[kept:begin])
+            kept = place
+    return b"".join([*pieces, content[kept:]]) if pieces else None
+
+
+def _is_long_text(chunk: bytes) -> bool:
+    """Whether what a chunk says is longer than ``MAX_PNG_TEXT_BYTES``, compressed or not."""
+    if len(chunk) > MAX_PNG_TEXT_BYTES:
+        return True
+    # A keyword and a few flags come first; a stream of zlib that holds as much is at least a thousandth as long.
+    for start in (found.start() for found in _ZLIB.finditer(chunk, 0, MAX_PNG_KEYWORD)):
+        try:
+            if (
+                len(zlib.decompressobj().decompress(chunk[start:], MAX_PNG_TEXT_BYTES + 1))
+                > MAX_PNG_TEXT_BYTES
+            ):
+                return True
+        except zlib.error:
+            continue
+    return False
 
 
 def _refuse_crumbs(number: int, length: int, name: str, pieces: str) -> None:
@@ -228,17 +263,31 @@ def _tiff_pages(content: bytes) -> int:
     return max(1, pages)
 
 
+_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
+_IS_PREVIEW = 1
+
+
 def _check_tags(content: bytes, layout: struct.Struct, tags: int, first: int) -> None:
     if tags > MAX_TAGS:
         raise UnreadableExample(
             f"TIFF of {tags} tags, more than {MAX_TAGS}; save it anew without its metadata"
         )
     claimed = 0
+    is_raw = content[8:10] == b"CR"
     for index in range(tags):
-        tag, kind, count = layout.unpack_from(content, first + index * layout.size)
+        place = first + index * layout.size
+        tag, kind, count = layout.unpack_from(content, place)
+        value = struct.unpack_from(
+            f"{layout.format[0]}I", content, place + layout.size - (8 if layout.size > 12 else 4)
+        )[0]
+        is_raw |= tag == _DNG_VERSION or (tag == _SUBFILE_TYPE and bool(value & _IS_PREVIEW))
         if tag in _STRIPS_OR_TILES and count > MAX_STRIPS:
             raise UnreadableExample(f"TIFF of {count} strips or tiles, more than {MAX_STRIPS}; save it anew")
         claimed += count * _BYTES_OF_TYPE.get(kind, 0)
+    if is_raw:
+        raise UnreadableExample(
+            "TIFF with a camera's raw picture, of which the preview would be read; develop it to JPEG, PNG or plain TIFF"
+        )
     if claimed > len(content) + layout.size * tags:  # tags that share bytes multiply them
         raise UnreadableExample(
             f"TIFF whose tags claim {claimed} bytes of a file of {len(content)}; save it anew"

@@ -12,7 +12,6 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +31,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from tasks.domains.contract import BeyondLimits, UnreadableExample
 from tasks.domains.image.captured import BROKEN_EXIF, captured_at
 from tasks.domains.image.containers import Size, contents_of, counted
+from tasks.domains.image.grey import DEEP_GREY, GreyRange, Scaled, scale_to_8_bits, whites_of
 
 READABLE = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 and PPM"
 
@@ -61,26 +61,31 @@ class ReadImage:
     """Conversions that lose or decide something, joined by ``"; "``."""
     captured_at: float | None
     """When the camera took it, in seconds since 1970 by its own clock; None where the file does not say."""
+    scaled: Scaled | None
+    """The grey of more than 8 bits, as it was scaled; None where there was none."""
 
 
 # --- reading -----------------------------------------------------------------------------------
 
 
-def read_image(path_or_bytes: Path | str | bytes, *, max_pixels: int) -> ReadImage:
+def read_image(
+    path_or_bytes: Path | str | bytes, *, max_pixels: int, grey_range: GreyRange = None
+) -> ReadImage:
     """Decode one still image to upright 8-bit RGB, transparency laid on white.
 
     Args:
         path_or_bytes: A file, or the content of one.
         max_pixels: Images whose header claims more are refused before anything is decoded.
+        grey_range: The values of deep grey that become black and white; by default those that the file declares.
 
     Raises:
         UnreadableExample: With the reason; the message also names the path if there is one.
     """
     if isinstance(path_or_bytes, bytes):
-        return _decode(path_or_bytes, max_pixels=max_pixels)
+        return _decode(path_or_bytes, max_pixels, grey_range)
     path = Path(path_or_bytes)
     try:
-        return _decode(read_file(path, max_pixels=max_pixels), max_pixels=max_pixels)
+        return _decode(read_file(path, max_pixels=max_pixels), max_pixels, grey_range)
     except UnreadableExample as error:
         raise UnreadableExample(error.reason, path=path) from error
 
@@ -105,7 +110,7 @@ def read_file(path: Path, *, max_pixels: int) -> bytes:
         raise UnreadableExample(f"cannot be read: {error.strerror or error}") from error
 
 
-def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
+def _decode(content: bytes, max_pixels: int, grey_range: GreyRange) -> ReadImage:
     _set_up_pillow()
     opener = _recognise(content)
     name = opener.format or opener.__name__
@@ -114,13 +119,13 @@ def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
         _refuse_bomb(inside.size, max_pixels)
     _refuse_several(inside.num_frames, name)
     try:
-        with opener(BytesIO(content)) as image:
+        with opener(BytesIO(inside.without_metadata or content)) as image:
             _refuse_bomb(image.size, max_pixels)
             if name not in COUNTED_BEFORE:  # there Pillow would visit every frame
                 _refuse_several(getattr(image, "n_frames", 1), name)
             image.load()
             mode = image.mode
-            rgb, notes = _to_rgb(image)
+            rgb, notes, scaled = _to_rgb(image, grey_range)
             is_long = len(image.info.get("exif") or b"") > MAX_EXIF_BYTES
             upright, more_notes = (rgb, [UNREAD_EXIF]) if is_long else _upright(image, rgb)
             taken = None if is_long else captured_at(image)
@@ -136,8 +141,10 @@ def _decode(content: bytes, *, max_pixels: int) -> ReadImage:
         raise UnreadableExample(f"damaged or truncated {name} ({_plain(error)})") from error
     if isinstance(image, JpegImageFile) and "mp" in image.info:
         notes = [*notes, "first picture of a multi-picture JPEG"]
+    if inside.without_metadata is not None:
+        notes = [*notes, "long metadata left out"]
     note = "; ".join([*notes, *more_notes]) or None
-    return ReadImage(upright, name, mode, upright.width, upright.height, note, taken)
+    return ReadImage(upright, name, mode, upright.width, upright.height, note, taken, scaled)
 
 
 def _plain(error: Exception) -> str:
@@ -232,21 +239,18 @@ def _refuse_several(num_frames: int, name: str) -> None:
 
 # --- conversion --------------------------------------------------------------------------------
 
-# Ranges that grey of more than 8 bits customarily spans, narrowest first. 16-bit modes declare
-# theirs; 32-bit and floating-point files do not, so the narrowest that holds every value is taken.
-_CUSTOMARY_RANGES = {"I": (65535,), "F": (1, 255, 65535)}
-_DEEP_GREY = {"I;16": "16-bit grey", "I": "32-bit grey", "F": "floating-point grey"}
 
-
-def _to_rgb(image: ImageFile.ImageFile) -> tuple[Image.Image, list[str]]:
-    """8-bit RGB, and the conversions worth counting."""
+def _to_rgb(
+    image: ImageFile.ImageFile, grey_range: GreyRange
+) -> tuple[Image.Image, list[str], Scaled | None]:
+    """8-bit RGB, the conversions worth counting, and what became of deep grey."""
     if image.mode.startswith(("I", "F")):
-        return _deep_grey_to_rgb(image)
+        return _deep_grey_to_rgb(image, grey_range)
     if image.has_transparency_data:
-        return _on_white(image), ["alpha laid on white"]
+        return _on_white(image), ["alpha laid on white"], None
     if image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
-        return image.convert("RGB"), [f"{image.mode} converted to RGB"]
-    return image.convert("RGB"), []
+        return image.convert("RGB"), [f"{image.mode} converted to RGB"], None
+    return image.convert("RGB"), [], None
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -256,42 +260,16 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, layers).convert("RGB")
 
 
-def _deep_grey_to_rgb(image: ImageFile.ImageFile) -> tuple[Image.Image, list[str]]:
-    kind = image.mode[:4]
+def _deep_grey_to_rgb(
+    image: ImageFile.ImageFile, grey_range: GreyRange
+) -> tuple[Image.Image, list[str], Scaled | None]:
     values_HW = np.asarray(image)
-    ranges = (_declared_white(image),) if kind == "I;16" else _CUSTOMARY_RANGES[kind]
-    grey_HW, how = scale_to_8_bits(values_HW, ranges)
-    notes = [f"{_DEEP_GREY[kind]} {how}"]
+    scaled = scale_to_8_bits(values_HW, whites_of(image), grey_range)
+    notes = [f"{DEEP_GREY[image.mode[:4]]} {scaled.how}"]
     if "transparency" in image.info:  # a PNG names the one grey that is see-through
-        grey_HW[values_HW == image.info["transparency"]] = 255
+        scaled.grey_HW[values_HW == image.info["transparency"]] = 255
         notes.append("alpha laid on white")
-    return Image.fromarray(grey_HW).convert("RGB"), notes
-
-
-def _declared_white(image: ImageFile.ImageFile) -> int:
-    if isinstance(image, TiffImageFile):  # 12-bit cameras
-        return 2 ** int(image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))[0]) - 1
-    return 65535
-
-
-def scale_to_8_bits(values_HW: np.ndarray, whites: Iterable[float]) -> tuple[np.ndarray, str]:
-    """Grey values as uint8 ``(H, W)``, and how: nothing is ever clipped.
-
-    0 becomes black and the first of ``whites`` that no value exceeds becomes white. Where a value
-    is negative or above every white, the image's own minimum and maximum take their place.
-
-    Raises:
-        UnreadableExample: A value is NaN or infinite.
-    """
-    low, high = float(values_HW.min()), float(values_HW.max())
-    if not np.isfinite([low, high]).all():
-        raise UnreadableExample("grey values that are not finite (NaN or infinity)")
-    white = next((white for white in whites if low >= 0 and high <= white), None)
-    black, span, how = 0.0, white, "scaled to 8 bits"
-    if span is None:
-        black, span, how = low, (high - low) or 1.0, "stretched from its own minimum and maximum to 8 bits"
-    scaled_HW = (values_HW.astype(np.float64) - black) * (255 / span)
-    return np.rint(scaled_HW).astype(np.uint8), how
+    return Image.fromarray(scaled.grey_HW).convert("RGB"), notes, scaled
 
 
 UNREAD_EXIF = "EXIF unreadable, taken as upright"

@@ -22,5 +22,8 @@ def measure_image(image: ReadImage) -> Measured:
         "luminance_mean": round(float(luminance_HW.mean()), 3),
         "luminance_std": round(float(luminance_HW.std()), 3),
         "captured_at": image.captured_at,
+        "grey_low": image.scaled and image.scaled.low,
+        "grey_high": image.scaled and image.scaled.high,
+        "grey_share": image.scaled and round(image.scaled.share, 6),
     }
     return Measured(measures, image.note)

@@ -23,8 +23,8 @@ from tasks.domains.contract import (
     Views,
 )
 from tasks.domains.folder import FoundFile, list_files, read_refusals
-from tasks.domains.image.decode import read_file, read_image
-from tasks.domains.image.spec import image_spec, size_px_of
+from tasks.domains.image.decode import ReadImage, read_file, read_image
+from tasks.domains.image.spec import grey_range_of, image_spec, size_px_of
 from tasks.domains.image.views import VIEWS
 
 NOTHING = "—"
@@ -39,11 +39,18 @@ MEASURES: Mapping[str, type] = {
     "luminance_mean": float,
     "luminance_std": float,
     "captured_at": float,
+    "grey_low": float,
+    "grey_high": float,
+    "grey_share": float,
 }
 """The measures of an image in the manifest: its size in px as displayed, Pillow's names of pixel layout and file format, 64 bits
 of the DCT perceptual hash in hexadecimal, mean and deviation of the luminance from 0 (black) to 255, and the
-camera's time in seconds since 1970, where the file has it."""
+camera's time in seconds since 1970, where the file has it; the lowest and the highest value of grey of more than 8 bits,
+and the share of its range that they span."""
 
+
+LEAST_GREY = 1 / 16
+"""An image that uses less of the range of its grey has fewer than 16 of 256 levels left."""
 
 BYTES_PER_PIXEL = 32
 BYTES_BESIDES = 2**26
@@ -70,7 +77,8 @@ class Images:
     @classmethod
     def of_params(cls, params: KindParams) -> "Images":
         """Images of the size that the section ``images`` names."""
-        return cls(image_spec(params.images.size_px), params.images.max_pixels)
+        images = params.images
+        return cls(image_spec(images.size_px, images.grey_range), images.max_pixels)
 
     @classmethod
     def of_spec(cls, spec: InputSpec, limits: Limits) -> "Images":
@@ -80,6 +88,7 @@ class Images:
             BadInput: The model expects them to be prepared in another way.
         """
         size_px_of(spec)
+        grey_range_of(spec)
         return cls(spec, limits["max_pixels"])
 
     @property
@@ -111,7 +120,7 @@ class Images:
         Raises:
             UnreadableExample: With the reason; the message also names the path if there is one.
         """
-        image = read_image(path_or_bytes, max_pixels=self.max_pixels)
+        image = self._decoded(path_or_bytes)
         side = self.spec.shape[0]
         try:
             return np.array(image.pixels.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
@@ -129,15 +138,19 @@ class Images:
         # Imported here: training and service read without it, and it loads SciPy.
         from tasks.domains.image.measures import measure_image
 
-        return measure_image(read_image(content, max_pixels=self.max_pixels))
+        return measure_image(self._decoded(content))
+
+    def _decoded(self, path_or_bytes: Path | bytes) -> ReadImage:
+        return read_image(path_or_bytes, max_pixels=self.max_pixels, grey_range=grey_range_of(self.spec))
 
     def checked(self, measures: Measures) -> Measures:
-        """File format, pixel layout and the shorter side in px."""
+        """File format, pixel layout, the shorter side in px, and the range of deep grey where little of it is used."""
         width, height = (int(measures.get(side) or 0) for side in ("width", "height"))
         return {
             "format": measures.get("format"),
             "mode": measures.get("mode"),
             "shorter_side": min(width, height),
+            "narrow_grey": _narrow_grey(measures),
         }
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
@@ -149,6 +162,13 @@ class Images:
             ("Colour mode", _tally(str(one.get("mode")) for one in measured)),
             ("Mean luminance", f"{math.fsum(lights) / len(lights):.0f} of 255" if lights else NOTHING),
         ]
+
+
+def _narrow_grey(measures: Measures) -> str | None:
+    share = measures.get("grey_share")
+    if share is None or float(share) >= LEAST_GREY:
+        return None
+    return f"{measures.get('grey_low'):g} to {measures.get('grey_high'):g}"
 
 
 def _sizes(measured: Sequence[Measures]) -> str:

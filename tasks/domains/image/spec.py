@@ -3,6 +3,7 @@
 import json
 
 from tasks.domains.contract import InputSpec
+from tasks.domains.image.grey import GreyRange
 from tasks.errors import BadInput
 
 KIND = "image"
@@ -17,9 +18,31 @@ RULE = {
 """How tasks/domains/image/ prepares every picture."""
 
 
-def image_spec(size_px: int) -> InputSpec:
-    """The spec of square images, ``size_px`` pixels on a side, channels last."""
-    return InputSpec(KIND, "images", "uint8", (size_px, size_px, 3), RULE)
+GREY_RANGE = "grey_range"
+"""The part of the rule that a workspace may set: the values of deep grey that become black and white."""
+
+
+def image_spec(size_px: int, grey_range: GreyRange = None) -> InputSpec:
+    """The spec of square images, ``size_px`` pixels on a side, channels last; of the range only where there is one."""
+    rule = RULE if grey_range is None else {**RULE, GREY_RANGE: list(grey_range)}
+    return InputSpec(KIND, "images", "uint8", (size_px, size_px, 3), rule)
+
+
+def grey_range_of(spec: InputSpec) -> GreyRange:
+    """The values of deep grey that become black and white; None for those that a file declares.
+
+    Raises:
+        BadInput: They are no two numbers.
+    """
+    match spec.rule.get(GREY_RANGE):
+        case None:
+            return None
+        case [int() | float() as black, int() | float() as white] if black < white:
+            return float(black), float(white)
+        case other:
+            raise BadInput(
+                f"the model expects grey values in the range {other!r}, which is none: export it again."
+            )
 
 
 def size_px_of(spec: InputSpec) -> int:
@@ -32,7 +55,7 @@ def size_px_of(spec: InputSpec) -> int:
     expected = image_spec(size_px)
     if (spec.dtype, spec.shape) != (expected.dtype, expected.shape):
         raise BadInput(f"the model takes {spec}, which are no square images: export it again.")
-    keys = sorted(RULE.keys() | spec.rule.keys())
+    keys = sorted(RULE.keys() | spec.rule.keys() - {GREY_RANGE})
     differing = [
         f"{key}: {spec.rule.get(key)!r} instead of {RULE.get(key)!r}"
         for key in keys

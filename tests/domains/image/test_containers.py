@@ -1,11 +1,12 @@
 """Files that are small in bytes and dear to decode are refused by their structure; what cameras write is not."""
 
+import struct
 import time
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image, ImageSequence, PngImagePlugin
 
 from benchmarks import hostile_files
 from tasks.domains.contract import UnreadableExample
@@ -85,6 +86,80 @@ def test_what_ordinary_encoders_write_is_read(file_format, options):
     image = read_image(saved(noise(), file_format, **options), max_pixels=MAX_PIXELS)
 
     assert (image.width, image.height) == (300, 300)
+
+
+def with_text(text: str, *, kind: str) -> bytes:
+    """A PNG with a text of some kind."""
+    info = PngImagePlugin.PngInfo()
+    match kind:
+        case "tEXt":
+            info.add_text("prompt", text)
+        case "zTXt":
+            info.add_text("prompt", text, zip=True)
+        case "iTXt":
+            info.add_itxt("prompt", text)
+        case "iTXt, compressed":
+            info.add_itxt("prompt", text, lang="en", tkey="Eingabe", zip=True)
+    return saved(noise(), "PNG", pnginfo=info)
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iTXt, compressed"])
+def test_long_metadata_of_a_healthy_png_costs_it_nothing(kind):
+    image = read_image(with_text("a picture of a dog " * 120_000, kind=kind), max_pixels=MAX_PIXELS)
+
+    assert np.array_equal(image.pixels, noise())
+    assert image.note == "long metadata left out"
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iTXt, compressed"])
+def test_short_metadata_of_a_png_stays(kind):
+    content = with_text("a picture of a dog " * 100, kind=kind)
+
+    assert containers.contents_of(content, "PNG").without_metadata is None
+    assert read_image(content, max_pixels=MAX_PIXELS).note is None
+
+
+def test_a_long_colour_profile_of_a_png_costs_it_nothing():
+    image = read_image(saved(noise(), "PNG", icc_profile=bytes(2**21)), max_pixels=MAX_PIXELS)
+
+    assert image.note == "long metadata left out"
+
+
+def raw_file(order: str, *, tag: int, value: int, begins: bytes = b"") -> bytes:
+    """A camera's raw file as far as its first page: a preview of 1 px, and what marks it as one."""
+    tags = [
+        (254, 0),
+        (256, 1),
+        (257, 1),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, 1),
+        (279, 1),
+    ]
+    entries = dict([*tags, (tag, value)])
+    packed = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 16) + begins.ljust(8, b"\0")
+    return head + struct.pack(f"{order}H", len(entries)) + packed + bytes(4)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "mark", [{"tag": 254, "value": 1}, {"tag": 50706, "value": 0x01040000}, {"tag": 254, "value": 0, "begins": b"CR\2"}],
+    ids=["preview first", "DNG", "CR2"],
+)  # fmt: skip
+def test_the_preview_in_a_cameras_raw_file_is_not_taken_for_the_picture(order, mark):
+    with pytest.raises(
+        UnreadableExample, match="TIFF with a camera's raw picture, of which the preview would be read"
+    ):
+        read_image(raw_file(order, **mark), max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_that_says_that_it_is_no_preview_is_read(order):
+    assert read_image(raw_file(order, tag=254, value=0), max_pixels=MAX_PIXELS).width == 1
 
 
 def test_a_video_behind_a_picture_adds_no_scan_to_it():

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.domains.contract import UnreadableExample
-from tasks.domains.image.decode import read_image, scale_to_8_bits
+from tasks.domains.image.decode import read_image
+from tasks.domains.image.grey import scale_to_8_bits
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
 
@@ -333,9 +334,46 @@ def test_32_bit_and_floating_point_grey_is_scaled_and_noted(values, expected, no
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9, width=32), min_size=2, max_size=30))
 def test_scaling_never_turns_the_order_of_two_greys_around(values):
-    grey_HW, _ = scale_to_8_bits(np.array([sorted(values)], np.float32), (1, 255, 65535))
+    grey_HW = scale_to_8_bits(np.array([sorted(values)], np.float32), (1, 255, 65535)).grey_HW
 
     assert (np.diff(grey_HW.astype(int)) >= 0).all()
+
+
+def test_the_range_that_a_workspace_sets_becomes_black_and_white_and_the_rest_is_clipped():
+    image = read_image(
+        encoded(Image.fromarray(np.array([[6000, 7000, 7199, 7400, 65535]], np.uint16)), "PNG"),
+        max_pixels=MAX_PIXELS, grey_range=(7000, 7400),
+    )  # fmt: skip
+
+    assert list(np.asarray(image.pixels)[0, :, 0]) == [0, 0, 127, 255, 255]
+    assert image.note == "16-bit grey scaled from 7000 to 7400 to 8 bits, as images.grey_range says"
+
+
+def test_grey_of_8_bits_knows_no_range():
+    content = encoded(Image.fromarray(np.array([[0, 100, 255]], np.uint8)), "PNG")
+
+    with_range = read_image(content, max_pixels=MAX_PIXELS, grey_range=(50, 60))
+
+    assert np.array_equal(with_range.pixels, read_image(content, max_pixels=MAX_PIXELS).pixels)
+    assert with_range.scaled is None
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        (np.array([[7000, 7400]], np.uint16), 400 / 65535),
+        (np.array([[0, 65535]], np.uint16), 1.0),
+        (np.array([[0.25, 0.5]], np.float32), 0.25),
+        (np.array([[-5, 95]], np.int32), 1.0),
+        (np.array([[7, 7]], np.uint16), 0.0),
+    ],
+)
+def test_how_much_of_its_range_deep_grey_uses_is_known(values, share):
+    scaled = read_image(encoded(Image.fromarray(values), "TIFF"), max_pixels=MAX_PIXELS).scaled
+
+    assert scaled is not None
+    assert (scaled.low, scaled.high) == (values.min(), values.max())
+    assert scaled.share == pytest.approx(share)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
