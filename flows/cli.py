@@ -335,7 +335,7 @@ def predict(
 def serve(
     workspace: ServedOption = Path(),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
     device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
 ) -> None:
     """Answer POST /predict/TARGET with every champion, reloading after promote and rollback."""
@@ -357,7 +357,7 @@ def export_triton(destination: Path, workspace: ServedOption = Path()) -> None:
 def up(
     workspace: WorkspaceOption = Path(),
     port: Annotated[
-        int, typer.Option(help="Port of the Prefect server that is started if none answers.")
+        int, typer.Option(min=1, max=65535, help="Port of the Prefect server, if none answers.")
     ] = 4200,
 ) -> None:
     """Start (or use) a Prefect server and serve the deployments: retrain, adapt on arrival, reconcile."""

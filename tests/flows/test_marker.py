@@ -124,6 +124,17 @@ def test_a_file_in_the_way_is_refused_and_stays(tmp_path: Path):
     assert (tmp_path / "w").read_text() == "mine"
 
 
+@pytest.mark.parametrize("command", ["serve", "up"])
+@pytest.mark.parametrize(
+    ("port", "bound"), [("65536", "less"), ("-1", "greater"), ("99999999999999999999", "less")]
+)
+def test_a_port_that_is_none_is_refused_in_one_line(tmp_path: Path, command: str, port: str, bound: str):
+    done = acclimate(command, "--port", port, cwd=tmp_path, check=False)
+
+    assert done.returncode == 2
+    assert f"'--port': Input should be {bound} than or equal to" in done.stderr
+
+
 def test_a_folder_below_a_workspace_names_the_workspace(tmp_path: Path):
     mark(Workspace(tmp_path))
     (tmp_path / "data").mkdir()
