@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from flows.runs.adapted import note_begun
 from flows.runs.dvc_client import DvcClient
 from flows.runs.repair import heal
-from flows.workspaces.create import refresh_generated
+from flows.workspaces.create import refresh_generated, write_if_changed
 from flows.workspaces.filled import create_answers
 from flows.workspaces.marker import mark
 from flows.workspaces.present import check_present
@@ -22,7 +21,7 @@ from tasks.domains.kinds import reader_of
 from tasks.domains.places import class_names
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
-from tasks.files import sha256_of_file, write_text
+from tasks.files import sha256_of_file
 from tasks.workspace import Workspace
 
 NO_FILE = ("default", "none")
@@ -130,18 +129,13 @@ def check_weights(params: Params, *, root: Path) -> None:
 def note_weights(workspace: Workspace, weights: str) -> None:
     """Write data/weights.json, by which DVC sees that the file of ``model.weights`` has become another."""
     content = None if weights in NO_FILE else {"sha256": sha256_of_file(workspace.root / weights)}
-    _note(workspace.root / "data" / "weights.json", content)
+    write_if_changed(workspace.root / "data" / "weights.json", json.dumps(content) + "\n")
 
 
 def note_classes(workspace: Workspace) -> None:
     """Write data/classes.json, by which DVC sees that the manifests of the targets must know of another class."""
-    _note(workspace.root / "data" / "classes.json", sorted(class_names(workspace.data("source")) or ()))
-
-
-def _note(path: Path, content: Any) -> None:
-    text = json.dumps(content, ensure_ascii=False) + "\n"
-    if not path.exists() or path.read_bytes() != text.encode():
-        write_text(path, text)
+    names = json.dumps(sorted(class_names(workspace.data("source")) or ()), ensure_ascii=False)
+    write_if_changed(workspace.root / "data" / "classes.json", f"{names}\n")
 
 
 def track_data(dvc: DvcClient, domain: str) -> None:

@@ -110,12 +110,12 @@ def refresh_generated(workspace: Workspace) -> None:
             "sha256": code_digest(f"tasks.stages.{stage}"),
             "libraries": library_versions(),
         }
-        _write_if_changed(workspace.root / code, json.dumps(content, indent=2) + "\n")
+        write_if_changed(workspace.root / code, json.dumps(content, indent=2) + "\n")
     if workspace.dvc_yaml.exists() and not workspace.dvc_yaml.read_bytes().startswith(GENERATED.encode()):
         aside = set_aside(workspace, workspace.dvc_yaml)
         log.warning("%s is not the generated one; it is kept in %s", workspace.dvc_yaml, aside)
     text = f"{GENERATED}; edit params.yaml instead.\n" + yaml.safe_dump(pipeline, sort_keys=False, width=200)
-    _write_if_changed(workspace.dvc_yaml, text)
+    write_if_changed(workspace.dvc_yaml, text)
 
 
 def pipeline_template() -> Path:
@@ -180,7 +180,7 @@ def _is_code(dependency: str) -> bool:
     return dependency.startswith(CODE_FOLDERS) or dependency == DEPENDENCY_LOCK
 
 
-def _write_if_changed(path: Path, text: str) -> None:
-    # An unchanged file keeps its time stamp, so DVC does not hash it again.
+def write_if_changed(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``; an unchanged file keeps its time stamp, so that DVC does not hash it again."""
     if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text)
