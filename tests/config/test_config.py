@@ -82,6 +82,14 @@ def test_unknown_missing_and_wrong_keys_are_all_named_in_one_message():
         (["adapt.presets.subspace={losses: [{loss: bnm, weight: 1.0}],"
           " source_free: true, align: {method: coral, ridge: 1.0}}"], "source_free, but align fits the source"),
         (["adapt.presets.source_only={losses: [], align: {method: coral, ridge: 1.0}}"], "source_only must be empty"),
+        (["schedule.cron=61 3 * * 1"], "schedule.cron: '61 3 * * 1' is no time that comes round (bad minute)"),
+        (["schedule.cron=0 3 * *"], "is no time that comes round (4 fields)"),
+        (["schedule.cron=0 0 30 2 *"], "is no time that comes round"),
+        (["schedule.cron='@fortnightly'"], "is no time that comes round"),
+        (["schedule.timezone=Europe/Berlinn"], "no time zone is called 'Europe/Berlinn': did you mean Europe/Berlin?"),
+        (["schedule.timezone=''"], "no time zone is called ''"),
+        (["export.opset=99"], "export.opset: input should be less than or equal to 23 (got 99)"),
+        (["images.grey_range=[7400, 7000]"], "images.grey_range: the first value becomes black and must be below the second"),
     ],
 )  # fmt: skip
 def test_a_run_that_makes_no_sense_is_refused_with_the_reason(overrides: list[str], expected: str):
@@ -208,13 +216,23 @@ def test_overrides_change_what_they_name_and_nothing_else():
     assert content | {"adapt": 0} == CONTENT | {"adapt": 0}
 
 
+@pytest.mark.parametrize("cron", ["@daily", "@hourly", "0 3 * * MON", "*/5 * * * *", "0 0 L * *"])
+def test_a_schedule_that_is_accepted_is_one_that_prefect_accepts(cron: str):
+    from prefect.client.schemas.schedules import CronSchedule
+
+    schedule = check_params(changed(f"schedule.cron='{cron}'"), origin="params.yaml").schedule
+
+    assert CronSchedule(cron=schedule.cron, timezone=schedule.timezone).cron == cron
+
+
 def test_overrides_of_unknown_keys_are_all_named():
     with pytest.raises(ConfigError) as raised:
-        changed("adapt.stepz=7", "nowhere.at.all=1", "adapt.steps")
+        changed("adapt.stepz=7", "nowhere.at.all=1", "adapt.steps", "adapt.seeds=[1,")
 
     assert "--set adapt.stepz: unknown key" in str(raised.value)
     assert "--set nowhere.at.all: unknown key" in str(raised.value)
     assert "--set adapt.steps: expected key=value" in str(raised.value)
+    assert "--set adapt.seeds: '[1,' is not YAML" in str(raised.value)
 
 
 def test_a_preset_of_the_file_stands_beside_the_built_in_ones_or_instead_of_one():

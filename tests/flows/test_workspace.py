@@ -13,9 +13,10 @@ from PIL import Image
 from flows.runs.dvc_client import DvcClient
 from flows.runs.prepare import track_data
 from flows.workspaces.copy import import_images, note_refused
-from flows.workspaces.create import create_workspace, domain_name
+from flows.workspaces.create import PARAMS_TEMPLATE, create_workspace, domain_name
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import load_params
+from tasks.config.yaml_file import parse_yaml
 from tasks.errors import BadInput, ConfigError
 from tasks.files import read_json
 from tasks.stages import features, manifest
@@ -168,6 +169,17 @@ def test_an_interrupted_import_leaves_no_half_a_domain_and_the_next_one_finishes
 )
 def test_a_target_is_called_after_what_distinguishes_its_folder(tmp_path: Path, folder: str, name: str):
     assert domain_name(tmp_path / folder, source=tmp_path / "here" / "source") == name
+
+
+@pytest.mark.parametrize("name", ["no", "on", "yes", "off", "null", "010", "1e5", "1-2", "2024-05-01", "12"])
+def test_a_name_is_a_name_in_every_dialect_of_yaml(tmp_path: Path, name: str):
+    content = parse_yaml(PARAMS_TEMPLATE.read_bytes())
+    content |= {"domains": ["source", name], "targets": [name]}
+    workspace = create_workspace(tmp_path / "w", params=content)
+
+    for read in (yaml.safe_load, parse_yaml):
+        assert read(workspace.params.read_text())["targets"] == [name]
+    assert load_params(workspace.params).targets == (name,)
 
 
 def test_a_folder_whose_name_leaves_nothing_is_refused(tmp_path: Path):

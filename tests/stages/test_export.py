@@ -18,7 +18,7 @@ from tasks.config.sections.model import ModelParams
 from tasks.domains.batch import read_batch
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
-from tasks.errors import Fault
+from tasks.errors import BadInput, Fault
 from tasks.exported.possible import Possible
 from tasks.exported.session import open_session
 from tasks.exported.session import predict as predict_onnx
@@ -100,6 +100,18 @@ def test_the_exported_model_answers_as_torch_does_at_any_batch_size(
     assert got.logits == pytest.approx(expected.logits_NC.numpy(), abs=1e-4)
     assert got.features == pytest.approx(expected.features_ND.numpy(), abs=1e-4)
     assert got.probabilities == pytest.approx(torch.softmax(expected.logits_NC, 1).numpy(), abs=1e-5)
+
+
+def test_an_operator_set_that_the_exporter_did_not_write_is_refused_by_its_setting(
+    small_network: Classifier, monkeypatch: pytest.MonkeyPatch
+):
+    real = torch.onnx.export
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda *given, **options: real(*given, **{**options, "opset_version": 18})
+    )
+
+    with pytest.raises(BadInput, match=r"export\.opset 20: the file has operator set 18"):
+        export_onnx(small_network, image_spec(32), opset=20, metadata=METADATA)
 
 
 def test_a_model_left_in_training_mode_is_exported_as_it_answers_in_evaluation(

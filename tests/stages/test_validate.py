@@ -235,9 +235,21 @@ def test_a_folder_that_is_called_almost_like_a_class_is_critical(workspace, para
 
 def test_a_holdout_whose_labels_have_retired_is_no_fault(workspace, params):
     retired = [usable(f"holdout/cat/{index}.jpg", "labelled", "cat") for index in range(3)]
-    result = verdict(workspace, params, source_rows(), [*target_rows(), *retired])
+    result = verdict(workspace, params, source_rows(), [*target_rows(None), *retired], None)
 
-    assert result["passed"]
+    assert (result["passed"], result["reasons"]) == (True, [])
+
+
+@pytest.mark.parametrize(("share", "warns"), [(400 / 65535, True), (0.5, False), (None, False)])
+def test_deep_grey_that_uses_little_of_its_range_is_a_warning_with_the_setting(
+    workspace, params, share, warns
+):
+    grey = [measured(row, grey_low=7000.0, grey_high=7400.0, grey_share=share) for row in target_rows()]
+    result = verdict(workspace, params, source_rows(), grey)
+
+    told = [one for one in result["warnings"] if "images.grey_range" in one]
+    assert len(told) == warns
+    assert all("7000 to 7400" in one for one in told)
 
 
 def test_a_holdout_whose_folders_are_all_of_other_names_is_critical(workspace, params):

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.domains.contract import UnreadableExample
+from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.kind import KindParams
+from tasks.domains.contract import UnreadableExample, spec_from_json
 from tasks.domains.image.decode import read_image
 from tasks.domains.image.grey import scale_to_8_bits
 from tasks.domains.image.reader import Images
@@ -347,6 +349,21 @@ def test_the_range_that_a_workspace_sets_becomes_black_and_white_and_the_rest_is
 
     assert list(np.asarray(image.pixels)[0, :, 0]) == [0, 0, 127, 255, 255]
     assert image.note == "16-bit grey scaled from 7000 to 7400 to 8 bits, as images.grey_range says"
+
+
+def test_the_range_of_the_settings_is_in_the_spec_and_whoever_reads_by_the_spec_reads_the_same(tmp_path):
+    content = encoded(Image.fromarray(np.array([[7000, 7400]] * 2, np.uint16)), "PNG")
+    images = ImagesParams(size_px=8, max_pixels=MAX_PIXELS, grey_range=(7000, 7400), orientation_matters=True)
+    trained = Images.of_params(KindParams(kind="image", images=images))
+
+    served = Images.of_spec(
+        spec_from_json(trained.spec.to_json(), origin="a model"), {"max_pixels": MAX_PIXELS}
+    )
+
+    assert (trained.read(content).min(), trained.read(content).max()) == (0, 255)
+    assert np.array_equal(served.read(content), trained.read(content))
+    assert Images(image_spec(8), MAX_PIXELS).read(content).max() < 40
+    assert "grey_range" not in image_spec(8).to_json()  # models of older versions are read as before
 
 
 def test_grey_of_8_bits_knows_no_range():
