@@ -35,10 +35,10 @@ from flows.runs.lock import lock_workspace
 from flows.runs.prepare import prepare, prepare_target
 from flows.workspaces.copy import import_images
 from flows.workspaces.create import create_workspace, domain_name
-from flows.workspaces.programs import child_environment
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params, load_params
 from tasks.domains.image.digits import prepare_demo
+from tasks.environment import child_environment
 from tasks.files import read_json, write_json, write_text
 from tasks.records.candidates import Candidates, has_candidates, read_candidates, read_split
 from tasks.records.manifest import read_examples
@@ -254,7 +254,7 @@ def reproduce(workspace: Workspace, *stages: str) -> int:
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", *stages],
-        cwd=workspace.root, env=child_environment(), stdout=subprocess.DEVNULL, check=False,
+        cwd=workspace.root, env=child_environment(workspace.root), stdout=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"dvc repro {' '.join(stages)} failed in {workspace.root}")

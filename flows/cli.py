@@ -1,6 +1,5 @@
 """The command line. Imports little: each command imports what it needs when it is called."""
 
-import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.terminal import log_to_stderr, settle
 from tasks.errors import AcclimateError, BadInput, Fault, as_fault
+from tasks.files import printable
 
 app = typer.Typer(
     help="Adapt an image classifier to new sites without labels, prove or refuse the result, put it in service.",
@@ -34,8 +35,15 @@ ServedOption = Annotated[
     Path, typer.Option("--workspace", "-w", help="The workspace's folder, or a copy of its registry.")
 ]
 """For commands that only read a registry."""
-ByOption = Annotated[str, typer.Option("--by", help="Who decides; kept in the registry's history.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the registry's history.")]
+ByOption = Annotated[
+    str, typer.Option("--by", help="Who decides; kept in the registry's history.", callback=printable)
+]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why; kept in the registry's history.", callback=printable)
+]
+NoPrefectOption = Annotated[
+    bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")
 ]
@@ -43,8 +51,9 @@ JsonOption = Annotated[
 
 def main() -> None:
     """Run a command; an error that a person can act on becomes one message and its exit status."""
+    settle()
     if sys.argv[1:2] != ["stage"]:  # which DVC starts, and whose lines are for a log
-        _log_to_stderr()
+        log_to_stderr()
     try:
         app()
     except (AcclimateError, OSError) as error:
@@ -68,9 +77,7 @@ def run(
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help="Only this target; may be repeated.")
     ] = None,
-    no_prefect: Annotated[
-        bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")
-    ] = False,
+    no_prefect: NoPrefectOption = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Fail if another run has locked the workspace.")
     ] = False,
@@ -134,34 +141,18 @@ def try_pair(
     from flows.commands.try_pair import try_folders
 
     result = try_folders(
-        source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=settings or [],
+        source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=[printable(setting) for setting in settings or []],
         name=name, source_split=source_split, follow_links=follow_links,
     )  # fmt: skip
     print_result(result, json=json)
 
 
 @app.command()
-def demo(
-    workspace: WorkspaceOption = Path(),
-    no_prefect: Annotated[
-        bool, typer.Option("--no-prefect", help="Walk the stages without a Prefect server.")
-    ] = False,
-) -> None:
+def demo(workspace: WorkspaceOption = Path(), no_prefect: NoPrefectOption = False) -> None:
     """Prepare the demo's digits from installed packages and run the pipeline on them."""
-    from flows.commands.output import print_result
-    from flows.prefect_server import through_prefect
-    from flows.runs.walk import run_pipeline
-    from tasks.domains.image.digits import prepare_demo
+    from flows.commands.demo import run_demo
 
-    prepare_demo(workspace)
-    result = run_pipeline(workspace).raise_failures() if no_prefect else through_prefect(workspace, None)
-    print_result(result, json=False)
-    name, row = next(iter(result.targets.items()))
-    print(
-        f"\nReport: {workspace.resolve() / row.report}"
-        f"\nIn service: acclimate promote {name} && acclimate serve"
-        f"\nOne image:  acclimate predict {name} IMAGE"
-    )
+    run_demo(workspace, no_prefect=no_prefect)
 
 
 @app.command()
@@ -301,19 +292,9 @@ def history(target: str, workspace: WorkspaceOption = Path(), json: JsonOption =
 @app.command()
 def status(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
     """Champion, previous, withdrawn versions and latest verdict of every target."""
-    from flows.commands.output import print_lines, print_rows
-    from flows.release import describe_status
-    from flows.workspaces.push import push_standing
-    from tasks.workspace import Workspace
+    from flows.commands.status import print_status
 
-    rows = [asdict(row) for row in describe_status(workspace)]
-    if json:
-        print_rows(rows, json=True)
-        return
-    problems = {row["target"]: row.pop("problem") for row in rows}
-    print_rows(rows, json=False)
-    lines = [f"{target}: {problem}" for target, problem in problems.items() if problem]
-    print_lines([*lines, push_standing(Workspace(workspace.resolve()))])
+    print_status(workspace, json=json)
 
 
 @app.command()
@@ -412,6 +393,20 @@ def clean(
     raise_failed(cleaned.failed)
 
 
+@app.command()
+def doctor(
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", "-w", help="The workspace's folder. [default: this folder]")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Look at the machine and the workspace, and say what to do for what is not as it should be; change nothing."""
+    from flows.commands.doctor import examine, print_findings
+
+    if not print_findings(examine(workspace), json=json):
+        raise typer.Exit(Fault.exit_status)
+
+
 @app.command("gate-audit")
 def gate_audit(
     workspaces: Annotated[list[Path], typer.Argument(help="Finished workspaces whose targets are labelled.")],
@@ -434,16 +429,6 @@ def gate_audit(
         print_json(result)
     else:
         print(audit_tables(result))
-
-
-def _log_to_stderr() -> None:
-    # stdout belongs to results.
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%X")
-    for noisy in ("httpx", "prefect", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Prefect has a handler of its own, and repeats errors with a trace.
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: not record.name.startswith("prefect"))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ import httpx
 from flows.runs.prepare import read_params
 from flows.workspaces.clean import cut_log
 from flows.workspaces.marker import open_workspace
-from flows.workspaces.programs import SILENCE, child_environment, end_with_parent
+from flows.workspaces.programs import end_with_parent
+from flows.workspaces.rights import check_rights
 from flows.workspaces.upgrade import check_upgraded
+from tasks.environment import SILENCE, child_environment, no_proxy
 from tasks.errors import Fault
 from tasks.files import write_json
 from tasks.records.result import Result
@@ -52,12 +54,13 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
     """
     workspace = open_workspace(root)
     read_params(workspace)
+    check_rights(workspace)
     api = known_api(workspace)
     if api and not answers(api, patience_s=NAMED_TIMEOUT_S):
-        raise Fault(f"{_not_answering(api)} Or run with --no-prefect.")
+        raise Fault(f"{not_answering(api)} Or run with --no-prefect.")
     configure_environment(workspace, api=api)
     if api:
-        _check_admitted(api, advice="Or run with --no-prefect.")
+        check_admitted(api, advice="Or run with --no-prefect.")
     # The command tells its error itself, once and without a trace; the server keeps what Prefect says.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     advice = "Run again, or with --no-prefect."
@@ -92,8 +95,8 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
 
 
 def configure_environment(workspace: Workspace, *, api: str | None) -> None:
-    """Set what Prefect reads at import: server address, a home inside the workspace, no telemetry."""
-    os.environ.update(SILENCE)
+    """Set what Prefect reads at import: server address, a home inside the workspace, no telemetry, no proxy."""
+    os.environ.update(SILENCE | no_proxy())
     if api:
         os.environ["PREFECT_API_URL"] = api
     home = Path(os.environ.setdefault("PREFECT_HOME", str(workspace.private / "prefect")))
@@ -106,7 +109,7 @@ def configure_environment(workspace: Workspace, *, api: str | None) -> None:
 
 def known_api(workspace: Workspace) -> str | None:
     """The API of the server that the environment names or `acclimate up` left behind, if it answers."""
-    if named := _named_api():
+    if named := named_api():
         return named
     try:
         api = json.loads(_note(workspace).read_bytes())["api"]
@@ -115,7 +118,7 @@ def known_api(workspace: Workspace) -> str | None:
     return api if answers(api) else None
 
 
-def _named_api() -> str | None:
+def named_api() -> str | None:
     """The API that PREFECT_API_URL names, as Prefect's client wants it."""
     return os.environ.get("PREFECT_API_URL", "").strip().rstrip("/") or None
 
@@ -137,14 +140,14 @@ def answers(api: str, *, patience_s: float = 0) -> bool:
         time.sleep(0.2)
 
 
-def _not_answering(api: str) -> str:
+def not_answering(api: str) -> str:
     return (
         f"PREFECT_API_URL names the Prefect server {api}, which does not answer. Start it, correct PREFECT_API_URL"
         " (it ends in /api), or unset it, so that acclimate starts a server of its own."
     )
 
 
-def _check_admitted(api: str, *, advice: str) -> None:
+def check_admitted(api: str, *, advice: str) -> None:
     """Raise Fault where the server does not let this client in: for want of a password or a key, or with a wrong one."""
     from flows.deployments import client_of
 
@@ -168,13 +171,13 @@ def server(workspace: Workspace, *, port: int) -> Iterator[str]:
     Raises:
         Fault: The server that PREFECT_API_URL names does not answer, or the own one did not come up; its log is named.
     """
-    named = _named_api()
+    named = named_api()
     api = named or f"http://127.0.0.1:{port}/api"
     configure_environment(workspace, api=api)
     if named and not answers(named, patience_s=NAMED_TIMEOUT_S):
-        raise Fault(_not_answering(named))
+        raise Fault(not_answering(named))
     if named:
-        _check_admitted(named, advice="Or unset it, so that acclimate starts a server of its own.")
+        check_admitted(named, advice="Or unset it, so that acclimate starts a server of its own.")
     if answers(api):
         log.info("using the Prefect server at %s", api)
         write_json(_note(workspace), {"api": api})
@@ -235,7 +238,7 @@ def _own_server(
     cut_log(log_path)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = (
-        child_environment()
+        child_environment(workspace.root)
         | retention(check_upgraded(workspace).clean.keep_days)
         | {"PREFECT_HOME": os.environ["PREFECT_HOME"], CORS: _own_origins(port)}
     )

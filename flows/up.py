@@ -15,6 +15,7 @@ from flows.prefect_server import server
 from flows.workspaces.landing import observe, targets_with_batches
 from flows.workspaces.marker import open_workspace
 from flows.workspaces.reconcile import derive_due
+from flows.workspaces.rights import check_rights
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.params import Params
 from tasks.errors import AcclimateError
@@ -32,6 +33,7 @@ def serve_deployments(root: Path, *, port: int) -> None:
     """
     workspace = open_workspace(root)
     params = check_upgraded(workspace)
+    check_rights(workspace)
     os.environ[SERVED] = str(workspace.root)  # the runs of the deployments inherit it
     with _only_one(workspace), server(workspace, port=port) as api:
         from prefect import serve

@@ -12,6 +12,10 @@ from and what to do next. ``ValueError`` stays for wrong arguments in code, ``as
 what only a bug of ours could break.
 """
 
+import os
+import pwd
+from pathlib import Path
+
 
 class AcclimateError(Exception):
     """Base of every error whose message is written for the person at the keyboard."""
@@ -55,5 +59,33 @@ def as_fault(error: AcclimateError | OSError, what: str) -> AcclimateError:
         return error
     place = f" ({error.filename})" if error.filename else ""
     return Fault(
-        f"{what}: {error.strerror or error}{place}. Mend the disk or the permissions; the next run goes on."
+        f"{what}: {reason_of(error)}{place}. Mend the disk or the permissions; the next run goes on."
     )
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refused, in its own words; where this user lacks the right to it, also whose it is."""
+    said = error.strerror or str(error)
+    if not isinstance(error, PermissionError) or error.filename is None:
+        return said
+    owner = owner_of(Path(os.fsdecode(error.filename)))
+    return f"{said}, since it belongs to {owner} and you are {user_name(os.geteuid())}" if owner else said
+
+
+def owner_of(path: Path) -> str | None:
+    """The user whose ``path`` is, or the deepest folder above it that is there; None where that is this user."""
+    for place in (path, *path.parents):
+        try:
+            uid = place.stat().st_uid
+        except OSError:
+            continue
+        return None if uid == os.geteuid() else user_name(uid)
+    return None
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number of one that this machine does not know."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

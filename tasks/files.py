@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.errors import BadInput, Fault
+from tasks.errors import BadInput, Fault, reason_of
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 def _cannot_write(path: Path, error: OSError) -> Fault:
     return Fault(
-        f"cannot write {path}: {error.strerror or error}. The previous version, if any, is intact;"
+        f"cannot write {path}: {reason_of(error)}. The previous version, if any, is intact;"
         " free space or fix the permissions and run again."
     )
 
@@ -103,6 +103,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def shown(line: bytes) -> str:
     """The beginning of a line that is not as it should be, for a message."""
     return repr(line[:80].decode("utf-8", errors="replace"))
+
+
+def printable(name: str) -> str:
+    """``name`` with what cannot be written as UTF-8 spelled as ``\\udcff``, so that it fits into JSON."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def sha256_of_file(path: Path) -> str:

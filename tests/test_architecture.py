@@ -47,7 +47,7 @@ def imports(path: Path) -> set[str]:
 # Layers of the code, the lowest first; a package may import its own layer and those below it.
 FLOORS = (
     ("tasks", "tasks.errors", "tasks.workspace"),
-    ("tasks.amounts", "tasks.files", "tasks.provenance"),
+    ("tasks.amounts", "tasks.environment", "tasks.files", "tasks.provenance"),
     ("tasks.config",),
     ("tasks.domains", "tasks.losses", "tasks.models", "tasks.records", "tasks.selection"),
     ("tasks.exported",),
@@ -278,7 +278,7 @@ def test_only_the_rooms_of_images_know_how_large_one_is_and_where_its_channels_a
 
 
 def test_only_the_rooms_of_images_open_one_and_only_where_a_kind_is_chosen_are_they_entered():
-    demo = "flows.cli imports tasks.domains.image.digits"
+    demo = "flows.commands.demo imports tasks.domains.image.digits"
     strays = [
         f"{module} imports {name}"
         for module, path in outside_image_rooms().items()

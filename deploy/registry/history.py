@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 
 from deploy.registry.layout import name_of
 from deploy.registry.versions import Kept, Verdicts, Version
-from tasks.errors import BadInput
+from tasks.errors import BadInput, reason_of
 from tasks.files import numbered_lines, shown, write_bytes
 from tasks.workspace import Workspace
 
@@ -68,7 +68,7 @@ def read_history(workspace: Workspace, target: str) -> list[Entry]:
         return []
     except OSError as error:
         raise BadInput(
-            f"cannot read {name_of(workspace, path)}: {error.strerror or error}. Fix its permissions."
+            f"cannot read {name_of(workspace, path)}: {reason_of(error)}. Fix its permissions."
         ) from error
     return entries
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, reason_of
 from tasks.workspace import DOMAIN_NAME, Workspace
 
 MODEL = "model.onnx"
@@ -105,7 +105,7 @@ def _file_lock(workspace: Workspace, name: str) -> Iterator[None]:
         lock.acquire()
     except OSError as error:
         raise BadInput(
-            f"cannot lock {name_of(workspace, folder / name)}: {error.strerror or error}. Fix the permissions of this"
+            f"cannot lock {name_of(workspace, folder / name)}: {reason_of(error)}. Fix the permissions of this"
             " folder and its files."
         ) from error
     try:

@@ -13,7 +13,7 @@ from deploy.registry.history import history_path, read_history
 from deploy.registry.layout import model_path, name_of, published_versions
 from deploy.registry.state import Promoted, State, champions_in_turn, replay
 from deploy.registry.versions import Kept
-from tasks.errors import BadInput
+from tasks.errors import BadInput, reason_of
 from tasks.files import read_json, write_json
 from tasks.workspace import Workspace
 
@@ -121,7 +121,7 @@ def _read_or_none(workspace: Workspace, target: str) -> Pointer | None:
         return None
     except OSError as error:
         name = name_of(workspace, workspace.champion(target))
-        raise BadInput(f"cannot read {name}: {error.strerror or error}. Fix its permissions.") from error
+        raise BadInput(f"cannot read {name}: {reason_of(error)}. Fix its permissions.") from error
 
 
 def _disagreement(found: Pointer, expected: Pointer, *, is_empty: bool) -> str:

@@ -8,6 +8,7 @@ from deploy.registry.history import Entry, append, judged, now
 from deploy.registry.layout import check_name, locked, locked_for_publishing, published_versions
 from deploy.registry.pointer import settle
 from deploy.registry.versions import Published, find_version, put_back, write_version
+from tasks.environment import child_environment
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,13 @@ def publish(workspace: Workspace, target: str, *, by: str, reason: str, at: str 
 def _git_commit(root: Path) -> str | None:
     try:
         result = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+            ["git", "rev-parse", "HEAD"],
+            cwd=root,
+            env=child_environment(root),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
         )
     except OSError:
         return None

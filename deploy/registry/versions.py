@@ -5,7 +5,6 @@ both are read, and only what decides must be there.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from deploy.registry.layout import MODEL, REMOVED, model_path, name_of, published_versions, version_folder
-from tasks.errors import BadInput, Fault, Refused
+from tasks.environment import child_environment
+from tasks.errors import BadInput, Fault, Refused, reason_of
 from tasks.files import fsync_folder, read_json, write_bytes, write_json
 from tasks.workspace import Workspace
 
@@ -196,9 +196,11 @@ def _dvc_add(root: Path, path: Path) -> None:
     result = subprocess.run(
         command,
         cwd=root,
-        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
+        env=child_environment(root),
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if result.returncode == 0:
@@ -234,7 +236,7 @@ def verified_bytes(workspace: Workspace, target: str, version: int, sha256: str)
         ) from error
     except OSError as error:
         raise BadInput(
-            f"cannot read {name}: {error.strerror or error}. Fix the permissions, or `dvc checkout --force {name}.dvc`."
+            f"cannot read {name}: {reason_of(error)}. Fix the permissions, or `dvc checkout --force {name}.dvc`."
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:

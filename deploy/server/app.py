@@ -35,7 +35,7 @@ from tasks.config.sections.delivery import ServiceParams
 from tasks.domains.contract import InputSpec, UnreadableExample
 from tasks.domains.cores import usable_cores
 from tasks.domains.kinds import reader_of
-from tasks.errors import BadInput, Fault, Refused
+from tasks.errors import BadInput, Fault, Refused, reason_of
 from tasks.exported.session import Device
 from tasks.workspace import Workspace
 
@@ -149,7 +149,7 @@ def serve(workspace_root: Path, host: str = "127.0.0.1", port: int = 8000, devic
         listener = socket.create_server((host, port), family=family, backlog=MAX_BACKLOG)
     except OSError as error:
         raise BadInput(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}. Choose another --port or --host."
+            f"cannot listen on {host}, port {port}: {reason_of(error)}. Choose another --port or --host."
         ) from error
     with listener:
         server_of(app, service).run(sockets=[listener])

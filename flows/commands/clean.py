@@ -1,6 +1,7 @@
 """`acclimate clean`: list what a workspace may do without, and remove it when told to."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,9 +26,10 @@ from flows.workspaces.clean import (
     size_of,
     unused_objects,
 )
+from flows.workspaces.rights import not_writable
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.sections.operation import CleanParams
-from tasks.errors import AcclimateError, Fault
+from tasks.errors import AcclimateError, Fault, as_fault
 from tasks.workspace import Workspace
 
 
@@ -72,7 +74,9 @@ def clean(root: Path, *, yes: bool, now: datetime | None = None) -> Cleaned:
     """
     workspace = Workspace(root.resolve())
     policy = check_upgraded(workspace).clean
-    with lock_workspace(workspace, purpose="clean", wait=False):
+    # Who may only read sees the list all the same.
+    reads = not yes and not_writable(workspace)
+    with nullcontext() if reads else lock_workspace(workspace, purpose="clean", wait=False):
         return _cleaned(workspace, policy, now=now or datetime.now(UTC), yes=yes)
 
 
@@ -163,12 +167,13 @@ def _cache(workspace: Workspace, before: datetime, cleaned: Cleaned, *, yes: boo
         return
     try:
         heal(workspace)  # a torn dvc.lock names too little
-    except Fault as fault:  # on a full disk, too: with --yes, the steps before have made room
+        objects = unused_objects(workspace, before=before)
+    except (Fault, OSError) as error:  # on a full disk, too: with --yes, the steps before have made room
         if yes:
             raise
+        fault = as_fault(error, "it cannot be used")
         cleaned.left.append(f".dvc/cache was not looked at, `acclimate clean --yes` does: {fault}")
         return
-    objects = unused_objects(workspace, before=before)
     if objects:
         size = sum(map(size_of, objects))
         if yes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from flows.workspaces.programs import child_environment
+from tasks.environment import child_environment
 from tasks.errors import Fault
 from tasks.workspace import Workspace
 
@@ -88,11 +88,12 @@ class DvcClient:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER],
             cwd=self.workspace.root,
-            env=child_environment(),
+            env=child_environment(self.workspace.root),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
             errors="replace",
             pass_fds=() if self._lock_fd is None else (self._lock_fd,),
             start_new_session=True,  # one group with the stage and all that it starts; Ctrl-C is for the run alone

@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from flows.runs.dvc_client import WORKER
+from flows.workspaces.rights import check_rights
 from tasks.errors import Busy
 from tasks.workspace import Workspace
 
@@ -41,9 +42,11 @@ def lock_workspace(workspace: Workspace, *, purpose: str, wait: bool = True) -> 
 
     Raises:
         Busy: Another run has the lock and ``wait`` is false.
+        BadInput: This user may not write in the workspace.
     """
+    check_rights(workspace)
     workspace.private.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(workspace.private / "mutex", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(workspace.private / "mutex", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _take(descriptor, workspace, wait=wait)
         owner = {
@@ -57,6 +60,21 @@ def lock_workspace(workspace: Workspace, *, purpose: str, wait: bool = True) -> 
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def taken_by(workspace: Workspace) -> str | None:
+    """Who has locked the workspace now, in words; None where nobody has, or this user may not see it. Nothing is written."""
+    try:
+        descriptor = os.open(workspace.private / "mutex", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _owner(descriptor, workspace.private / "mutex")
+    finally:
+        os.close(descriptor)
+    return None
 
 
 @contextmanager

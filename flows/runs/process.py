@@ -11,8 +11,9 @@ from flows.runs.lock import at_work
 from flows.runs.note import StageError, StageNote, note_path, write_note
 from flows.workspaces.filled import keep_unsent
 from flows.workspaces.marker import open_workspace
-from flows.workspaces.programs import ALLOCATOR, STARTED_BY
+from flows.workspaces.programs import STARTED_BY
 from tasks.config.params import load_params
+from tasks.environment import ALLOCATOR
 from tasks.errors import AcclimateError, BadInput, Fault
 from tasks.workspace import Workspace
 

@@ -32,7 +32,7 @@ def heal(workspace: Workspace) -> None:
 
 def heal_lock(workspace: Workspace) -> None:
     """Put the last good dvc.lock back if a kill left a torn one."""
-    if not workspace.dvc_lock.exists() or _is_whole(workspace.dvc_lock):
+    if not workspace.dvc_lock.exists() or is_whole(workspace.dvc_lock):
         return
     copy = _good_lock(workspace)
     torn = workspace.private / "dvc.lock.torn"
@@ -103,7 +103,7 @@ def _good_lock(workspace: Workspace) -> Path:
     return workspace.private / "dvc.lock.good"
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Whether no stage's entry breaks off; a cut between two entries only makes DVC look again."""
     try:
         text = path.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.errors import Fault
+from tasks.errors import Fault, reason_of
 from tasks.files import numbered_lines, shown, write_bytes
 from tasks.workspace import Workspace
 
@@ -80,7 +80,7 @@ def _lines(workspace: Workspace) -> list[tuple[int, bytes, Any]]:
         return [(number, line, _row(line)) for number, line in numbered_lines(path)]
     except OSError as error:
         raise Fault(
-            f"{path} cannot be read: {error.strerror or error}. It says which batches were taken in; let this user read it."
+            f"{path} cannot be read: {reason_of(error)}. It says which batches were taken in; let this user read it."
         ) from error
 
 

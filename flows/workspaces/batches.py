@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.workspaces.copy import digest_inside
 from tasks.domains.folder import REFUSED, FoundFile, list_files
+from tasks.errors import reason_of
 from tasks.files import sha256_of_lines, write_text
 from tasks.workspace import Workspace
 
@@ -238,7 +239,7 @@ def refuse_all(batch: Batch) -> str:
     try:
         _move_aside(batch, [entry for entry in batch.entries if entry not in NO_EXAMPLES])
     except OSError as error:
-        return f"it stays, since it cannot be moved: {error.strerror or error}"
+        return f"it stays, since it cannot be moved: {reason_of(error)}"
     for name in NO_EXAMPLES:
         with suppress(OSError):
             (batch.path / name).unlink()

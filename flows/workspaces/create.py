@@ -15,7 +15,7 @@ from flows.workspaces.editing import lay_over, read_yaml, to_text
 from flows.workspaces.marker import GENERATED, being_made, check_place, is_checkout, is_workspace
 from flows.workspaces.programs import dvc, git
 from tasks.config.yaml_file import parse_yaml
-from tasks.errors import BadInput, Fault
+from tasks.errors import BadInput, Fault, reason_of
 from tasks.files import write_bytes, write_text
 from tasks.provenance import PACKAGE_ROOT, code_digest, library_versions
 from tasks.workspace import DOMAIN_NAME, Workspace
@@ -161,7 +161,7 @@ def set_aside(workspace: Workspace, path: Path) -> Path:
         os.replace(path, aside)
     except OSError as error:
         raise Fault(
-            f"{path} gives way to something new, and cannot be moved to {aside}: {error.strerror or error}."
+            f"{path} gives way to something new, and cannot be moved to {aside}: {reason_of(error)}."
             " Nothing was replaced; move it away yourself and repeat the command."
         ) from error
     return aside

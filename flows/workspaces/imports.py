@@ -23,8 +23,8 @@ from flows.workspaces.copy import (
 from flows.workspaces.create import set_aside
 from flows.workspaces.present import check_present
 from tasks.domains.folder import LEAVES, OWN_FILES, list_files, list_folders
-from tasks.errors import BadInput, Fault
-from tasks.files import write_text
+from tasks.errors import BadInput, Fault, reason_of
+from tasks.files import printable, write_text
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -69,11 +69,15 @@ def check_origin(workspace: Workspace, domain: str, area: str, origin: Path) -> 
         BadInput: They came from another one.
     """
     before = _read(workspace, domain).get(area)
-    if before and before.origin and Path(before.origin) != origin.resolve():
+    if before and before.origin and before.origin != _place_of(origin):
         raise BadInput(
-            f"the target {domain} of {workspace.root} came from {before.origin}, and {origin.resolve()} is another folder."
+            f"the target {domain} of {workspace.root} came from {before.origin}, and {_place_of(origin)} is another folder."
             f" If it is another place, name it: --name NAME. If it is the same place, say so: --name {domain}."
         )
+
+
+def _place_of(origin: Path) -> str:
+    return printable(str(origin.resolve()))
 
 
 def check_links(origin: Path) -> None:
@@ -136,7 +140,7 @@ def bring_in(
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(partial, place)
     imported = Imported(
-        files=copied.files, refused=tuple(file.path for file in copied.refused), origin=str(origin.resolve())
+        files=copied.files, refused=tuple(file.path for file in copied.refused), origin=_place_of(origin)
     )
     _write(workspace, domain, {**_read(workspace, domain), area: imported})
     folder, inside = workspace.data(domain), f"{area}/" if area else ""
@@ -226,7 +230,7 @@ def _copy_over(path: Path, copy: Path) -> None:
         shutil.copy2(path, copy, follow_symlinks=False)
     except OSError as error:
         raise Fault(
-            f"cannot keep {path}, which acclimate did not bring in: {error.strerror or error}. Nothing was replaced;"
+            f"cannot keep {path}, which acclimate did not bring in: {reason_of(error)}. Nothing was replaced;"
             " move it away, or name another --workspace."
         ) from error
 

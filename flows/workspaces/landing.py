@@ -56,7 +56,7 @@ from flows.workspaces.waiting import (
 )
 from tasks.config.params import Params
 from tasks.domains.folder import REFUSED, list_files, read_refusals
-from tasks.errors import BadInput, Fault
+from tasks.errors import BadInput, Fault, reason_of
 from tasks.files import fsync_folder, write_text
 from tasks.workspace import Workspace
 
@@ -129,7 +129,7 @@ def hand_in(workspace: Workspace, target: str, folder: Path) -> tuple[str, Path 
             _appear(unnamed, landing / digest)
         except OSError as error:
             raise Fault(
-                f"cannot write {landing}: {error.strerror or error}. {folder} is untouched; free space or fix the permissions,"
+                f"cannot write {landing}: {reason_of(error)}. {folder} is untouched; free space or fix the permissions,"
                 " and emit it again."
             ) from error
         finally:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import BadInput
-from tasks.files import write_json, write_text
+from tasks.errors import BadInput, reason_of
+from tasks.files import printable, write_json, write_text
 from tasks.provenance import PACKAGE_ROOT, acclimate_version
 from tasks.workspace import Workspace
 
@@ -35,7 +35,7 @@ def open_workspace(root: Path) -> Workspace:
     Raises:
         BadInput: There is none. The message says what is there instead, and what to do.
     """
-    workspace = Workspace(root.resolve())
+    workspace = _placed(root)
     if is_workspace(workspace):
         return workspace
     if _is_being_made(workspace):
@@ -51,13 +51,23 @@ def check_place(root: Path) -> Workspace:
     Raises:
         BadInput: Something else is there.
     """
-    workspace = Workspace(root.resolve())
+    workspace = _placed(root)
     if is_workspace(workspace) or _is_being_made(workspace) or _is_free(workspace):
         return workspace
     raise BadInput(
         f"{workspace.root} is not empty and not a workspace: {_found(workspace.root)}. Nothing in it was changed."
         " Name a new folder, or a workspace, with --workspace."
     )
+
+
+def _placed(root: Path) -> Workspace:
+    place = root.resolve()
+    if printable(str(place)) != str(place):
+        raise BadInput(
+            f"{printable(str(place))}: this path has letters that are no UTF-8, or that the locale does not know, and no record can"
+            " hold them. Name another folder with --workspace, or set LANG=C.UTF-8 where the locale is to blame."
+        )
+    return Workspace(place)
 
 
 def is_workspace(workspace: Workspace) -> bool:
@@ -176,7 +186,7 @@ def _found(root: Path) -> str:
     try:
         names = sorted(os.listdir(root))
     except OSError as error:
-        return f"the folder cannot be listed ({error.strerror or error})"
+        return f"the folder cannot be listed ({reason_of(error)})"
     if not names:
         return "the folder is empty"
     kind = "another DVC project" if ".dvc" in names else "a git repository" if ".git" in names else "a folder"

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.workspaces.programs import child_environment, end_with_parent
+from flows.workspaces.programs import end_with_parent
+from tasks.environment import child_environment
 from tasks.errors import AcclimateError, Fault
 from tasks.files import sha256_of_file, write_json
 from tasks.workspace import Workspace
@@ -53,11 +54,14 @@ def remote_of(workspace: Workspace) -> Remote | None:
     from dvc.config import Config  # a tenth of a second, for those who ask
     from dvc.exceptions import DvcException
 
+    class OfWorkspace(Config):  # a person's own settings decide nothing in it
+        LEVELS = ("repo", "local")
+
     dvc_dir = workspace.root / ".dvc"
     if not dvc_dir.is_dir():
         return None
     try:
-        config = Config(str(dvc_dir))
+        config = OfWorkspace(str(dvc_dir))
         name = config["core"].get("remote")
         if name is None:
             return None
@@ -207,11 +211,12 @@ def _dvc(workspace: Workspace, *arguments: str, until: float) -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=workspace.root,
-        env=child_environment(),
+        env=child_environment(workspace.root),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
         preexec_fn=end_with_parent,

@@ -16,7 +16,7 @@ from flows.workspaces.batches import printable
 from flows.workspaces.copy import note_refused
 from flows.workspaces.landing import sweep_staging
 from tasks.domains.folder import LEAVES, FoundFile
-from tasks.errors import BadInput
+from tasks.errors import BadInput, reason_of
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def _moved(workspace: Workspace, folder: Path, path: str, reason: str) -> FoundF
     except OSError as error:
         raise BadInput(
             f"{printable(path)}: {reason}. DVC must not take it in, and it cannot be moved to {printable(str(place))}"
-            f" ({error.strerror or error}). Move it away by hand and run again."
+            f" ({reason_of(error)}). Move it away by hand and run again."
         ) from error
     return FoundFile(
         printable(relative), f"{reason} (it is now in {printable(os.path.relpath(place, workspace.root))})"

@@ -20,9 +20,10 @@ from ruamel.yaml import YAMLError
 from deploy.registry import status
 from deploy.settings import read_section
 from flows.workspaces.marker import MARKER, is_checkout
-from flows.workspaces.programs import child_environment, identity
+from flows.workspaces.programs import identity
 from tasks.config.sections.operation import ReleaseParams
 from tasks.config.yaml_file import parse_yaml
+from tasks.environment import child_environment
 from tasks.errors import AcclimateError, BadInput
 from tasks.records.ledger import read_ledger
 from tasks.workspace import DOMAIN_NAME, Workspace
@@ -256,7 +257,7 @@ def _run(workspace: Workspace, arguments: Sequence[str], stdin: str) -> _Said:
     process = subprocess.Popen(
         ["git", *arguments],
         cwd=workspace.root,
-        env={**child_environment(), **QUIET, **identity(workspace.root)},
+        env={**child_environment(workspace.root), **QUIET, **identity(workspace.root)},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, encoding="utf-8", errors="surrogateescape",
         start_new_session=True,  # so that hooks end with it

@@ -5,7 +5,7 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, reason_of
 
 
 def parse_yaml(text: str | bytes) -> Any:
@@ -31,7 +31,7 @@ def read_yaml_file(path: Path) -> Any:
         ) from error
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be read ({error.strerror or error}). It must be a file that this user may read."
+            f"{path} cannot be read ({reason_of(error)}). It must be a file that this user may read."
         ) from error
     try:
         return parse_yaml(content.decode("utf-8-sig"))

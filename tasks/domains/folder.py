@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tasks.errors import BadInput
+from tasks.files import printable
 
 REFUSED = "refused.jsonl"
 """The files that an importer could not copy into a domain folder: one {"path", "reason"} per line."""
@@ -177,7 +178,7 @@ def read_refusals(folder: Path) -> list[FoundFile]:
 def _refusal(line: str, origin: str) -> FoundFile:
     try:
         record = json.loads(line)
-        return FoundFile(_printable(str(record["path"])), _printable(str(record["reason"])))
+        return FoundFile(printable(str(record["path"])), printable(str(record["reason"])))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise BadInput(
             f'{origin} is not an object {{"path", "reason"}}: {line[:80]!r}.'
@@ -201,7 +202,7 @@ def _reason_not_to_open(entry: os.DirEntry[str], boundary: Path, follow_links: b
         return _reason_not_to_follow(entry, boundary, follow_links)
     if convention := _convention(entry.name):
         return convention + _kind(entry)
-    if _printable(entry.name) != entry.name:
+    if printable(entry.name) != entry.name:
         return f"name is not UTF-8, rename this{_kind(entry)}"
     if not entry.is_dir() and not entry.is_file():
         return "not a regular file"
@@ -225,7 +226,7 @@ def _reason_not_to_follow(entry: os.DirEntry[str], boundary: Path, follow_links:
         return "symbolic link to a folder in which it lies"
     if not pointed_at.is_dir() and not pointed_at.is_file():
         return "not a regular file"
-    if _printable(entry.name) != entry.name:
+    if printable(entry.name) != entry.name:
         return "name is not UTF-8, rename this file"
     convention = _convention(entry.name)
     return f"{convention} file" if convention else None
@@ -253,9 +254,4 @@ def _count_files(folder: str) -> int:
 
 
 def _relative(path: str, folder: Path) -> str:
-    return _printable(Path(path).relative_to(folder).as_posix())
-
-
-def _printable(name: str) -> str:
-    """``name`` with what cannot be written as UTF-8 spelled as ``\\udcff``, so that it fits into JSON."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return printable(Path(path).relative_to(folder).as_posix())

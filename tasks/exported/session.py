@@ -159,7 +159,7 @@ def _read(path_or_bytes: Path | bytes) -> tuple[str, bytes]:
 
 
 def _open_auto(content: bytes, name: str, threads: int | None) -> onnxruntime.InferenceSession:
-    if _has_cuda_driver():
+    if has_cuda_driver():
         try:
             return _open(content, name, "cuda", threads)
         except BadInput as error:
@@ -167,7 +167,17 @@ def _open_auto(content: bytes, name: str, threads: int | None) -> onnxruntime.In
     return _open(content, name, "cpu", threads)
 
 
-def _has_cuda_driver() -> bool:
+def provider_on(device: Device, content: bytes) -> str:
+    """The execution provider that runs an ONNX graph, be it one of acclimate's or not, on ``device``.
+
+    Raises:
+        BadInput: It does not run there.
+    """
+    return _open(content, "the graph", device, 1).get_providers()[0]
+
+
+def has_cuda_driver() -> bool:
+    """Whether this machine has NVIDIA's driver; onnxruntime lists CUDA on machines that have none."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         ctypes.CDLL(library)

@@ -33,6 +33,7 @@ from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import Tail, cut, join
 from tasks.models.checkpoint import Network, build_network, load_checkpoint, read_form
+from tasks.models.size import check_size
 from tasks.provenance import acclimate_version, code_digest
 from tasks.records.calibration import Calibration, read_calibration
 from tasks.records.candidates import Split, read_candidates, read_split
@@ -183,10 +184,11 @@ def export_onnx(
         calibration: Biases and temperature that the graph adds; ``None`` for none.
 
     Raises:
-        BadInput: The exporter cannot write this network with this operator set.
+        BadInput: The network is too large for a file, or the exporter cannot write it with this operator set.
         Fault: The exporter fixed the batch size.
     """
     served = Served(model, calibration).eval()
+    check_size(served, f"the model of {metadata['target']}")
     # A batch above one: the exporter takes a dimension of one for a constant.
     example = torch.from_numpy(spec.zeros(2))
     program: Any = torch.onnx.export(

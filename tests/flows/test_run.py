@@ -19,7 +19,8 @@ from flows.runs.note import note_path
 from flows.runs.repair import heal_lock
 from flows.runs.walk import run_pipeline
 from flows.workspaces.marker import mark
-from flows.workspaces.programs import child_environment, dvc
+from flows.workspaces.programs import dvc
+from tasks.environment import child_environment
 from tasks.errors import Busy, ConfigError
 from tasks.files import write_text
 from tasks.workspace import Workspace
@@ -160,7 +161,14 @@ def test_other_weights_and_other_classes_make_stale_what_was_made_with_them(
     assert changed == stages
 
 
-def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact(workspace_copy: Workspace):
+def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact_whatever_proxy_is_set(
+    workspace_copy: Workspace,
+):
+    proxies = {
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+    }
     code = (
         "import json, sys; from pathlib import Path; from flows.prefect_server import through_prefect;"
         "from tasks.records.record import as_json;"
@@ -172,6 +180,7 @@ def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact(wo
     done = subprocess.run(
         [sys.executable, "-c", code, str(workspace_copy.root)],
         cwd=CHECKOUT,
+        env=os.environ | proxies,
         capture_output=True,
         text=True,
         check=False,
@@ -263,7 +272,7 @@ def test_a_stage_without_its_run_keeps_the_workspace_until_it_ends(one_copy: Wor
     note_path(one_copy, "finetune").unlink()
     with subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "stage", "finetune"],
-        cwd=one_copy.root, env=child_environment() | {"PYTHONPATH": str(CHECKOUT)}, stderr=subprocess.DEVNULL,
+        cwd=one_copy.root, env=child_environment(one_copy.root) | {"PYTHONPATH": str(CHECKOUT)}, stderr=subprocess.DEVNULL,
     ) as stage:  # fmt: skip
         try:
             assert wait_for_stage(one_copy, "finetune", stage)

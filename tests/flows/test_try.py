@@ -10,6 +10,7 @@ import pytest
 from flows.commands import try_pair
 from flows.runs.result import Run
 from flows.workspaces.programs import dvc, git
+from flows.workspaces.push import remote_of
 from tasks.config.params import load_params
 from tasks.records.manifest import read_files, read_summary
 from tasks.stages import adapt, export, features, gate, manifest, probe, report, validate
@@ -209,6 +210,14 @@ def test_folders_are_taken_as_they_are_found_whatever_the_person_has_set_up_at_h
     assert git(workspace, "log", "-1", "--format=%an %s").split("\n")[0] == "Ana try train images"
     assert {"dvc.lock", "params.yaml", "data/source.dvc"} <= set(git(workspace, "ls-files").split("\n"))
     assert git(workspace, "status", "--porcelain") == ""
+    acclimate(
+        "promote", "site-b", "--force", "--by", "b", "--reason", "r", "-w", workspace.root, cwd=tmp_path
+    )
+    published = json.loads((workspace.registry("site-b") / "versions" / "1" / "version.json").read_text())
+    assert published["git_commit"] in git(workspace, "log", "--format=%H")
+    assert git(workspace, "status", "--porcelain") == ""
+    assert remote_of(workspace) is None
+    assert content_of(theirs) == before
     assert not (tmp_path / "home" / "dvc-cache").exists()
 
 

@@ -7,6 +7,7 @@ from torchvision import models
 
 from tasks.config.sections.model import ModelParams
 from tasks.domains.image.spec import image_spec
+from tasks.errors import BadInput
 from tasks.exported.session import open_session
 from tasks.exported.session import predict as predict_onnx
 from tasks.models.backbones.build import build_backbone
@@ -45,8 +46,9 @@ def train_a_step(name: str) -> tuple[Classifier, int]:
     torch.nn.functional.cross_entropy(model(images).logits_NC, torch.tensor([0, 1, 2, 0])).backward()
     optimizer.step()
 
-    trained = [not torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True)]
-    assert sum(trained) > 0.9 * len(trained)
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    moved = [not torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True)]
+    assert sum(moved) > 0.5 * len(moved)  # stochastic depth leaves out whole blocks
     return model.eval(), size_px
 
 
@@ -70,9 +72,19 @@ def test_those_with_odd_heads_or_shapes_answer_from_their_file_as_before(name: s
     assert_answers_alike(*train_a_step(name))
 
 
+TOO_LARGE = ("regnet_y_128gf", "vit_h_14")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL)
-def test_every_classifier_trains_a_step_and_answers_from_its_file_as_before(name: str):
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_those_that_no_onnx_file_can_hold_are_refused_by_name_when_they_are_built(name: str):
+    with pytest.raises(BadInput, match=rf"^torchvision/{name} has .* million numbers"):
+        train_a_step(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ALL if name not in TOO_LARGE])
+def test_every_other_classifier_trains_a_step_and_answers_from_its_file_as_before(name: str):
     assert_answers_alike(*train_a_step(name))
 
 

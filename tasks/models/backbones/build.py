@@ -6,6 +6,7 @@ from tasks.config.sections.model import ModelParams
 from tasks.domains.contract import InputSpec
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
+from tasks.models.size import check_size
 
 
 class Builder(Protocol):
@@ -35,6 +36,9 @@ def build_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
     Random weights are drawn from torch's global generator: seed it first.
 
     Raises:
-        BadInput: The kind, the name, the weights or the shape does not fit; the message says what to set.
+        BadInput: The kind, the name, the weights or the shape does not fit, or the network is too large to be exported; the
+            message says what to set.
     """
-    return builder_of(spec.kind)(params, spec)
+    backbone = builder_of(spec.kind)(params, spec)
+    check_size(backbone, params.backbone)
+    return backbone

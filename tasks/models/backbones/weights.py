@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, reason_of
 
 Weights = dict[str, Tensor]
 
@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> Weights:
         with path.open("rb") as file:
             begins = file.read(9)
     except OSError as error:
-        raise BadInput(f"{place} cannot be read ({error.strerror or error})") from error
+        raise BadInput(f"{place} cannot be read ({reason_of(error)})") from error
     try:
         content: Any = _load_safetensors(path) if begins[8:9] == b"{" else _load_pickled(path)
     except Exception as error:  # whatever is fed to unpicklers
