@@ -2,8 +2,9 @@
 
     python -m benchmarks.misuse --examples 2000
 
-Every command is called with drawn arguments on a finished workspace of which a file is damaged, missing or of another kind, on
-folders that are none, and with any text for a setting. Work that would train, serve or wait is stopped where it begins.
+Every command is called with drawn arguments on a finished workspace of which a file is damaged, missing or of another kind, or whose
+params.yaml has another value somewhere; on folders that are none, or that hold whatever people and systems leave; and with any text
+for a setting. Work that would train, serve or wait is stopped where it begins.
 Prints how many calls ended with which status, and each bug once. The exit status is 1 if there was one.
 """
 
@@ -21,20 +22,49 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from flows import cli
 from flows.commands import bug
+from tasks.config.yaml_file import parse_yaml
 from tasks.errors import Fault
-from tests.support.tiny import TINY_SETTINGS, acclimate, write_pictures
+from tests.support.tiny import TINY_SETTINGS, acclimate, draw, write_pictures
 
 STOPS = (
-    "flows.runs.walk.run_locked", "flows.commands.try_pair.run_locked", "flows.catch_up.run_locked", "flows.prefect_server._own_server",
-    "deploy.server.connections.GuardedServer.run", "flows.commands.gate_audit.audit", "flows.runs.process.run_here",
+    "flows.runs.walk.walk", "flows.prefect_server._own_server", "deploy.server.connections.GuardedServer.run",
+    "flows.commands.gate_audit.audit", "flows.runs.process.run_here", "flows.runs.dvc_client.DvcClient._start",
+    "flows.commands.clean.unused_objects",
 )  # fmt: skip
 """Where work begins that takes longer than a call may."""
+LEFT_OUT = ("flows.runs.prepare.track_data", "tasks.domains.image.digits.prepare_demo")
+"""Work before that point which takes seconds, and of which no argument decides anything."""
+VALUES = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    3,
+    10**30,
+    0.5,
+    -0.1,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    "no",
+    "a b",
+    [],
+    [1],
+    ["x", "x"],
+    {},
+    {"a": 1},
+    [[]],
+)
+"""Values that a key of params.yaml may have instead of its own."""
 
 TARGETS = (
     *["new-camera"] * 9,
@@ -141,6 +171,101 @@ def damages(root: Path) -> SearchStrategy[Damage | None]:
     return st.none() | st.builds(Damage, st.sampled_from(paths), how, st.sampled_from(CONTENTS))
 
 
+def edits(root: Path) -> SearchStrategy[Damage]:
+    """A params.yaml of which one key has another value, or is gone, or which has one more."""
+    text = (root / "params.yaml").read_bytes()
+
+    def edited(key: str, value: object, how: str) -> Damage:
+        content = parse_yaml(text)
+        *sections, last = key.split(".")
+        place = content
+        for name in sections:
+            place = place[name]
+        match how:
+            case "gone":
+                place.pop(last, None)
+            case "one more":
+                place[f"{last}s"] = value
+            case _:
+                place[last] = value
+        return Damage("params.yaml", "another content", yaml.safe_dump(content, allow_unicode=True).encode())
+
+    values = st.sampled_from(VALUES) | st.text(max_size=8) | st.integers() | st.floats()
+    return st.builds(
+        edited, st.sampled_from(_keys(root)), values, st.sampled_from(("changed",) * 4 + ("gone", "one more"))
+    )
+
+
+NAMES = (
+    b"bars", b"dots", b"plain", b"train", b"test", b"images", b"2024-05-01", b"Thumbs.db", b".DS_Store", b"._1.png", b"b\xff", b"a b",
+    b"1.png", b"2.jpg", b"3.txt", b"1.json", b"x.dvc", b"dvc.yaml", b".dvcignore", "größe.png".encode(), b"-w", b"n\nl.png", b"x" * 200,
+)  # fmt: skip
+KINDS = (
+    "picture",
+    "picture",
+    "empty",
+    "text",
+    "half",
+    "folder",
+    "link to nothing",
+    "link out",
+    "link up",
+    "pipe",
+    "locked",
+)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder as people bring it."""
+
+    entries: tuple[tuple[tuple[bytes, ...], str], ...]
+
+    def make(self, place: Path) -> None:
+        """Write it at ``place``, in place of an earlier one."""
+        for folder, _, _ in os.walk(place):
+            os.chmod(folder, 0o755)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        for parts, kind in self.entries:
+            path = os.path.join(os.fsencode(place), *parts)
+            with contextlib.suppress(OSError):  # a file where a folder should be
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                _put(path, kind)
+
+
+def _put(path: bytes, kind: str) -> None:
+    match kind:
+        case "folder":
+            os.mkdir(path)
+        case "link to nothing":
+            os.symlink(b"nothing", path)
+        case "link out":
+            os.symlink(b"/etc", path)
+        case "link up":
+            os.symlink(b"..", path)
+        case "pipe":
+            os.mkfifo(path)
+        case _:
+            content = {"empty": b"", "text": b"no picture", "half": PICTURE[:200]}.get(kind, PICTURE)
+            with open(path, "wb") as file:
+                file.write(content)
+            if kind == "locked":
+                os.chmod(path, 0)
+
+
+def _picture() -> bytes:
+    file = io.BytesIO()
+    draw("dots", seed=1, shifted=False).save(file, "png")
+    return file.getvalue()
+
+
+PICTURE = _picture()
+TREES = st.builds(
+    Tree, st.lists(st.tuples(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(tuple), st.sampled_from(KINDS)), max_size=8).map(tuple)
+)  # fmt: skip
+
+
 def calls(root: Path, folder: Path) -> dict[str, SearchStrategy[list[str]]]:
     """Arguments for every command."""
     (folder / "a file").write_text("a file")
@@ -149,7 +274,16 @@ def calls(root: Path, folder: Path) -> dict[str, SearchStrategy[list[str]]]:
     (folder / "somebody's" / "params.yaml").write_text("theirs: 1\n")
     odd = [
         str(folder / name)
-        for name in ("a file", "an empty folder", "somebody's", "missing", "source", "new camera")
+        for name in (
+            "a file",
+            "an empty folder",
+            "somebody's",
+            "missing",
+            "source",
+            "new camera",
+            "drawn",
+            "drawn/bars",
+        )
     ]
     text = st.text(max_size=12).filter(lambda drawn: "\0" not in drawn)
     path = st.sampled_from([*odd, "/proc/self/mem", "/dev/null", ""]) | text
@@ -202,13 +336,12 @@ def calls(root: Path, folder: Path) -> dict[str, SearchStrategy[list[str]]]:
         "reconcile": some(workspace, flag("--dry-run")),
         "emit": some(one, place, workspace, maybe(option("--api", text))),
         "clean": some(workspace, maybe(flag("--json"))),
+        "doctor": some(workspace, maybe(flag("--json"))),
         "gate-audit": some(st.lists(path, max_size=2), maybe(option("--holdout", number), option("--draws", number))),
     }  # fmt: skip
 
 
 def _keys(root: Path) -> list[str]:
-    from tasks.config.yaml_file import parse_yaml
-
     content = parse_yaml((root / "params.yaml").read_bytes())
     return [
         f"{section}.{key}" for section, keys in content.items() if isinstance(keys, dict) for key in keys
@@ -267,13 +400,15 @@ def main() -> int:
         with contextlib.ExitStack() as patches:
             for name in STOPS:
                 patches.enter_context(mock.patch(name, stopped))
+            for name in LEFT_OUT:
+                patches.enter_context(mock.patch(name, return_value=None))
             for command, drawn in calls(root, folder).items():
                 if not arguments.only or command in arguments.only:
                     began = time.monotonic()
                     tried(
                         command,
                         drawn,
-                        damages(root),
+                        damages(root) | damages(root) | edits(root),
                         root,
                         seen,
                         examples=arguments.examples,
@@ -299,6 +434,8 @@ def tried(
 ) -> Callable[[], None]:  # fmt: skip
     """A function that calls a command so many times."""
 
+    params = (root / "params.yaml").read_bytes()
+
     @seed(number)
     @settings(
         max_examples=examples,
@@ -307,10 +444,13 @@ def tried(
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow],
     )
-    @given(drawn, damage)
-    def tries(arguments: list[str], done: Damage | None) -> None:
+    @given(drawn, damage, TREES)
+    def tries(arguments: list[str], done: Damage | None, tree: Tree) -> None:
+        if any("drawn" in argument for argument in arguments):
+            tree.make(root.parent / "drawn")
         with done.done_to(root) if done and (root / done.path).exists() else contextlib.nullcontext():
             call(command, arguments, seen)
+        (root / "params.yaml").write_bytes(params)  # a setting that was taken stays no longer than the call
 
     return tries
 

@@ -18,7 +18,7 @@ from tasks.config.params import Params, check_params
 from tasks.config.yaml_file import parse_yaml
 from tasks.domains.folder import list_folders
 from tasks.domains.kinds import reader_of
-from tasks.domains.places import check_no_splits
+from tasks.domains.places import check_no_splits, check_not_wrapped
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
 from tasks.records.result import Result
@@ -60,6 +60,10 @@ def try_folders(
     """
     _check_folders(source, target, holdout, labelled, follow_links=follow_links)
     source = _class_folders_of(source, source_split)
+    check_not_wrapped(source, role="SOURCE_DIR")
+    for folder, role in ((holdout, "--holdout"), (labelled, "--labelled")):
+        if folder is not None:
+            check_not_wrapped(folder, role=role, classes=list_folders(source))
     is_named, name = name is not None, name or domain_name(target, source=source)
     check_target_name(name)
     place = check_place(workspace or Path(f"acclimate-{name}"))

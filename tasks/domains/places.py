@@ -52,6 +52,28 @@ def check_no_splits(folder: Path, *, advice: str) -> None:
         )
 
 
+def check_not_wrapped(folder: Path, *, role: str, classes: Collection[str] | None = None) -> None:
+    """Refuse a folder whose only folder is the one of the class folders, as archives unpack.
+
+    Args:
+        folder: Of classes.
+        role: What it was given as, for the message.
+        classes: Names of which one must lie inside, where one class alone would be no mistake; None where it would be.
+
+    Raises:
+        BadInput: Naming the folder inside.
+    """
+    outer = list_folders(folder)
+    if len(outer) != 1 or outer[0] in (classes or ()):
+        return
+    inner = list_folders(folder / outer[0])
+    if len(inner) > 1 if classes is None else {*inner} & {*classes}:
+        raise BadInput(
+            f"{folder} holds one folder, {outer[0]}/, and the folders of the classes lie in that: {_some([f'{name}/' for name in inner])}."
+            f" Name it instead: {role} {folder / outer[0]}."
+        )
+
+
 NO_CLASS = "in a folder that is no class of the source"
 """The reason of an example of the hold-out that can judge nothing."""
 

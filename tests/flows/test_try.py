@@ -246,6 +246,25 @@ def test_parts_of_a_dataset_are_told_with_the_way_out_and_nothing_is_written(
     assert not (tmp_path / "w").exists()
 
 
+def test_a_folder_around_the_class_folders_is_told_with_the_one_to_name(pair: Pair, tmp_path: Path):
+    shutil.copytree(pair.source, tmp_path / "unpacked" / "dataset")
+    shutil.copytree(pair.holdout, tmp_path / "labels" / "export-2024")
+
+    source = acclimate("try", "unpacked", pair.target, "-w", "w", cwd=tmp_path, check=False)
+    holdout = acclimate(
+        "try", pair.source, pair.target, "--holdout", "labels", "-w", "w", cwd=tmp_path, check=False
+    )
+
+    assert (source.returncode, holdout.returncode) == (2, 2)
+    assert (
+        "unpacked holds one folder, dataset/, and the folders of the classes lie in that: bars/, dots/, plain/."
+        in source.stderr
+    )
+    assert "Name it instead: SOURCE_DIR unpacked/dataset." in source.stderr
+    assert "Name it instead: --holdout labels/export-2024." in holdout.stderr
+    assert not (tmp_path / "w").exists()
+
+
 def test_links_that_lead_out_of_a_folder_are_told_with_the_way_to_follow_them(pair: Pair, tmp_path: Path):
     source = tmp_path / "linked"
     source.mkdir()
