@@ -39,7 +39,11 @@ STOPS = (
     "flows.commands.clean.unused_objects",
 )  # fmt: skip
 """Where work begins that takes longer than a call may."""
-LEFT_OUT = ("flows.runs.prepare.track_data", "tasks.domains.image.digits.prepare_demo")
+LEFT_OUT = (
+    "flows.runs.prepare.track_data",
+    "flows.commands.demo.prepare_demo",
+    "flows.doctor.machine.libraries",
+)
 """Work before that point which takes seconds, and of which no argument decides anything."""
 VALUES = (
     None,
@@ -401,7 +405,7 @@ def main() -> int:
             for name in STOPS:
                 patches.enter_context(mock.patch(name, stopped))
             for name in LEFT_OUT:
-                patches.enter_context(mock.patch(name, return_value=None))
+                patches.enter_context(mock.patch(name, return_value=()))
             for command, drawn in calls(root, folder).items():
                 if not arguments.only or command in arguments.only:
                     began = time.monotonic()

@@ -126,7 +126,7 @@ def telemetry() -> Iterator[Finding]:
     children = child_environment(Path())
     loud = sorted(name for name, value in SILENCE.items() if children.get(name) != value)
     if loud or os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
-        yield Finding("telemetry", "wrong", f"not off: {', '.join(loud) or 'ORT_DISABLE_TELEMETRY'}", "Set it to what docs/machines.md names.")  # fmt: skip
+        yield Finding("telemetry", "wrong", f"not off: {', '.join(loud) or 'ORT_DISABLE_TELEMETRY'}", "Report it: acclimate sets it itself.")  # fmt: skip
     else:
         yield Finding("telemetry", "ok", f"off in every process: {', '.join(f'{name}={value}' for name, value in SILENCE.items())}")  # fmt: skip
 
