@@ -252,7 +252,7 @@ def _put(path: bytes, kind: str) -> None:
             os.mkfifo(path)
         case _:
             content = {"empty": b"", "text": b"no picture", "half": PICTURE[:200]}.get(kind, PICTURE)
-            with open(path, "wb") as file:
+            with open(path, "xb") as file:
                 file.write(content)
             if kind == "locked":
                 os.chmod(path, 0)

@@ -22,6 +22,7 @@ from benchmarks.drill.accounting import (
 from benchmarks.drill.events import KINDS, plan
 from benchmarks.drill.handed import PERSON, Answer, Delivery, Record, Seen, listing
 from benchmarks.drill.lives import Life, lives_of, replay
+from tasks.environment import child_environment
 from tasks.files import sha256_of_file
 from tasks.workspace import Workspace
 from tests.support.tiny import draw
@@ -234,7 +235,7 @@ def test_a_committed_file_of_the_user_and_the_bytes_behind_a_link_are_told(
 
 def git(root: Path, *arguments: str) -> None:
     identity = ("-c", "user.name=d", "-c", "user.email=d@example.org")
-    subprocess.run(["git", *identity, *arguments], cwd=root, check=True)
+    subprocess.run(["git", *identity, *arguments], cwd=root, env=child_environment(root), check=True)
 
 
 def test_a_torn_ledger_a_process_and_bytes_that_the_remote_lacks_are_told(

@@ -33,6 +33,10 @@ NOT_FOR_DVC = (
     "/.acclimate/", "/landing/", "/data/*/**/*.dvc", "/data/*/**/dvc.yaml", "/data/*/**/dvc.lock",
 )  # fmt: skip
 """A dvc.yaml in what somebody handed in is no pipeline of the workspace, and `dvc repro` must not run it."""
+KEEP_ALL = "!*"
+"""The first line of .gitignore: a list of a person's own, which git and DVC read before it, would keep decisions and models out."""
+AS_IT_IS = "* -text"
+"""No line end is ever changed: by bytes, ledgers and results are known."""
 NOT_IN_GIT = ("/.acclimate/", "/landing/", "/result.json")
 log = logging.getLogger(__name__)
 
@@ -41,7 +45,9 @@ DVC_CONFIG = """\
     remote = local
     analytics = false
     check_update = false
+    autostage = false
 [cache]
+    dir = cache
     type = "reflink,hardlink,copy"
 ['remote "local"']
     url = ../.acclimate/remote
@@ -101,6 +107,8 @@ def refresh_generated(workspace: Workspace) -> None:
     _add_lines(workspace.root / ".dvcignore", NOT_FOR_DVC)
     if is_checkout(workspace):
         return
+    _add_lines(workspace.root / ".gitattributes", (AS_IT_IS,))
+    _put_first(workspace.root / ".gitignore", KEEP_ALL)
     pipeline = parse_yaml(pipeline_template().read_text(encoding="utf-8"))
     for stage, definition in pipeline["stages"].items():
         code = f"code/{stage}.json"
@@ -174,6 +182,13 @@ def _add_lines(path: Path, wanted: Sequence[str]) -> None:
     if missing:
         end = b"" if before.endswith(b"\n") or not before else b"\n"
         write_bytes(path, before + end + "".join(f"{line}\n" for line in missing).encode())
+
+
+def _put_first(path: Path, line: str) -> None:
+    """Have ``line`` begin a file, where the file has it nowhere."""
+    before = path.read_bytes() if path.exists() else b""
+    if line.encode() not in before.splitlines():
+        write_bytes(path, f"{line}\n".encode() + before)
 
 
 def _is_code(dependency: str) -> bool:

@@ -45,7 +45,7 @@ QUIET = {
 """Nobody is there to answer, and a file name is no pattern."""
 
 ALWAYS = (
-    MARKER, "params.yaml", "dvc.yaml", "dvc.lock", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore",
+    MARKER, "params.yaml", "dvc.yaml", "dvc.lock", ".gitattributes", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore",
     "data/.gitignore", "data/classes.json", "data/weights.json", "arrivals.jsonl", "arrivals.jsonl.damaged",
 )  # fmt: skip
 OF_DOMAIN = ("data/{}.dvc",)

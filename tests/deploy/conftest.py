@@ -1,7 +1,6 @@
 """A workspace with git and DVC, what a run leaves in it, and two published versions of a target."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from deploy import registry
 from flows.workspaces.marker import mark
+from tasks.environment import child_environment
 from tasks.files import sha256_of_lines, write_bytes, write_text
 from tasks.records.data_checks import DataChecked, write_data_checked
 from tasks.records.export import Exported, Metric, Parity, write_exported
@@ -48,7 +48,7 @@ R = TypeVar("R", bound=Record)
 
 
 def run_in(folder: Path, *command: str) -> str:
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    environment = child_environment(folder)
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -19,7 +19,12 @@ ALL_WELL = {"serve": 200, "label": 2, "rollback": 3, "gate-audit": 2}
 def test_every_command_works_without_a_network_tries_to_reach_none_and_leaves_nothing_outside_its_workspace(
     workspace_copy: Workspace, pair: Pair, tmp_path: Path
 ):
-    text = workspace_copy.params.read_text()
+    # A batch that arrives starts no run before all is over.
+    text = (
+        workspace_copy.params.read_text()
+        .replace("debounce_s: 5", "debounce_s: 900")
+        .replace("settle_s: 30", "settle_s: 900")
+    )
     workspace_copy.params.write_text(
         text.replace("source_validation: 0.2", "source_validation: 0.25")
     )  # every stage runs

@@ -44,7 +44,10 @@ def started(*arguments: str) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            finally:
+                process.kill()
 
 
 def waited_for(url: str) -> httpx.Response:

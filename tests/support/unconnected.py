@@ -52,7 +52,7 @@ def run_alone(
         if not name.startswith(("XDG_", "PREFECT_")) and name not in SILENT
     }
     done = subprocess.run(
-        ["unshare", "--net", "--mount", "bash", "-c", SCRIPT, place, *command],
+        ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", SCRIPT, place, *command],
         env=kept | {"HOME": str(alone.home), "TMPDIR": str(alone.temporary)} | variables,
         capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
