@@ -24,7 +24,7 @@ from tasks.workspace import Workspace
 
 UNFINISHED = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
 """Files of git's, during which it commits no single paths."""
-FOLLOWED = "commit.gpgsign|core.hookspath|core.autocrlf|core.excludesfile|core.fsmonitor"
+FOLLOWED = "commit.gpgsign|core.hookspath|core.autocrlf|core.fsmonitor"
 """Settings of a repository that a record follows."""
 
 

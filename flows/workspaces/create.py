@@ -33,8 +33,6 @@ NOT_FOR_DVC = (
     "/.acclimate/", "/landing/", "/data/*/**/*.dvc", "/data/*/**/dvc.yaml", "/data/*/**/dvc.lock",
 )  # fmt: skip
 """A dvc.yaml in what somebody handed in is no pipeline of the workspace, and `dvc repro` must not run it."""
-KEEP_ALL = "!*"
-"""The first line of .gitignore: a list of a person's own, which git and DVC read before it, would keep decisions and models out."""
 AS_IT_IS = "* -text"
 """No line end is ever changed: by bytes, ledgers and results are known."""
 NOT_IN_GIT = ("/.acclimate/", "/landing/", "/result.json")
@@ -108,7 +106,7 @@ def refresh_generated(workspace: Workspace) -> None:
     if is_checkout(workspace):
         return
     _add_lines(workspace.root / ".gitattributes", (AS_IT_IS,))
-    _put_first(workspace.root / ".gitignore", KEEP_ALL)
+    _keep_own_list_out(workspace)
     pipeline = parse_yaml(pipeline_template().read_text(encoding="utf-8"))
     for stage, definition in pipeline["stages"].items():
         code = f"code/{stage}.json"
@@ -124,6 +122,16 @@ def refresh_generated(workspace: Workspace) -> None:
         log.warning("%s is not the generated one; it is kept in %s", workspace.dvc_yaml, aside)
     text = f"{GENERATED}; edit params.yaml instead.\n" + yaml.safe_dump(pipeline, sort_keys=False, width=200)
     write_if_changed(workspace.dvc_yaml, text)
+
+
+def _keep_own_list_out(workspace: Workspace) -> None:
+    """Have a repository of the workspace's own ignore nothing by a list of its user's home, in commands that they type as well."""
+    config = workspace.root / ".git" / "config"
+    if (
+        config.is_file()
+        and "excludesfile" not in config.read_text(encoding="utf-8", errors="replace").lower()
+    ):
+        git(workspace, "config", "--local", "core.excludesFile", os.devnull)
 
 
 def pipeline_template() -> Path:
@@ -182,13 +190,6 @@ def _add_lines(path: Path, wanted: Sequence[str]) -> None:
     if missing:
         end = b"" if before.endswith(b"\n") or not before else b"\n"
         write_bytes(path, before + end + "".join(f"{line}\n" for line in missing).encode())
-
-
-def _put_first(path: Path, line: str) -> None:
-    """Have ``line`` begin a file, where the file has it nowhere."""
-    before = path.read_bytes() if path.exists() else b""
-    if line.encode() not in before.splitlines():
-        write_bytes(path, f"{line}\n".encode() + before)
 
 
 def _is_code(dependency: str) -> bool:

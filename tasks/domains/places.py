@@ -56,9 +56,9 @@ def check_not_wrapped(folder: Path, *, role: str, classes: Collection[str] | Non
     """Refuse a folder whose only folder is the one of the class folders, as archives unpack.
 
     Args:
-        folder: Of classes.
+        folder: The one that should hold the class folders.
         role: What it was given as, for the message.
-        classes: Names of which one must lie inside, where one class alone would be no mistake; None where it would be.
+        classes: Names, one of which must lie inside where one class alone would be no mistake; None where it would be.
 
     Raises:
         BadInput: Naming the folder inside.
