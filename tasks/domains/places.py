@@ -57,7 +57,7 @@ def check_not_wrapped(folder: Path, *, role: str, classes: Collection[str] | Non
 
     Args:
         folder: The one that should hold the class folders.
-        role: What it was given as, for the message.
+        role: Its name on the command line, for the message.
         classes: Names, one of which must lie inside where one class alone would be no mistake; None where it would be.
 
     Raises:
