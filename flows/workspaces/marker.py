@@ -148,9 +148,11 @@ def _is_marker(path: Path) -> bool:
 
 
 def _has_generated_pipeline(workspace: Workspace) -> bool:
+    if not (workspace.params.is_file() and workspace.dvc_yaml.is_file()):  # a pipe would be waited for
+        return False
     try:
         with workspace.dvc_yaml.open("rb") as file:
-            return workspace.params.is_file() and file.read(len(GENERATED)) == GENERATED.encode()
+            return file.read(len(GENERATED)) == GENERATED.encode()
     except OSError:
         return False
 

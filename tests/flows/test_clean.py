@@ -68,7 +68,14 @@ def paths(cleaned: Cleaned) -> list[str]:
 
 def content(root: Path) -> dict[str, bytes]:
     """Every file but the locks of acclimate and of DVC, and git's own."""
-    machinery = (".acclimate/mutex", ".acclimate/at-work", ".acclimate/locks", ".acclimate/dvc/", ".dvc/tmp", ".git/")
+    machinery = (
+        ".acclimate/mutex",
+        ".acclimate/at-work",
+        ".acclimate/locks",
+        ".acclimate/dvc/",
+        ".dvc/tmp",
+        ".git/",
+    )
     return {
         name: path.read_bytes()
         for path in root.rglob("*")

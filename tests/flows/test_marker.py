@@ -15,7 +15,7 @@ import yaml
 from flows.runs.dvc_client import DvcClient
 from flows.runs.prepare import prepare
 from flows.workspaces.create import create_workspace, refresh_generated
-from flows.workspaces.marker import MARKER, check_place, mark, open_workspace, workspace_id
+from flows.workspaces.marker import MARKER, check_place, is_workspace, mark, open_workspace, workspace_id
 from flows.workspaces.programs import dvc, git
 from tasks.errors import BadInput
 from tasks.workspace import Workspace
@@ -322,3 +322,10 @@ def test_a_file_that_the_system_refuses_is_told_with_its_path_and_without_a_trac
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert f"Is a directory ({workspace.private}/" in done.stderr
+
+
+def test_a_folder_whose_dvc_yaml_is_a_pipe_is_no_workspace_and_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "dvc.yaml")
+    (tmp_path / "params.yaml").write_text("a: 1")
+
+    assert not is_workspace(Workspace(tmp_path))
