@@ -357,6 +357,7 @@ def call(command: str, arguments: list[str], seen: Seen) -> None:
     end: int | str = 0
     with (
         mock.patch.object(sys, "argv", ["acclimate", command, *arguments]),
+        mock.patch.dict(os.environ),  # a command names its Prefect server there
         mock.patch.object(bug, "told_as_bug", lambda error: _noted(command, arguments, error, seen)),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
