@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.terminal import log_to_stderr, settle
+from flows.commands.terminal import log_to_stderr, prepare_process
 from tasks.errors import AcclimateError, BadInput, Fault, as_fault
 from tasks.files import printable
 
@@ -51,7 +51,7 @@ JsonOption = Annotated[
 
 def main() -> None:
     """Run a command; an error that a person can act on becomes one message and its exit status."""
-    settle()
+    prepare_process()
     if sys.argv[1:2] != ["stage"]:  # which DVC starts, and whose lines are for a log
         log_to_stderr()
     try:
@@ -141,7 +141,7 @@ def try_pair(
     from flows.commands.try_pair import try_folders
 
     result = try_folders(
-        source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=[printable(setting) for setting in settings or []],
+        source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=settings or [],
         name=name, source_split=source_split, follow_links=follow_links,
     )  # fmt: skip
     print_result(result, json=json)

@@ -19,7 +19,7 @@ from deploy.registry import Champion, champion_bytes, read_champion, registered_
 from tasks.domains.contract import Limits, Reader
 from tasks.domains.cores import usable_cores
 from tasks.domains.kinds import reader_for
-from tasks.errors import AcclimateError, Refused, reason_of
+from tasks.errors import AcclimateError, Refused
 from tasks.exported.possible import classify
 from tasks.exported.session import Device, OnnxModel, open_session, predict
 from tasks.workspace import Workspace
@@ -281,7 +281,7 @@ def _why_nothing_is_registered(workspace: Workspace) -> str:
     try:
         is_empty = not os.listdir(workspace.root / "registry")
     except OSError as error:
-        return f"registry/ of the workspace cannot be read ({reason_of(error)}): mount or restore it"
+        return f"registry/ of the workspace cannot be read ({error.strerror or error}): mount or restore it"
     if is_empty:
         return "registry/ of the workspace is empty: mount or restore it"
     return "registry/ of the workspace holds no target: mount or restore it, or run `acclimate run`"

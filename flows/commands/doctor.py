@@ -48,8 +48,8 @@ def _inside(workspace: Workspace) -> list[Finding]:
         *look("settings", partial(inside.settings, workspace)),
         *look("rights", partial(inside.rights, workspace)),
         *look("locks", partial(inside.locks, workspace)),
-        *look("git state", partial(inside.history, workspace)),
-        *look("DVC", partial(inside.versions, workspace)),
+        *look("git state", partial(inside.git_state, workspace)),
+        *look("DVC", partial(inside.dvc_state, workspace)),
     ]
     try:
         params = read_params(workspace)

@@ -21,6 +21,7 @@ from tasks.domains.kinds import reader_of
 from tasks.domains.places import check_no_splits, check_not_wrapped
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
+from tasks.files import printable
 from tasks.records.result import Result
 from tasks.workspace import Workspace
 
@@ -134,7 +135,7 @@ def _settings(workspace: Workspace, target: str, overrides: Sequence[str]) -> tu
     if target not in content["targets"]:
         content["domains"].append(target)
         content["targets"].append(target)
-    content = apply_overrides(content, overrides)
+    content = apply_overrides(content, [printable(override) for override in overrides])
     if any(override.startswith("model.weights=") for override in overrides):
         content["model"]["weights"] = _from_here(str(content["model"]["weights"]))
     params = check_params(content, origin=origin)

@@ -38,7 +38,7 @@ def prefect(workspace: Workspace | None) -> Iterator[Finding]:
         yield Finding(
             "Prefect", "ok", "no server is named: `acclimate run` starts one of its own for each run"
         )
-    profiles = Path.home() / ".prefect" / "profiles.toml"
+    profiles = Path(os.path.expanduser("~")) / ".prefect" / "profiles.toml"
     if not named and "PREFECT_HOME" not in os.environ and _names_a_server(profiles):
         yield Finding("Prefect", "note", f"the server in {profiles} is not used", "To use it, set PREFECT_API_URL to its address.")  # fmt: skip
 

@@ -1,6 +1,5 @@
 """The state of a workspace: settings, rights, git and DVC state, locks, data, weights. Nothing is written."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -9,11 +8,17 @@ from pathlib import Path
 import psutil
 
 from flows.doctor.finding import Finding
-from flows.runs.lock import taken_by
-from flows.runs.prepare import NO_FILE, check_settings, check_weights, read_params
+from flows.runs.lock import is_held, taken_by
+from flows.runs.prepare import (
+    NO_FILE,
+    check_data,
+    check_registry_is_here,
+    check_settings,
+    check_weights,
+    read_params,
+)
 from flows.runs.repair import is_whole
 from flows.workspaces.marker import MARKER, is_checkout
-from flows.workspaces.present import check_present
 from flows.workspaces.programs import git
 from flows.workspaces.push import push_standing, remote_of
 from flows.workspaces.record import owned, unrecorded
@@ -45,24 +50,16 @@ def settings(workspace: Workspace) -> Iterator[Finding]:
 
 
 def data(workspace: Workspace, params: Params) -> Iterator[Finding]:
-    """Whether the data of every domain is on this machine."""
-    for domain in params.domains:
+    """Whether the data of every domain and the registry of every target is on this machine."""
+    checks = [
+        *((check_data, name) for name in params.domains),
+        *((check_registry_is_here, name) for name in params.targets),
+    ]
+    for check, name in checks:
         try:
-            check_present(workspace, domain)
+            check(workspace, name)
         except BadInput as error:
             yield Finding("data", "wrong", str(error))
-            continue
-        if not workspace.data(domain).is_dir():
-            advice = "Put the examples there, or take the name out of domains and targets."
-            yield Finding(
-                "data", "wrong", f"there is no data/{domain}, and params.yaml lists {domain}", advice
-            )
-    for target in params.targets:
-        pointer = workspace.champion(target)
-        tracked = not pointer.exists() and git(workspace, "ls-files", "--", str(pointer)).strip()
-        if tracked:
-            advice = f"Mount the disk, or `git checkout -- {pointer.parent.relative_to(workspace.root).as_posix()}`."
-            yield Finding("data", "wrong", f"{pointer.parent} is not there, and git knows it", advice)
 
 
 def rights(workspace: Workspace) -> Iterator[Finding]:
@@ -81,13 +78,13 @@ def locks(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("locks", "note", f"the workspace is in use by {owner}", "Other runs wait for it.")
     else:
         yield Finding("locks", "ok", "nobody is at work in the workspace")
-    if _is_held(workspace.private / "up"):
+    if is_held(workspace.private / "up"):
         yield Finding("service", "ok", "`acclimate up` serves the workspace")
     else:
         yield Finding("service", "note", "no `acclimate up` serves the workspace: nothing is done on time, or by itself", "Start it, if this should change.")  # fmt: skip
 
 
-def history(workspace: Workspace) -> Iterator[Finding]:
+def git_state(workspace: Workspace) -> Iterator[Finding]:
     """The git repository: whether records get into it."""
     if is_checkout(workspace):
         yield Finding("git state", "ok", "the checkout keeps no run in git")
@@ -175,7 +172,7 @@ def _ignored(workspace: Workspace) -> Iterator[Finding]:
     yield Finding("git state", "wrong", f"git ignores {named}{more} by {pattern}: they are never recorded", "Take that pattern out.")  # fmt: skip
 
 
-def versions(workspace: Workspace) -> Iterator[Finding]:
+def dvc_state(workspace: Workspace) -> Iterator[Finding]:
     """DVC: its files, its remote, and what only this disk has."""
     if not (workspace.root / ".dvc").is_dir():
         advice = "Run `dvc init` in it, or restore .dvc/ from git."
@@ -189,17 +186,6 @@ def versions(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("DVC", "ok", f"the remote is {remote.url}")
     if standing := push_standing(workspace):
         yield Finding("DVC", "note", standing)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def marker(workspace: Workspace) -> Iterator[Finding]:

@@ -64,17 +64,23 @@ def lock_workspace(workspace: Workspace, *, purpose: str, wait: bool = True) -> 
 
 def taken_by(workspace: Workspace) -> str | None:
     """Who has locked the workspace now, in words; None where nobody has, or this user may not see it. Nothing is written."""
-    try:
-        descriptor = os.open(workspace.private / "mutex", os.O_RDONLY)
-    except OSError:
+    path = workspace.private / "mutex"
+    if not is_held(path):
         return None
+    with path.open("rb") as file:
+        return _owner(file.fileno(), path)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has locked the file at ``path`` for itself; False where there is none, or this user may not see it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _owner(descriptor, workspace.private / "mutex")
-    finally:
-        os.close(descriptor)
-    return None
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def prepare_target(dvc: DvcClient, target: str) -> None:
     from deploy.registry import create_registry
 
     workspace = dvc.workspace
-    _check_registry_is_here(workspace, target)
+    check_registry_is_here(workspace, target)
     create_registry(workspace, target)
     create_answers(workspace, target)
     create_settings(workspace, target)
@@ -101,7 +101,7 @@ def prepare_target(dvc: DvcClient, target: str) -> None:
     note_begun(workspace, target)
 
 
-def _check_registry_is_here(workspace: Workspace, target: str) -> None:
+def check_registry_is_here(workspace: Workspace, target: str) -> None:
     """Raise BadInput where git knows a registry of ``target`` and the disk has none, as with a mount that is missing."""
     pointer = workspace.champion(target)
     if pointer.exists() or not is_tracked(workspace, pointer):
@@ -144,12 +144,20 @@ def track_data(dvc: DvcClient, domain: str) -> None:
     Raises:
         BadInput: It has none, or it is a symbolic link.
     """
-    workspace = dvc.workspace
+    check_data(dvc.workspace, domain)
+    make_safe(dvc.workspace, domain)
+    dvc.track([f"data/{domain}"])
+
+
+def check_data(workspace: Workspace, domain: str) -> None:
+    """Refuse a domain whose data is not on this machine.
+
+    Raises:
+        BadInput: It has no folder; the message tells whether DVC knows it.
+    """
     check_present(workspace, domain)
     if not workspace.data(domain).is_dir():
         raise BadInput(
             f"{workspace.root} has no data/{domain}; params.yaml lists {domain!r} under domains."
             " Put the images there, or take the name out of domains and targets."
         )
-    make_safe(workspace, domain)
-    dvc.track([f"data/{domain}"])

@@ -31,6 +31,7 @@ from tasks.errors import Refused
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
 from tests.deploy.conftest import publish_run
+from tests.support.interrupted import interrupted_at_end
 from tests.support.tiny import CHECKOUT, Finished, write_pictures
 
 PAGE = CHECKOUT / "docs" / "runbook.md"
@@ -166,7 +167,7 @@ class Drill:
                 shlex.split(command), cwd=self.place, env=self.environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
-        self.ended.callback(end, process)
+        self.ended.enter_context(interrupted_at_end(process))
         until(lambda: process.poll() is None and bool(log.read_text()), f"`{command}` says something")
         self.logs.append(log)
         return process
@@ -209,14 +210,6 @@ class Drill:
         if whole:
             write_text(place / "_READY", "")
         return place
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=60)
-    finally:
-        process.kill()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

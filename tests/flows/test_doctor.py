@@ -222,7 +222,7 @@ def test_a_lock_that_a_killed_git_left_is_told_with_the_file_to_remove(workspace
 
     assert (
         f"{lock} was left by a git that was killed, 0 min ago: nothing is recorded -> Remove that file."
-        in said(list(workspace.history(workspace_copy)), "wrong")
+        in said(list(workspace.git_state(workspace_copy)), "wrong")
     )
 
 
@@ -230,7 +230,7 @@ def test_a_merge_that_is_unfinished_is_wrong(workspace_copy: Workspace):
     head = git(workspace_copy, "rev-parse", "HEAD")
     (workspace_copy.root / ".git" / "MERGE_HEAD").write_text(head)
 
-    assert "a merge is unfinished" in said(list(workspace.history(workspace_copy)), "wrong")
+    assert "a merge is unfinished" in said(list(workspace.git_state(workspace_copy)), "wrong")
 
 
 def test_hooks_and_own_settings_of_the_repository_are_noted(workspace_copy: Workspace):
@@ -240,7 +240,7 @@ def test_hooks_and_own_settings_of_the_repository_are_noted(workspace_copy: Work
     hook.chmod(0o755)
     git(workspace_copy, "config", "commit.gpgSign", "true")
 
-    noted = said(list(workspace.history(workspace_copy)), "note")
+    noted = said(list(workspace.git_state(workspace_copy)), "note")
 
     assert "pre-commit in" in noted
     assert "the repository's own settings are followed: commit.gpgsign = true" in noted
@@ -252,7 +252,7 @@ def test_a_pattern_that_keeps_records_out_of_git_is_named(workspace_copy: Worksp
     exclude.write_text("targets/\n")
     git(workspace_copy, "rm", "--cached", "--quiet", "targets/new-camera.yaml")
 
-    wrong = said(list(workspace.history(workspace_copy)), "wrong")
+    wrong = said(list(workspace.git_state(workspace_copy)), "wrong")
 
     assert "git ignores targets/new-camera.yaml by .git/info/exclude:1:targets/" in wrong
 
@@ -261,7 +261,7 @@ def test_what_no_record_has_yet_is_noted(workspace_copy: Workspace):
     with workspace_copy.params.open("a") as file:
         file.write("# a remark\n")
 
-    assert "not recorded yet: params.yaml" in said(list(workspace.history(workspace_copy)), "note")
+    assert "not recorded yet: params.yaml" in said(list(workspace.git_state(workspace_copy)), "note")
 
 
 def test_a_run_that_has_locked_the_workspace_is_named_and_not_disturbed(workspace_copy: Workspace):
@@ -299,11 +299,11 @@ def test_a_torn_dvc_lock_and_a_missing_dvc_folder_are_told(workspace_copy: Works
     content = workspace_copy.dvc_lock.read_bytes()
     workspace_copy.dvc_lock.write_bytes(content[: len(content) // 2])
     assert "is torn -> The next run restores the last good one." in said(
-        list(workspace.versions(workspace_copy)), "note"
+        list(workspace.dvc_state(workspace_copy)), "note"
     )
 
     (workspace_copy.root / ".dvc").rename(workspace_copy.root / "moved")
-    assert "has no .dvc/" in said(list(workspace.versions(workspace_copy)), "wrong")
+    assert "has no .dvc/" in said(list(workspace.dvc_state(workspace_copy)), "wrong")
 
 
 def test_advice_stands_below_what_it_is_for():

@@ -30,6 +30,7 @@ from tasks.config.params import load_params
 from tasks.errors import Refused
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
+from tests.support.interrupted import interrupted_at_end
 from tests.support.tiny import CHECKOUT, Finished, acclimate, write_pictures
 
 PATIENCE_S = 300
@@ -61,15 +62,8 @@ def up(workspace: Workspace, *, port: int, **environment: str) -> Iterator["subp
         env=os.environ | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"} | environment,
         # A process in the background of a shell ignores SIGINT, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=60)
-            finally:
-                process.kill()
+    ) as process, interrupted_at_end(process):  # fmt: skip
+        yield process
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import httpx
 from flows import cli
 from flows.prefect_server import known_api
 from tasks.workspace import Workspace
+from tests.support.interrupted import interrupted_at_end
 from tests.support.tiny import settings
 from tests.support.unconnected import attempts
 
@@ -37,17 +37,9 @@ def call(*arguments: str) -> int:
 @contextlib.contextmanager
 def started(*arguments: str) -> Iterator[None]:
     """A command that goes on until it is interrupted."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments], stdout=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=60)
-            finally:
-                process.kill()
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, interrupted_at_end(process):
+        yield
 
 
 def waited_for(url: str) -> httpx.Response:
