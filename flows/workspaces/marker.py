@@ -37,6 +37,7 @@ def open_workspace(root: Path) -> Workspace:
     """
     workspace = _placed(root)
     if is_workspace(workspace):
+        _check_files(workspace.root)
         return workspace
     if _is_being_made(workspace):
         raise BadInput(
@@ -68,6 +69,19 @@ def _placed(root: Path) -> Workspace:
             " hold them. Name another folder with --workspace, or set LANG=C.UTF-8 where the locale is to blame."
         )
     return Workspace(place)
+
+
+def _check_files(root: Path) -> None:
+    """Raise BadInput where something at ``root`` is no file and no folder: whoever reads a pipe waits for somebody who writes."""
+    strange = [
+        entry.name
+        for entry in os.scandir(root)
+        if not (entry.is_symlink() or entry.is_file() or entry.is_dir())
+    ]
+    if strange:
+        raise BadInput(
+            f"{', '.join(sorted(strange))} in {root} is no file and no folder but a pipe, a socket or a device. Move it away."
+        )
 
 
 def is_workspace(workspace: Workspace) -> bool:

@@ -23,6 +23,8 @@ def read_yaml_file(path: Path) -> Any:
     Raises:
         ConfigError: The file is missing, cannot be read, is not UTF-8 or is not YAML.
     """
+    if path.is_fifo():  # whoever reads it waits for somebody who writes
+        raise ConfigError(f"{path} is a pipe and no file. Put the file there.")
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from flows.runs.result import Run
 from flows.workspaces.programs import dvc, git
 from flows.workspaces.push import remote_of
 from tasks.config.params import load_params
+from tasks.environment import inherited
 from tasks.records.manifest import read_files, read_summary
 from tasks.stages import adapt, export, features, gate, manifest, probe, report, validate
 from tasks.workspace import Workspace
@@ -217,6 +219,17 @@ def test_folders_are_taken_as_they_are_found_whatever_the_person_has_set_up_at_h
     assert published["git_commit"] in git(workspace, "log", "--format=%H")
     assert git(workspace, "status", "--porcelain") == ""
     assert remote_of(workspace) is None
+    by_hand = {"cwd": workspace.root, "env": inherited(), "check": True, "capture_output": True}
+    ledger, model = workspace.ledger("site-b"), workspace.registry("site-b") / "versions" / "1" / "model.onnx"
+    lost = {path: path.read_bytes() for path in (ledger, model)}
+    for path in lost:
+        path.unlink()
+    subprocess.run(["git", "checkout", "--", "ledger"], **by_hand)
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "checkout", "--quiet", f"{model.relative_to(workspace.root)}.dvc"],
+        **by_hand,
+    )
+    assert {path: path.read_bytes() for path in lost} == lost
     assert content_of(theirs) == before
     assert not (tmp_path / "home" / "dvc-cache").exists()
 

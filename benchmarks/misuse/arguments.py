@@ -1,0 +1,103 @@
+"""Arguments for every command, good and bad."""
+
+from pathlib import Path
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from benchmarks.misuse.damage import keys_of
+
+Arguments = SearchStrategy[list[str]]
+TARGETS = (
+    *["new-camera"] * 9,
+    "no-such",
+    "source",
+    "",
+    "../x",
+    "New Camera",
+    "no",
+    "a" * 80,
+    "\udcff",
+    "-w",
+    "\n",
+)
+"""Names of targets, good and bad."""
+NUMBERS = ("0", "1", "2", "99", "-1", "x", "1e9", "99999999999999999999", "")
+VALUES = ("", "null", "[", "-1", "1e400", "x", "{a: 1}", "no", "[1, 2]", "!!python/object:os.system x")
+"""Values of settings, as text."""
+TEXT = st.text(max_size=12).filter(lambda drawn: "\0" not in drawn)
+
+
+def odd_folders(folder: Path) -> list[str]:
+    """Places in ``folder`` that may be named instead of a workspace or of images; those that nothing else makes are made."""
+    (folder / "a file").write_text("a file")
+    (folder / "an empty folder").mkdir()
+    (folder / "somebody's").mkdir()
+    (folder / "somebody's" / "params.yaml").write_text("theirs: 1\n")
+    names = (
+        "a file",
+        "an empty folder",
+        "somebody's",
+        "missing",
+        "source",
+        "new camera",
+        "drawn",
+        "drawn/bars",
+    )
+    return [str(folder / name) for name in names]
+
+
+def some(*parts: Arguments) -> Arguments:
+    """All of ``parts``, one after the other."""
+    return st.tuples(*parts).map(lambda drawn: [piece for part in drawn for piece in part])
+
+
+def maybe(*options: Arguments) -> Arguments:
+    """Up to three of ``options``."""
+    return st.lists(st.one_of(*options), max_size=3).map(
+        lambda drawn: [piece for part in drawn for piece in part]
+    )
+
+
+def flag(name: str) -> Arguments:
+    """An option without a value."""
+    return st.just([name])
+
+
+def option(name: str, value: SearchStrategy[str]) -> Arguments:
+    """An option with a value."""
+    return value.map(lambda drawn: [name, drawn])
+
+
+def calls(root: Path, folder: Path) -> dict[str, Arguments]:
+    """Arguments for every command on the workspace at ``root``, beside which ``folder`` holds other places."""
+    odd = odd_folders(folder)
+    path = st.sampled_from([*odd, "/proc/self/mem", "/dev/null", ""]) | TEXT
+    target, number = st.sampled_from(TARGETS), st.sampled_from(NUMBERS)
+    one, place = target.map(lambda drawn: [drawn]), path.map(lambda drawn: [drawn])
+    workspace = st.sampled_from([["-w", str(root)]] * 6 + [["-w", name] for name in odd] + [[]])
+    setting = st.builds("{}={}".format, st.sampled_from(keys_of(root)) | TEXT, st.sampled_from(VALUES) | TEXT)
+    who = maybe(option("--by", TEXT), option("--reason", TEXT), flag("--force"))
+    return {
+        "run": some(workspace, maybe(option("--target", target), flag("--no-prefect"), flag("--no-wait"), flag("--enforce"), flag("--json"))),
+        "try": some(place, place, workspace, maybe(option("--set", setting), option("--holdout", path), option("--labelled", path), option("--name", target), option("--source-split", TEXT), flag("--follow-links"))),
+        "demo": some(workspace, maybe(flag("--no-prefect"))),
+        "stage": some(st.sampled_from([["manifest"], ["gate"], ["nope"], [""]]), one, maybe(flag("--enforce"))),
+        "label": some(one, maybe(place), workspace, maybe(flag("--json"))),
+        "unseal": some(one, workspace),
+        "promote": some(one, workspace, maybe(option("--version", number)), who),
+        "rollback": some(one, workspace, maybe(option("--to", number)), who),
+        "withdraw": some(one, option("--version", number), workspace, maybe(flag("--lift")), who),
+        "freeze": some(one, workspace, maybe(flag("--lift")), who),
+        "history": some(one, workspace, maybe(flag("--json"))),
+        "status": some(workspace, maybe(flag("--json"))),
+        "predict": some(one, st.lists(path, min_size=1, max_size=2), workspace, maybe(option("--device", TEXT))),
+        "serve": some(workspace, option("--port", number)),
+        "export-triton": some(st.sampled_from([*odd[1:3], "/proc/x", ""]).map(lambda drawn: [drawn]), workspace),
+        "up": some(workspace, maybe(option("--port", number))),
+        "reconcile": some(workspace, flag("--dry-run")),
+        "emit": some(one, place, workspace, maybe(option("--api", TEXT))),
+        "clean": some(workspace, maybe(flag("--json"))),
+        "doctor": some(workspace, maybe(flag("--json"))),
+        "gate-audit": some(st.lists(path, max_size=2), maybe(option("--holdout", number), option("--draws", number))),
+    }  # fmt: skip
