@@ -4,7 +4,7 @@
 
 Every command is called with drawn arguments on a finished workspace of which a file is damaged, missing or of another kind, or whose
 params.yaml has another value somewhere; on folders that are none, or that hold whatever people and systems leave; and with any text
-for a setting. Work that would train, serve or wait is stopped where it begins.
+for a setting. Work that would serve, wait or start DVC is stopped where it begins; stages run. The workspace is put back after each call.
 Prints how many calls ended with which status, and each bug once. The exit status is 1 if there was one.
 """
 
@@ -27,15 +27,17 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from benchmarks.misuse.arguments import Arguments, calls
-from benchmarks.misuse.damage import Damage, damages, make_workspace
+from benchmarks.misuse.damage import Damage, damages, make_workspace, put_back
 from benchmarks.misuse.trees import TREES, Tree
 from flows import cli
 from flows.commands import bug
+from flows.runs import process
+from tasks.environment import ALLOCATOR
 from tasks.errors import Fault
 
 STOPS = (
     "flows.runs.walk.walk", "flows.prefect_server._own_server", "deploy.server.connections.GuardedServer.run",
-    "flows.commands.gate_audit.audit", "flows.runs.process.run_here", "flows.runs.dvc_client.DvcClient._start",
+    "flows.commands.gate_audit.audit", "flows.runs.dvc_client.DvcClient._start",
     "flows.commands.clean.unused_objects",
 )  # fmt: skip
 """Where work begins that takes longer than a call may."""
@@ -43,8 +45,11 @@ LEFT_OUT = (
     "flows.runs.prepare.track_data",
     "flows.commands.demo.prepare_demo",
     "flows.doctor.machine.libraries",
+    "flows.workspaces.programs.end_with_parent",
 )
 """Work before that point which takes seconds, and of which no argument decides anything."""
+AS_IT_WAS = "as it was"
+"""The copy of the workspace, beside it."""
 PATIENCE_S = 30
 """A call that takes longer waits for something."""
 
@@ -64,11 +69,16 @@ class TookTooLong(BaseException):
 def call(command: str, arguments: list[str], seen: Seen) -> None:
     """Call a command as the shell does, and note how it ended."""
     end: int | str = 0
+
+    def told(*_: object) -> None:
+        _noted(command, arguments, sys.exception(), seen)
+
     with (
         ended_in_time(),
         mock.patch.object(sys, "argv", ["acclimate", command, *arguments]),
         mock.patch.dict(os.environ),  # a command names its Prefect server there
         mock.patch.object(bug, "told_as_bug", lambda error: _noted(command, arguments, error, seen)),
+        mock.patch.object(process.log, "exception", told),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
         mock.patch.object(sys, "stdin", io.StringIO("")),
@@ -77,13 +87,18 @@ def call(command: str, arguments: list[str], seen: Seen) -> None:
             cli.main()
         except SystemExit as ended:
             end = ended.code if isinstance(ended.code, int) else "text"
+        except TookTooLong as error:
+            end = "broken off"
+            if command != "stage":  # which trains as many steps as it is told
+                _noted(command, arguments, error, seen)
         except BaseException as error:
             end = type(error).__name__
             _noted(command, arguments, error, seen)
     seen.ends[command, end] += 1
 
 
-def _noted(command: str, arguments: list[str], error: BaseException, seen: Seen) -> str:
+def _noted(command: str, arguments: list[str], error: BaseException | None, seen: Seen) -> str:
+    assert error is not None
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
     seen.bugs.setdefault(
@@ -125,8 +140,10 @@ def main() -> int:
     seen = Seen()
     try:
         root = make_workspace(folder)
-        os.chdir(folder)
+        shutil.copytree(root, folder / AS_IT_WAS, symlinks=True)
         with contextlib.ExitStack() as patches:
+            # With another allocator, a stage would start its process over.
+            patches.enter_context(mock.patch.dict(os.environ, ALLOCATOR))
             for name in STOPS:
                 patches.enter_context(mock.patch(name, stopped))
             for name in LEFT_OUT:
@@ -154,7 +171,6 @@ def tried(
     command: str, drawn: Arguments, root: Path, seen: Seen, *, examples: int, number: int
 ) -> Callable[[], None]:
     """A function that calls a command so many times."""
-    params = (root / "params.yaml").read_bytes()
 
     @seed(number)
     @settings(
@@ -169,8 +185,9 @@ def tried(
         if any("drawn" in argument for argument in arguments):
             tree.make(root.parent / "drawn")
         with done.done_to(root) if done and (root / done.path).exists() else contextlib.nullcontext():
+            os.chdir(root if command == "stage" else root.parent)
             call(command, arguments, seen)
-        (root / "params.yaml").write_bytes(params)  # a setting that was taken stays no longer than the call
+        put_back(root, as_it_was=root.parent / AS_IT_WAS)
 
     return tries
 

@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from benchmarks.misuse.damage import keys_of
+from flows.runs.process import STAGES
 
 Arguments = SearchStrategy[list[str]]
 TARGETS = (
-    *["new-camera"] * 9,
+    *["new-camera"] * 20,
+    *["unlabelled"] * 10,
     "no-such",
     "source",
     "",
@@ -47,6 +49,16 @@ def odd_folders(folder: Path) -> list[str]:
     return [str(folder / name) for name in names]
 
 
+def good_files(root: Path) -> list[str]:
+    """An image, and a list of labels as `acclimate label` takes it."""
+    image = next((root / "data" / "new-camera").rglob("*.png"))
+    labels = root.parent / "labels.csv"
+    to_label = root / "results" / "gate" / "unlabelled" / "to_label.csv"
+    header, *listed = to_label.read_text().splitlines()
+    labels.write_text("\n".join([header, *(f"{line}bars" for line in listed)]))
+    return [str(image), str(labels)]
+
+
 def some(*parts: Arguments) -> Arguments:
     """All of ``parts``, one after the other."""
     return st.tuples(*parts).map(lambda drawn: [piece for part in drawn for piece in part])
@@ -69,21 +81,29 @@ def option(name: str, value: SearchStrategy[str]) -> Arguments:
     return value.map(lambda drawn: [name, drawn])
 
 
+def stage_of(name: str) -> Arguments:
+    """The domain of a stage: none for finetune, and another one now and then."""
+    good = [] if name == "finetune" else ["new-camera"]
+    return st.sampled_from([good] * 15 + [["source"], [], ["no-such"], [""], ["../x"], ["\udcff"]])
+
+
 def calls(root: Path, folder: Path) -> dict[str, Arguments]:
     """Arguments for every command on the workspace at ``root``, beside which ``folder`` holds other places."""
     odd = odd_folders(folder)
-    path = st.sampled_from([*odd, "/proc/self/mem", "/dev/null", ""]) | TEXT
+    image, labels = good_files(root)
+    path = st.sampled_from([*odd, image, labels, "/proc/self/mem", "/dev/null", ""]) | TEXT
     target, number = st.sampled_from(TARGETS), st.sampled_from(NUMBERS)
     one, place = target.map(lambda drawn: [drawn]), path.map(lambda drawn: [drawn])
-    workspace = st.sampled_from([["-w", str(root)]] * 6 + [["-w", name] for name in odd] + [[]])
+    good_images, good_labels = st.just([image]), st.just([labels])
+    workspace = st.sampled_from([["-w", str(root)]] * 30 + [["-w", name] for name in odd] + [[]])
     setting = st.builds("{}={}".format, st.sampled_from(keys_of(root)) | TEXT, st.sampled_from(VALUES) | TEXT)
     who = maybe(option("--by", TEXT), option("--reason", TEXT), flag("--force"))
     return {
         "run": some(workspace, maybe(option("--target", target), flag("--no-prefect"), flag("--no-wait"), flag("--enforce"), flag("--json"))),
         "try": some(place, place, workspace, maybe(option("--set", setting), option("--holdout", path), option("--labelled", path), option("--name", target), option("--source-split", TEXT), flag("--follow-links"))),
         "demo": some(workspace, maybe(flag("--no-prefect"))),
-        "stage": some(st.sampled_from([["manifest"], ["gate"], ["nope"], [""]]), one, maybe(flag("--enforce"))),
-        "label": some(one, maybe(place), workspace, maybe(flag("--json"))),
+        "stage": st.sampled_from([*STAGES, "nope", ""]).flatmap(lambda name: some(st.just([name]), stage_of(name))),
+        "label": some(one, good_labels | maybe(place), workspace, maybe(flag("--json"))),
         "unseal": some(one, workspace),
         "promote": some(one, workspace, maybe(option("--version", number)), who),
         "rollback": some(one, workspace, maybe(option("--to", number)), who),
@@ -91,7 +111,7 @@ def calls(root: Path, folder: Path) -> dict[str, Arguments]:
         "freeze": some(one, workspace, maybe(flag("--lift")), who),
         "history": some(one, workspace, maybe(flag("--json"))),
         "status": some(workspace, maybe(flag("--json"))),
-        "predict": some(one, st.lists(path, min_size=1, max_size=2), workspace, maybe(option("--device", TEXT))),
+        "predict": some(one, good_images | st.lists(path, min_size=1, max_size=2), workspace, maybe(option("--device", TEXT))),
         "serve": some(workspace, option("--port", number)),
         "export-triton": some(st.sampled_from([*odd[1:3], "/proc/x", ""]).map(lambda drawn: [drawn]), workspace),
         "up": some(workspace, maybe(option("--port", number))),

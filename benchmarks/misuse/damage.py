@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,19 +28,69 @@ WAYS = ("another content", "missing", "a folder", "a link to nothing", "cut")
 
 
 def make_workspace(folder: Path) -> Path:
-    """A finished workspace with one target."""
+    """A finished workspace: a target with a hold-out, two versions and a later result, and one that only fresh labels can judge."""
     source, target, holdout = folder / "source", folder / "new camera", folder / "hold-out"
     write_pictures(source, count=30, first_seed=0, shifted=False, labelled=True)
     write_pictures(target, count=30, first_seed=1000, shifted=True, labelled=False)
     write_pictures(holdout, count=12, first_seed=2000, shifted=True, labelled=True)
     root = folder / "workspace"
+    in_place = ("promote", "new-camera", "--force", "--by", "a", "--reason", "b", "-w", root)
     acclimate("try", source, target, "--holdout", holdout, "-w", root, *settings())
+    acclimate(*in_place)
+    _run_again(root, adapt_steps=40)
+    acclimate(*in_place)
+    _run_again(root, adapt_steps=60, infomax_weight=3.0)  # so much that images differ
+    unlabelled = folder / "unlabelled"
+    write_pictures(unlabelled, count=30, first_seed=3000, shifted=True, labelled=False)
+    acclimate("try", source, unlabelled, "-w", root)
     return root
+
+
+def _run_again(root: Path, *, adapt_steps: int, infomax_weight: float | None = None) -> None:
+    params = root / "params.yaml"
+    content = parse_yaml(params.read_bytes())
+    content["adapt"]["steps"] = adapt_steps
+    if infomax_weight:
+        content["adapt"]["presets"]["mcc"] = [{"loss": "infomax", "weight": infomax_weight}]
+    params.write_text(yaml.safe_dump(content, allow_unicode=True))
+    acclimate("run", "--no-prefect", "-w", root)
+
+
+def put_back(root: Path, *, as_it_was: Path) -> None:
+    """Make ``root`` what ``as_it_was`` is; files of the same size and time are taken for the same."""
+    kept, found = _entries(as_it_was), _entries(root)
+    for name in sorted(found.keys() - kept.keys(), reverse=True):  # what is inside goes first
+        path = root / name
+        path.rmdir() if found[name][0] == stat.S_IFDIR else path.unlink()
+    for name in sorted(kept):
+        if kept[name] == found.get(name):
+            continue
+        path, is_folder = root / name, kept[name][0] == stat.S_IFDIR
+        if name in found and (is_folder or found[name][0] == stat.S_IFDIR):
+            shutil.rmtree(path) if found[name][0] == stat.S_IFDIR else path.unlink()
+        if is_folder:
+            path.mkdir()
+        else:
+            path.unlink(missing_ok=True)
+            shutil.copy2(as_it_was / name, path, follow_symlinks=False)
+
+
+def _entries(root: Path) -> dict[str, tuple[int, ...]]:
+    """The kind of each thing inside ``root``, and of files the size and the time."""
+    entries: dict[str, tuple[int, ...]] = {}
+    for folder, _, _ in os.walk(root):
+        with os.scandir(folder) as inside:
+            for entry in inside:
+                about = entry.stat(follow_symlinks=False)
+                kind = stat.S_IFMT(about.st_mode)
+                name = os.path.relpath(entry.path, root)
+                entries[name] = (kind,) if kind == stat.S_IFDIR else (kind, about.st_size, about.st_mtime_ns)
+    return entries
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of the workspace that is not as it was."""
+    """A file of the workspace that is not as it was; :func:`put_back` mends it."""
 
     path: str
     how: str
@@ -48,7 +99,7 @@ class Damage:
     @contextlib.contextmanager
     def done_to(self, root: Path) -> Iterator[None]:
         """The workspace with the damage, for the block."""
-        path, aside = root / self.path, root.parent / "as it was"
+        path, aside = root / self.path, root.parent / "damaged file"
         os.replace(path, aside)
         try:
             match self.how:
@@ -64,9 +115,7 @@ class Damage:
                     path.write_bytes(aside.read_bytes()[: aside.stat().st_size // 2])
             yield
         finally:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(aside, path)
+            aside.unlink()
 
 
 def damages(root: Path) -> SearchStrategy[Damage | None]:

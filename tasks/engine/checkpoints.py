@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from tasks.engine.sgd import SGD
 from tasks.files import write_bytes
 from tasks.records.training import CurveRow
 
@@ -30,19 +31,16 @@ class Checkpoints:
     every: int = 50
     """Steps between two saves."""
 
-    def save(
-        self, step: int, *, module: nn.Module, optimiser: torch.optim.SGD, curve: list[CurveRow]
-    ) -> None:
+    def save(self, step: int, *, module: nn.Module, optimiser: SGD, curve: list[CurveRow]) -> None:
         """Keep the state after ``step`` steps."""
         tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
         for name, parameter in module.named_parameters():
-            momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
+            if (momentum := optimiser.momentum.get(parameter)) is not None:
                 tensors[f"momentum.{name}"] = momentum.contiguous()
         state = json.dumps({"step": step, "curve": curve})
         write_bytes(self.path, save(tensors, metadata={"acclimate": state}))
 
-    def restore(self, *, module: nn.Module, optimiser: torch.optim.SGD) -> tuple[int, list[CurveRow]]:
+    def restore(self, *, module: nn.Module, optimiser: SGD) -> tuple[int, list[CurveRow]]:
         """Fill ``module`` and ``optimiser``; the steps done and the curve so far, ``(0, [])`` without a checkpoint."""
         if not self.path.exists():
             return 0, []
@@ -60,8 +58,8 @@ class Checkpoints:
         for name, parameter in module.named_parameters():
             if (momentum := stored.get(f"momentum.{name}")) is not None:
                 # Same memory layout as the parameter, or a resumed update would not be bit-identical.
-                buffer = torch.empty_like(parameter).copy_(momentum.to(parameter.device))
-                optimiser.state[parameter] = {"momentum_buffer": buffer}
+                kept = torch.empty_like(parameter, requires_grad=False)
+                optimiser.momentum[parameter] = kept.copy_(momentum.to(parameter.device))
         return state["step"], state["curve"]
 
 

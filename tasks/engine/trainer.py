@@ -25,6 +25,7 @@ from tasks.engine.augment.augmentation import Augmentation
 from tasks.engine.augment.build import build_augmentation
 from tasks.engine.checkpoints import Checkpoints
 from tasks.engine.schedules import learning_rate_factor
+from tasks.engine.sgd import SGD, Group
 from tasks.engine.streams import BalancedStream, Stream
 from tasks.errors import BadInput
 from tasks.losses.contract.batch import NUM_TURNS, JointBatch
@@ -153,7 +154,6 @@ def train(
     for step in range(first_step, recipe.steps):
         progress = step / recipe.steps
         torch.manual_seed(_step_seed(recipe.seed, step))
-        _set_learning_rate(optimiser, learning_rate_factor(progress))
         if target is not None and step % max(1, len(target) // recipe.batch_size) == 0:
             _refresh_own_labels(model, terms, target, progress)
             _resume_training(model, recipe, source_free=source is None)
@@ -162,9 +162,9 @@ def train(
         losses = _losses(model, recipe, data, rows=rows, terms=terms, progress=progress)
         if not math.isfinite(losses.total.item()):
             raise Diverged(f"the loss became {losses.total.item()} at step {step} of {recipe.steps}")
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         losses.total.backward()
-        optimiser.step()
+        optimiser.step(learning_rate_factor(progress))
 
         asked = held_out if (step + 1) % max(1, recipe.steps // 10) == 0 else None
         if asked or step % max(1, recipe.steps // CURVE_POINTS) == 0 or step == recipe.steps - 1:
@@ -345,29 +345,16 @@ def _ask_discriminators(
     return {f"{term.name}_held_out_accuracy": round(term.held_out_accuracy(batch), 6) for term in adversarial}
 
 
-def _optimiser(model: Classifier, terms: Sequence[WeightedTerm], recipe: Recipe) -> torch.optim.SGD:
+def _optimiser(model: Classifier, terms: Sequence[WeightedTerm], recipe: Recipe) -> SGD:
     backbone = [] if model.backbone is None else [p for p in model.backbone.parameters() if p.requires_grad]
     fresh = [p for p in (*model.bottleneck.parameters(), *model.head.parameters()) if p.requires_grad]
     for _, term in terms:
         fresh.extend(term.parameters())
-    groups = [
-        {"params": fresh, "ratio": 1.0},
-        {"params": backbone, "ratio": recipe.backbone_learning_rate_ratio},
-    ]
-    for group in groups:
-        group["base"] = recipe.learning_rate * group["ratio"]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
+    groups = (
+        Group(fresh, recipe.learning_rate),
+        Group(backbone, recipe.learning_rate * recipe.backbone_learning_rate_ratio),
     )
-
-
-def _set_learning_rate(optimiser: torch.optim.SGD, factor: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = group["base"] * factor
+    return SGD([group for group in groups if group.parameters], recipe.weight_decay)
 
 
 def _step_seed(seed: int, step: int) -> int:

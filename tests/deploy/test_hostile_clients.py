@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +93,11 @@ class Server:
 
     def memory(self) -> int:
         """Bytes of all its processes, shared pages counted once."""
-        processes = [self.process, *self.process.children(recursive=True)]
-        return sum(process.memory_full_info().pss for process in processes if process.is_running())
+        total = 0
+        for process in (self.process, *self.process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):  # it decoded, and has ended
+                total += process.memory_full_info().pss
+        return total
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from tasks.errors import Refused
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
 from tests.deploy.conftest import publish_run
-from tests.support.interrupted import interrupted_at_end
+from tests.support.interrupted import heed_interrupts, interrupted_at_end
 from tests.support.tiny import CHECKOUT, Finished, write_pictures
 
 PAGE = CHECKOUT / "docs" / "runbook.md"
@@ -165,7 +165,7 @@ class Drill:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 shlex.split(command), cwd=self.place, env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                stdout=output, stderr=output, preexec_fn=heed_interrupts,
             )  # fmt: skip
         self.ended.enter_context(interrupted_at_end(process))
         until(lambda: process.poll() is None and bool(log.read_text()), f"`{command}` says something")

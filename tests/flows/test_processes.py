@@ -19,6 +19,7 @@ from flows.runs.walk import try_twice
 from flows.workspaces.programs import dvc, git
 from tasks.errors import BadInput, Busy, Fault
 from tasks.workspace import Workspace
+from tests.support.interrupted import heed_interrupts
 from tests.support.tiny import CHECKOUT
 
 PATIENCE_S = 60
@@ -71,8 +72,7 @@ def start_run(workspace: Workspace) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(workspace.root)], cwd=CHECKOUT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        # A process in the background of a shell ignores SIGINT, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 import yaml
 
 from flows.runs.lock import lock_workspace
@@ -23,7 +24,9 @@ from flows.workspaces.programs import dvc
 from tasks.environment import child_environment
 from tasks.errors import Busy, ConfigError
 from tasks.files import write_text
+from tasks.models.backbones.image_lenet import LeNet
 from tasks.workspace import Workspace
+from tests.support.interrupted import heed_interrupts
 from tests.support.tiny import CHECKOUT, Finished, acclimate
 
 
@@ -159,6 +162,25 @@ def test_other_weights_and_other_classes_make_stale_what_was_made_with_them(
         if any(f"data/{note}" in cause.get("changed deps", {}) for cause in causes if isinstance(cause, dict))
     }
     assert changed == stages
+
+
+@pytest.mark.slow
+def test_weights_that_were_overwritten_are_trained_from_at_the_next_run_and_only_then(
+    workspace_copy: Workspace,
+):
+    params = workspace_copy.params.read_text()
+    workspace_copy.params.write_text(params.replace("weights: none", "weights: own.pth"))
+    trained = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        torch.save({"state_dict": LeNet(16).state_dict()}, workspace_copy.root / "own.pth")
+        acclimate("run", "--no-prefect", "-w", workspace_copy.root)
+        trained.append(locked_outputs(workspace_copy)["results/finetune/model.safetensors"])
+
+    again = json.loads(acclimate("run", "--no-prefect", "--json", "-w", workspace_copy.root).stdout)
+
+    assert trained[0] != trained[1]
+    assert {stage["status"] for stage in again["stages"]} == {"unchanged"}
 
 
 def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact_whatever_proxy_is_set(
@@ -390,8 +412,7 @@ def test_ctrl_c_says_that_finished_stages_are_kept_and_nothing_after_it(
     with subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", *options, "-w", str(workspace_copy.root)],
         cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        # A process in the background of a shell ignores SIGINT, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_interrupts,
     ) as run:  # fmt: skip
         assert wait_for_stage(workspace_copy, "adapt", run)
         run.send_signal(signal.SIGINT)

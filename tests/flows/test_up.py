@@ -30,7 +30,7 @@ from tasks.config.params import load_params
 from tasks.errors import Refused
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
-from tests.support.interrupted import interrupted_at_end
+from tests.support.interrupted import heed_interrupts, interrupted_at_end
 from tests.support.tiny import CHECKOUT, Finished, acclimate, write_pictures
 
 PATIENCE_S = 300
@@ -60,8 +60,7 @@ def up(workspace: Workspace, *, port: int, **environment: str) -> Iterator["subp
         [sys.executable, "-m", "flows.cli", "up", "--port", str(port), "-w", str(workspace.root)],
         cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         env=os.environ | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"} | environment,
-        # A process in the background of a shell ignores SIGINT, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_interrupts,
     ) as process, interrupted_at_end(process):  # fmt: skip
         yield process
 

@@ -18,7 +18,7 @@ import httpx
 from flows import cli
 from flows.prefect_server import known_api
 from tasks.workspace import Workspace
-from tests.support.interrupted import interrupted_at_end
+from tests.support.interrupted import heed_interrupts, interrupted_at_end
 from tests.support.tiny import settings
 from tests.support.unconnected import attempts
 
@@ -38,7 +38,10 @@ def call(*arguments: str) -> int:
 def started(*arguments: str) -> Iterator[None]:
     """A command that goes on until it is interrupted."""
     command = [sys.executable, "-m", "flows.cli", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, interrupted_at_end(process):
+    with (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=heed_interrupts) as process,
+        interrupted_at_end(process),
+    ):
         yield
 
 

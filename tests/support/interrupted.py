@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def heed_interrupts() -> None:
+    """To be run in a process before its program: one in the background of a shell ignores SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def interrupted_at_end(process: "subprocess.Popen[Any]") -> Iterator[None]:
     """Interrupt ``process`` when the block ends; one that does not end within a minute is killed, and fails the test."""
