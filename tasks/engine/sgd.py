@@ -1,7 +1,7 @@
 """Stochastic gradient descent with Nesterov's momentum, and a learning rate per group of parameters.
 
-The update is torch's own function. The class torch.optim.SGD does the same, and imports torch's compiler for it: some
-three seconds in every process that trains.
+The update is torch's own function. The class torch.optim.SGD does the same, and imports torch's compiler for it: two
+to three seconds in every process that trains.
 """
 
 from collections.abc import Sequence
