@@ -1,6 +1,7 @@
 """A finished workspace, and what may be wrong with it: a file that is not as it was, or a setting."""
 
 import contextlib
+import functools
 import os
 import shutil
 import stat
@@ -58,7 +59,7 @@ def _run_again(root: Path, *, adapt_steps: int, infomax_weight: float | None = N
 
 def put_back(root: Path, *, as_it_was: Path) -> None:
     """Make ``root`` what ``as_it_was`` is; files of the same size and time are taken for the same."""
-    kept, found = _entries(as_it_was), _entries(root)
+    kept, found = _kept(as_it_was), _entries(root)
     for name in sorted(found.keys() - kept.keys(), reverse=True):  # what is inside goes first
         path = root / name
         path.rmdir() if found[name][0] == stat.S_IFDIR else path.unlink()
@@ -75,16 +76,26 @@ def put_back(root: Path, *, as_it_was: Path) -> None:
             shutil.copy2(as_it_was / name, path, follow_symlinks=False)
 
 
+@functools.cache
+def _kept(as_it_was: Path) -> dict[str, tuple[int, ...]]:
+    return _entries(as_it_was)
+
+
 def _entries(root: Path) -> dict[str, tuple[int, ...]]:
     """The kind of each thing inside ``root``, and of files the size and the time."""
     entries: dict[str, tuple[int, ...]] = {}
-    for folder, _, _ in os.walk(root):
-        with os.scandir(folder) as inside:
-            for entry in inside:
+    unvisited = [(os.fspath(root), "")]
+    while unvisited:
+        folder, inside = unvisited.pop()
+        with os.scandir(folder) as found:
+            for entry in found:
                 about = entry.stat(follow_symlinks=False)
-                kind = stat.S_IFMT(about.st_mode)
-                name = os.path.relpath(entry.path, root)
-                entries[name] = (kind,) if kind == stat.S_IFDIR else (kind, about.st_size, about.st_mtime_ns)
+                kind, name = stat.S_IFMT(about.st_mode), inside + entry.name
+                if kind == stat.S_IFDIR:
+                    entries[name] = (kind,)
+                    unvisited.append((entry.path, f"{name}/"))
+                else:
+                    entries[name] = (kind, about.st_size, about.st_mtime_ns)
     return entries
 
 

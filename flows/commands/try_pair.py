@@ -61,6 +61,7 @@ def try_folders(
     """
     _check_folders(source, target, holdout, labelled, follow_links=follow_links)
     source = _class_folders_of(source, source_split)
+    _check_apart(source, target, holdout, labelled)
     check_not_wrapped(source, role="SOURCE_DIR")
     for folder, role in ((holdout, "--holdout"), (labelled, "--labelled")):
         if folder is not None:
@@ -108,6 +109,29 @@ def _check_folders(
             check_links(folder)
         if folder is not None and role.startswith("--"):
             check_no_splits(folder, advice=f"Name one of them: {role} {folder / 'NAME'}.")
+
+
+def _check_apart(source: Path, target: Path, holdout: Path | None, labelled: Path | None) -> None:
+    """Refuse images in two roles: they would be learned as one domain and judged as the other, or be both lesson and exam."""
+    of_target = {"TARGET_DIR": target, "--holdout": holdout, "--labelled": labelled}
+    given = {role: folder.resolve() for role, folder in of_target.items() if folder is not None}
+    outer = source.resolve()
+    for role, folder in given.items():
+        if outer == folder:
+            raise BadInput(
+                f"{role} and SOURCE_DIR are both {source}. Name a folder of another place or camera."
+            )
+        if outer in folder.parents or folder in outer.parents:
+            inner, around = (role, "SOURCE_DIR") if outer in folder.parents else ("SOURCE_DIR", role)
+            raise BadInput(
+                f"{inner} lies inside {around} ({outer}, {folder}), which would take in its images. Move it out."
+            )
+    roles = {folder: role for role, folder in given.items()}
+    for role, folder in given.items():
+        if roles[folder] != role:
+            raise BadInput(
+                f"{role} and {roles[folder]} are both {of_target[role]}. An image can have one use alone: name other images for one of them."
+            )
 
 
 def _class_folders_of(source: Path, split: str | None) -> Path:

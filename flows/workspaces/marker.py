@@ -53,7 +53,10 @@ def check_place(root: Path) -> Workspace:
         BadInput: Something else is there.
     """
     workspace = _placed(root)
-    if is_workspace(workspace) or _is_being_made(workspace) or _is_free(workspace):
+    if is_workspace(workspace) or _is_being_made(workspace):
+        _check_files(workspace.root)
+        return workspace
+    if _is_free(workspace):
         return workspace
     raise BadInput(
         f"{workspace.root} is not empty and not a workspace: {_found(workspace.root)}. Nothing in it was changed."
@@ -76,7 +79,7 @@ def _check_files(root: Path) -> None:
     strange = [
         entry.name
         for entry in os.scandir(root)
-        if not (entry.is_symlink() or entry.is_file() or entry.is_dir())
+        if not (entry.is_file() or entry.is_dir()) and os.path.exists(entry.path)
     ]
     if strange:
         raise BadInput(

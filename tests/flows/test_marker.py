@@ -331,14 +331,16 @@ def test_a_folder_whose_dvc_yaml_is_a_pipe_is_no_workspace_and_is_not_waited_for
     assert not is_workspace(Workspace(tmp_path))
 
 
-@pytest.mark.parametrize("command", [("status",), ("run", "--no-prefect"), ("serve", "--port", "0")])
+@pytest.mark.parametrize(
+    "command", [("status",), ("run", "--no-prefect"), ("serve", "--port", "0"), ("try", "tests", "docs")]
+)
 def test_a_pipe_in_the_place_of_the_settings_is_told_and_not_waited_for(
     workspace_copy: Workspace, command: tuple[str, ...]
 ):
     workspace_copy.params.unlink()
     os.mkfifo(workspace_copy.params)
 
-    done = acclimate(*command, "-w", workspace_copy.root, check=False)
+    done = acclimate(*command, "-w", workspace_copy.root, cwd=CHECKOUT, check=False)
 
     assert done.returncode == 2
     assert "params.yaml" in done.stderr

@@ -212,6 +212,36 @@ def test_a_data_folder_that_is_a_link_to_somewhere_else_is_not_filled(
     assert listing(tmp_path / "big disk") == before
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "holdout", "labelled", "message"),
+    [
+        ("a", "a", None, None, "TARGET_DIR and SOURCE_DIR are both "),
+        ("a", "b/../a", None, None, "TARGET_DIR and SOURCE_DIR are both "),
+        ("a", "a/bars", None, None, "TARGET_DIR lies inside SOURCE_DIR "),
+        ("a/bars", "a", None, None, "SOURCE_DIR lies inside TARGET_DIR "),
+        ("a", "b", "link to a", None, "--holdout and SOURCE_DIR are both "),
+        ("a", "b", None, "a/bars", "--labelled lies inside SOURCE_DIR "),
+        ("a", "b", "b", None, "TARGET_DIR and --holdout are both "),
+        ("a", "b", "c", "c", "--holdout and --labelled are both "),
+    ],
+)
+def test_one_folder_in_two_roles_is_refused_before_anything_is_written(
+    tmp_path: Path, source: str, target: str, holdout: str | None, labelled: str | None, message: str
+):
+    for folder in ("a/bars", "a/dots", "b/bars", "c/bars"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "link to a").symlink_to("a")
+
+    with pytest.raises(BadInput) as raised:
+        try_pair.try_folders(
+            tmp_path / source, tmp_path / target, holdout=tmp_path / holdout if holdout else None,
+            labelled=tmp_path / labelled if labelled else None, workspace=tmp_path / "w", overrides=[],
+        )  # fmt: skip
+
+    assert str(raised.value).startswith(message)
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_folder_of_another_place_under_the_same_name_is_refused_before_anything_is_written(
     lived: Workspace, pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
