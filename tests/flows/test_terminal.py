@@ -111,9 +111,10 @@ def test_a_user_who_is_only_a_number_without_a_home_runs_through_prefect_and_pro
 
 def test_a_workspace_whose_path_no_record_can_hold_is_refused_before_anything_is_written(tmp_path: Path):
     place = os.fsencode(tmp_path) + b"/b\xff"
-    os.mkdir(place)
+    for folder in (place, tmp_path / "a", tmp_path / "b"):
+        os.mkdir(folder)
 
-    done = called("try", tmp_path, tmp_path, "-w", place, cwd=tmp_path)
+    done = called("try", "a", "b", "-w", place, cwd=tmp_path)
 
     assert done.returncode == 2
     assert b"b\\udcff: this path has letters that are no UTF-8" in done.stderr
