@@ -12,10 +12,11 @@ from flows.runs.note import StageError, StageNote, note_path, write_note
 from flows.workspaces.filled import keep_unsent
 from flows.workspaces.marker import open_workspace
 from flows.workspaces.programs import STARTED_BY
-from tasks.config.params import load_params
+from tasks.config.params import Params, load_params
 from tasks.environment import ALLOCATOR
 from tasks.errors import AcclimateError, BadInput, Fault
-from tasks.workspace import Workspace
+from tasks.files import printable
+from tasks.workspace import DOMAIN_NAME, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ STAGES = (
     "probe",
     "report",
 )
+DOMAIN_STAGES = ("manifest", "features")
+"""Those that run for the source as well; of the others, finetune runs once and the rest for each target."""
 TORCH_STAGES = ("features", "views", "finetune", "adapt", "export")
 
 
@@ -40,7 +43,11 @@ def run_here(name: str, domain: str | None) -> int:
     if name not in STAGES:
         raise BadInput(f"no stage {name!r}; expected one of {', '.join(STAGES)}")
     if (domain is None) != (name == "finetune"):
-        raise BadInput(f"stage {name} {'takes no domain' if domain else 'needs a domain or target'}")
+        raise BadInput(f"stage {name} {'needs a domain or target' if domain is None else 'takes no domain'}")
+    if domain is not None and not DOMAIN_NAME.fullmatch(domain):
+        raise BadInput(
+            f"stage {name}: '{printable(domain)}' is no name of a domain, which are lower-case letters, digits and dashes"
+        )
     _check_parent()
     if name in TORCH_STAGES:
         _use_fast_allocator()
@@ -57,6 +64,7 @@ def _run(workspace: Workspace, name: str, domain: str | None) -> int:
     write_note(note, StageNote(token=token, ended=False))
     try:
         params = load_params(workspace.params, target=domain if domain != "source" else None)
+        _check_domain(name, domain, params)
         if name == "gate" and domain:
             keep_unsent(workspace, domain)
         stage = importlib.import_module(f"tasks.stages.{name}")
@@ -83,6 +91,15 @@ def _run(workspace: Workspace, name: str, domain: str | None) -> int:
     return 0
 
 
+def _check_domain(name: str, domain: str | None, params: Params) -> None:
+    known = params.domains if name in DOMAIN_STAGES else params.targets
+    if domain is not None and domain not in known:
+        what = "domains" if name in DOMAIN_STAGES else "targets"
+        raise BadInput(
+            f"stage {name}: params.yaml has no {domain!r} among its {what}: {', '.join(known) or 'none'}"
+        )
+
+
 def peak_mib() -> int:
     """Largest resident set of this process or of a child it waited for, in MiB.
 
@@ -105,7 +122,7 @@ def _fail(note: Path, token: str, error: AcclimateError) -> int:
     if not token:  # a run reads the note, and prints what failed once
         print(f"acclimate: {error}", file=sys.stderr)
     retryable = isinstance(error, Fault) and error.retryable
-    described = StageError(kind=type(error).__name__, message=str(error), retryable=retryable)
+    described = StageError(kind=type(error).__name__, message=printable(str(error)), retryable=retryable)
     write_note(note, StageNote(token=token, ended=True, error=described))
     return error.exit_status
 

@@ -14,10 +14,11 @@ import psutil
 import pytest
 import yaml
 
+from flows.runs import process
 from flows.runs.child import run_stage
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
-from flows.runs.note import note_path
+from flows.runs.note import note_path, read_note
 from flows.runs.process import run_here
 from flows.workspaces.programs import STARTED_BY, dvc, git
 from tasks.errors import BadInput, Fault
@@ -89,12 +90,49 @@ def kill_stage(workspace: Workspace) -> None:
     [
         ("adopt", "x", "no stage 'adopt'; expected one of manifest"),
         ("finetune", "x", "takes no domain"),
+        ("finetune", "", "takes no domain"),
         ("adapt", None, "needs a domain or target"),
+        ("adapt", "", "'' is no name of a domain, which are lower-case letters"),
+        ("report", "\udcff", r"'\\udcff' is no name of a domain"),
+        ("manifest", "../source", "'../source' is no name of a domain"),
     ],
 )
 def test_a_stage_called_wrongly_says_how(name: str, domain: str | None, expected: str):
     with pytest.raises(BadInput, match=expected):
         run_here(name, domain)
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "expected"),
+    [
+        ("adapt", "source", "stage adapt: params.yaml has no 'source' among its targets: new-camera"),
+        ("manifest", "elsewhere", "stage manifest: params.yaml has no 'elsewhere' among its domains: source, new-camera"),
+    ],
+)  # fmt: skip
+def test_a_stage_for_a_domain_that_params_yaml_does_not_name_says_which_there_are(
+    workspace_copy: Workspace,
+    name: str,
+    domain: str,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(workspace_copy.root)
+    monkeypatch.setattr(process, "_use_fast_allocator", lambda: None)
+
+    assert run_here(name, domain) == BadInput.exit_status
+    assert expected in capsys.readouterr().err
+
+
+def test_an_error_with_a_name_that_is_no_text_is_noted_as_any_other(tmp_path: Path):
+    path = tmp_path / "note.json"
+
+    process._fail(path, "token", BadInput("\udcff.png cannot be read"))
+
+    note = read_note(path, token="token")
+    assert note is not None
+    assert note.error is not None
+    assert note.error.message == "\\udcff.png cannot be read"
 
 
 def test_the_note_of_a_stage_says_that_it_ended_and_what_it_took(workspace_copy: Workspace):
