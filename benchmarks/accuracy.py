@@ -7,9 +7,10 @@
     pacs/{photo,cartoon}/<class>/*            two PACS domains (Li et al., ICCV 2017)
     office_caltech10/{amazon,caltech10,dslr,webcam}/<class>/*      (Gong et al., CVPR 2012)
     digits/mnist_train10k.npz, usps_train.npz        arrays ``images`` and ``labels``
+    text/{books,electronics}.csv              columns ``text`` and ``label`` (Blitzer et al., ACL 2007)
 
 the same with targets of skewed shares, few images or a worse camera (benchmarks/harder.py),
-and any other folder of class folders by ``--pair SOURCE TARGET``. The demo's digits come from installed
+and any other folder of class folders, or file of rows, by ``--pair SOURCE TARGET``. The demo's digits come from installed
 packages. Labels of a target decide nothing: they are counted after everything is chosen. One workspace per
 source, with every target of that source, is kept under ``--workspaces``; what is finished is not computed
 again.
@@ -26,18 +27,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from benchmarks.harder import harder
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import prepare, prepare_target
-from flows.workspaces.copy import import_images
+from flows.workspaces.copy import import_examples
 from flows.workspaces.create import create_workspace, domain_name
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params, load_params
+from tasks.config.starting import starting_params
+from tasks.config.yaml_file import read_yaml_file
 from tasks.domains.image.digits import prepare_demo
+from tasks.domains.kinds import kind_in, kind_of, reader_of
+from tasks.domains.places import place_in_target
 from tasks.environment import child_environment
 from tasks.files import read_json, write_json, write_text
 from tasks.records.candidates import Candidates, has_candidates, read_candidates, read_split
@@ -47,7 +51,6 @@ from tasks.records.verdict import read_judged
 from tasks.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
-PHOTOGRAPHS = ROOT / "tasks" / "config" / "templates" / "params.yaml"
 DIGITS = ROOT / "params.yaml"
 SEEDS = "[0, 1, 2]"
 
@@ -83,7 +86,9 @@ class Task:
     source: Path | None
     """``None`` for the demo, which makes its own data."""
     targets: tuple[Path, ...]
-    template: Path
+    kind: str = "image"
+    template: Path | None = None
+    """Settings; ``None`` for those that a new workspace of the kind starts from."""
     overrides: tuple[str, ...] = ()
 
 
@@ -161,30 +166,33 @@ def _makers(
     data: Path, scratch: Path, pairs: Sequence[tuple[Path, Path]]
 ) -> Iterator[tuple[str, Callable[[], Task]]]:
     """Every task by its name, made when it is called."""
-    pacs, office, digits = data / "pacs", data / "office_caltech10", data / "digits"
+    pacs, office, digits, texts = (data / name for name in ("pacs", "office_caltech10", "digits", "text"))
     if pacs.is_dir():
         for source, target in (("photo", "cartoon"), ("cartoon", "photo")):
-            yield source, partial(Task, source, pacs / source, (pacs / target,), PHOTOGRAPHS)
+            yield source, partial(Task, source, pacs / source, (pacs / target,))
     if digits.is_dir():
         for source, target in (("mnist", "usps"), ("usps", "mnist")):
             yield source, partial(_digits_task, digits, scratch / "images", source, target)
-    yield "demo", partial(Task, "demo", None, (), DIGITS, DIGIT_SETTINGS)
+    if texts.is_dir():
+        for source, target in (("books", "electronics"), ("electronics", "books")):
+            yield source, partial(Task, source, texts / f"{source}.csv", (texts / f"{target}.csv",), "text")
+    yield "demo", partial(Task, "demo", None, (), template=DIGITS, overrides=DIGIT_SETTINGS)
     if office.is_dir():
         for source in OFFICE:
             others = tuple(office / target for target in OFFICE if target != source)
-            yield source, partial(Task, source, office / source, others, PHOTOGRAPHS)
+            yield source, partial(Task, source, office / source, others)
     for source in HARDER:
         if (data / source).is_dir():
             yield f"{Path(source).name}{HARDER_NAME}", partial(_harder_task, data, scratch / "images", source)
     for source, target in pairs:
         name = domain_name(source, source=target)
-        yield name, partial(Task, name, source, (target,), PHOTOGRAPHS)
+        yield name, partial(Task, name, source, (target,), kind_in([target.name]))
 
 
 def _digits_task(digits: Path, images: Path, source: str, target: str) -> Task:
     """Digits from arrays, in both directions."""
     made = {name: unpack(digits / ARRAYS[name], images / name) for name in (source, target)}
-    return Task(source, made[source], (made[target],), DIGITS, DIGIT_SETTINGS)
+    return Task(source, made[source], (made[target],), template=DIGITS, overrides=DIGIT_SETTINGS)
 
 
 def _harder_task(data: Path, images: Path, source: str) -> Task:
@@ -193,7 +201,7 @@ def _harder_task(data: Path, images: Path, source: str) -> Task:
         harder(data / target, images / f"{Path(target).name}-{how}", how=how)
         for target, how in HARDER[source]
     )
-    return Task(f"{Path(source).name}{HARDER_NAME}", data / source, targets, PHOTOGRAPHS)
+    return Task(f"{Path(source).name}{HARDER_NAME}", data / source, targets)
 
 
 def unpack(arrays: Path, folder: Path) -> Path:
@@ -216,7 +224,7 @@ def settings_of(content: dict[str, Any]) -> dict[str, Any]:
 
 def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
     """A workspace in which every stage up to the gate has run for every target of ``task``."""
-    content = yaml.safe_load(task.template.read_text(encoding="utf-8"))
+    content = starting_params(task.kind) if task.template is None else read_yaml_file(task.template)
     if task.source is not None:
         names = [domain_name(target, source=task.source) for target in task.targets]
         content |= {"domains": ["source", *names], "targets": names}
@@ -229,12 +237,12 @@ def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
         for place, origin in (
             (workspace.data("source"), task.source),
             *(
-                (workspace.data(name) / "images", path)
+                (workspace.data(name) / kind_of(params).plural, path)
                 for name, path in zip(params.targets, task.targets, strict=True)
             ),
         ):
             if not place.exists():
-                import_images(origin, place)
+                import_examples(origin, place)
     with lock_workspace(workspace, purpose="benchmark"), DvcClient(workspace) as dvc:
         prepare(dvc)
         for target in params.targets:
@@ -312,9 +320,12 @@ def outcome(workspace: Workspace, target: str, pair: str) -> Outcome:
 
 
 def labels_of(workspace: Workspace, target: str) -> dict[str, str]:
-    """Class names of all images of the target by their folders, by SHA-256."""
+    """Class names of all examples of the target by their folders or rows, by SHA-256."""
+    reader = reader_of(load_params(workspace.params))
+    places = (place_in_target(file, reader.plural, None) for file in reader.find(workspace.data(target)))
+    classes = {place.path: place.class_folder or "" for place in places}
     examples = read_examples(workspace.stage("manifest", target))
-    return {example.sha256: example.path.split("/")[1] for example in examples}
+    return {example.sha256: classes[example.path] for example in examples}
 
 
 def accuracy_on_judged(workspace: Workspace, target: str, name: str) -> tuple[float, int]:

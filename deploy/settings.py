@@ -62,11 +62,8 @@ def read_kind(workspace: Workspace) -> ServedKind:
         ConfigError: params.yaml cannot be read, or such a section is not as it should be.
     """
     content = _read(workspace)
-    return _checked(
-        ServedKind,
-        content | {name: _completed(content, name) for name in content if name in ServedKind.model_fields},
-        workspace,
-    )
+    sections = (name for name in ServedKind.model_fields if name != "kind")
+    return _checked(ServedKind, content | {name: _completed(content, name) for name in sections}, workspace)
 
 
 def read_service(workspace: Workspace) -> ServedLimits:

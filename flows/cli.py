@@ -109,16 +109,25 @@ def run(
 
 @app.command("try")
 def try_pair(
-    source_dir: Annotated[Path, typer.Argument(help="SOURCE_DIR/<class>/* images with labels.")],
+    source_dir: Annotated[
+        Path,
+        typer.Argument(
+            help="SOURCE_DIR/<class>/* with labels; texts also as a .csv, .jsonl or .parquet file."
+        ),
+    ],
     target_dir: Annotated[
-        Path, typer.Argument(help="Images without labels, flat; class folders serve the hold-out only.")
+        Path, typer.Argument(help="Examples without labels, flat; class folders serve the hold-out only.")
     ],
     holdout: Annotated[
-        Path | None, typer.Option(help="Labelled target images, HOLDOUT/<class>/*, for the verdict alone.")
+        Path | None, typer.Option(help="Labelled target examples, HOLDOUT/<class>/*, for the verdict alone.")
     ] = None,
     labelled: Annotated[
         Path | None,
-        typer.Option(help="A few labelled target images, LABELLED/<class>/*, that training sees."),
+        typer.Option(help="A few labelled target examples, LABELLED/<class>/*, that training sees."),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="The form of an example: image or text. [default: by the files in SOURCE_DIR]"),
     ] = None,
     workspace: Annotated[
         Path | None,
@@ -142,7 +151,7 @@ def try_pair(
 
     result = try_folders(
         source_dir, target_dir, holdout=holdout, labelled=labelled, workspace=workspace, overrides=settings or [],
-        name=name, source_split=source_split, follow_links=follow_links,
+        name=name, kind=kind, source_split=source_split, follow_links=follow_links,
     )  # fmt: skip
     print_result(result, json=json)
 

@@ -243,6 +243,7 @@ def test_importing_a_module_does_not_load(module: str, absent: set[str]):
 
 
 IMAGE_ROOMS = ("tasks.domains.image", "tasks.models.backbones.image", "tasks.engine.augment.image")
+ROOMS = (*IMAGE_ROOMS, "tasks.domains.text", "tasks.models.backbones.text")
 CHOOSE_A_KIND = {"tasks.domains.kinds", "tasks.models.backbones.build", "tasks.engine.augment.build"}
 
 
@@ -288,6 +289,20 @@ def test_only_the_rooms_of_images_open_one_and_only_where_a_kind_is_chosen_are_t
     ]
 
     assert [stray for stray in strays if stray != demo] == []
+
+
+def test_the_rooms_of_a_kind_are_entered_only_where_a_kind_is_chosen_and_from_each_other():
+    strays = [
+        f"{module} imports {name}"
+        for module, path in modules().items()
+        for name in imports(path)
+        if not module.startswith(ROOMS)
+        and module not in CHOOSE_A_KIND
+        and name.startswith(ROOMS)
+        and name in modules()
+    ]
+
+    assert strays == ["flows.commands.demo imports tasks.domains.image.digits"]
 
 
 def test_no_module_tells_a_kind_by_the_type_of_its_numbers():

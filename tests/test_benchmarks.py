@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from benchmarks.accuracy import DIGITS, PHOTOGRAPHS, Outcome, document, settings_of, tasks_of
+from benchmarks.accuracy import DIGITS, Outcome, document, settings_of, tasks_of
 from benchmarks.harder import CAMERAS, FEW, harder
 from benchmarks.selection import Task, rightness_of_vetoes, say_of_losers, table
+from tasks.config.starting import starting_params
+from tasks.config.yaml_file import read_yaml_file
 from tasks.selection.choose import Scored
 from tasks.selection.pool import Candidate
 
@@ -22,9 +23,9 @@ GOOD = Outcome(
 BAD = replace(GOOD, pair="a → b", selected=0.44, oracle=0.5, pool_s=None)
 
 
-@pytest.mark.parametrize("template", [PHOTOGRAPHS, DIGITS], ids=lambda path: path.parent.name)
-def test_a_benchmark_spends_its_labels_at_once_so_that_every_accuracy_is_shown(template: Path):
-    content = yaml.safe_load(template.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("kind", ["image", "text", None])
+def test_a_benchmark_spends_its_labels_at_once_so_that_every_accuracy_is_shown(kind: str | None):
+    content = starting_params(kind) if kind else read_yaml_file(DIGITS)
 
     settings = settings_of(content)
 
@@ -77,6 +78,18 @@ def test_nothing_is_made_for_a_task_that_is_not_wanted(tmp_path: Path):
 
     assert [task.name for task in tasks_of(data, scratch, [], only=["demo"])] == ["demo"]
     assert not scratch.exists()
+
+
+def test_texts_are_pairs_of_files_of_rows(tmp_path: Path):
+    (tmp_path / "text").mkdir()
+
+    books = next(task for task in tasks_of(tmp_path, tmp_path / "scratch", [], only=["books"]))
+
+    assert (books.kind, books.template) == ("text", None)
+    assert (books.source, books.targets) == (
+        tmp_path / "text" / "books.csv",
+        (tmp_path / "text" / "electronics.csv",),
+    )
 
 
 # --- other rules of selection ------------------------------------------------------------------

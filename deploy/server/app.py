@@ -1,6 +1,7 @@
-"""The HTTP server: one example in, class and probabilities out, for every target of a workspace.
+"""The HTTP server: an example in, class and probabilities out, for every target of a workspace.
 
-    POST /predict/{target}   an encoded example as body, or as a multipart field named after its kind
+    POST /predict/{target}   an encoded example as body, or as a multipart field named after its kind; of kinds that come in
+                             rows also many at once, as JSON {"texts": [...]}
     GET  /health             the process lives
     GET  /ready              at least one target can be answered for (else 503), and what is wrong with which
     GET  /ready/{target}     this one can be (else 503, or 404)
@@ -25,7 +26,7 @@ from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
-from deploy.server.bodies import Bodies, example_in, refuse_content_type
+from deploy.server.bodies import Bodies, example_in, examples_in, is_json, refuse_content_type
 from deploy.server.busy import ClientLeftError, Queue, unless_client_leaves
 from deploy.server.connections import MAX_BACKLOG, GuardedProtocol, GuardedServer, limits_for
 from deploy.server.decoding import Decoding, lowered
@@ -34,7 +35,7 @@ from deploy.settings import read_kind, read_service
 from tasks.config.sections.delivery import ServiceParams
 from tasks.domains.contract import InputSpec, UnreadableExample
 from tasks.domains.cores import usable_cores
-from tasks.domains.kinds import reader_of
+from tasks.domains.kinds import kind_of
 from tasks.errors import BadInput, Fault, Refused, reason_of
 from tasks.exported.session import Device
 from tasks.workspace import Workspace
@@ -63,8 +64,10 @@ def create_app(
     """
     workspace = Workspace(workspace_root.resolve())
     service = service or read_service(workspace)
-    reader = lowered(reader_of(read_kind(workspace)), {"max_pixels": service.max_pixels})
-    champions = Champions(workspace, device, reader.limits)
+    params = read_kind(workspace)
+    kind = kind_of(params)
+    limits = lowered(kind.limits_in(params), {"max_pixels": service.max_pixels})
+    champions = Champions(workspace, device, limits)
     bodies = Bodies(service)
     asking = Queue(
         "other examples", num=usable_cores(), max_waiting=service.max_waiting, max_wait_s=service.max_wait_s
@@ -72,7 +75,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.decoding = Decoding(reader, service)
+        app.state.decoding = Decoding(kind, limits, service)
         # Not awaited: the process is live while models load, and /ready says when they are.
         watcher = asyncio.create_task(_watch(champions, app.state.decoding))
         try:
@@ -90,12 +93,28 @@ def create_app(
         example = await app.state.decoding.read(loaded.reader, content)
         return await asking.run(answer, loaded, example, size=len(content))
 
+    async def classify_all(loaded: Loaded, examples: list[object]) -> dict[str, object]:
+        """An answer or an error for each, in their order; so many at once as the machine has cores."""
+        places = asyncio.Semaphore(usable_cores())
+
+        async def one(value: object) -> dict[str, object]:
+            async with places:
+                try:
+                    return await classify(loaded, loaded.reader.of_json(value))
+                except UnreadableExample as error:
+                    return {"error": f"cannot use this {loaded.reader.noun}: {error.reason}"}
+
+        return {"answers": await asyncio.gather(*map(one, examples))}
+
     @app.post("/predict/{target}")
     async def predict(target: str, request: Request) -> Response:
         loaded = _in_service(champions, target)
         refuse_content_type(request, loaded.reader)
         try:
             async with bodies.of(request) as body:
+                if is_json(request):
+                    examples = examples_in(body, loaded.reader)
+                    return JSONResponse(await unless_client_leaves(request, classify_all(loaded, examples)))
                 content = await example_in(request, body, loaded.reader)
                 return JSONResponse(await unless_client_leaves(request, classify(loaded, content)))
         except UnreadableExample as error:

@@ -5,6 +5,7 @@ who hold memory without asking anything cannot keep it from those who ask.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,10 @@ from tasks.domains.contract import Reader
 
 FREE_BYTES = 2**18
 """The beginning of a body, which takes nothing from the memory that all share; there are as many as connections."""
+
+
+MAX_EXAMPLES = 1000
+"""Examples in one request; each is an answer of its own."""
 
 
 class _Body:
@@ -102,6 +107,34 @@ async def example_in(request: Request, body: bytearray, reader: Reader) -> bytes
     return content
 
 
+def examples_in(body: bytearray, reader: Reader) -> list[object]:
+    """The examples of a JSON body ``{"texts": [...]}``, each as JSON gives it.
+
+    Raises:
+        HTTPException: It is no such body, or holds more than one request may.
+    """
+    try:
+        content = json.loads(bytes(body))
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, f"the body is no JSON ({str(error)[:200]})") from error
+    examples = content.get(reader.plural) if isinstance(content, dict) else None
+    if not isinstance(examples, list) or len(content) != 1:
+        raise HTTPException(
+            422, f'the body must be a JSON object {{"{reader.plural}": [...]}}, and nothing else in it'
+        )
+    if not 1 <= len(examples) <= MAX_EXAMPLES:
+        raise HTTPException(
+            422,
+            f"a request may hold 1 to {MAX_EXAMPLES:,} {reader.plural}, got {len(examples):,}: send them in parts",
+        )
+    return examples
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body says that it is JSON."""
+    return content_type_of(request) == "application/json"
+
+
 def refuse_content_type(request: Request, reader: Reader) -> None:
     """Refuse a request whose body is no example.
 
@@ -109,12 +142,18 @@ def refuse_content_type(request: Request, reader: Reader) -> None:
         HTTPException: Naming the types that may be sent.
     """
     content_type = content_type_of(request)
-    allowed = ("", "application/octet-stream", "multipart/form-data")
+    allowed = [
+        "",
+        "application/octet-stream",
+        "multipart/form-data",
+        *(["application/json"] * reader.has_rows),
+    ]
     if content_type not in allowed and not content_type.startswith(reader.media_type):
+        many = f', or application/json with {{"{reader.plural}": [...]}}' if reader.has_rows else ""
         raise HTTPException(
             415,
             f"cannot read {reader.noun} data from content type {content_type!r}; send {reader.media_type}*,"
-            f" application/octet-stream, or multipart/form-data with the field `{reader.noun}`",
+            f" application/octet-stream, or multipart/form-data with the field `{reader.noun}`{many}",
         )
 
 

@@ -6,14 +6,12 @@ fewest bytes comes first. So any number of uploads that are slow to decode delay
 second that those before it have at most.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from deploy.server.busy import Queue
 from tasks.config.sections.delivery import ServiceParams
 from tasks.domains import kinds
-from tasks.domains.contract import BeyondLimits, Limits, Reader
+from tasks.domains.contract import BeyondLimits, Kind, Limits, Reader
 from tasks.domains.cores import usable_cores
 from tasks.domains.decoding.pool import Decoders, Killed
 
@@ -30,20 +28,21 @@ class Decoding:
     """The decoders of a server.
 
     Args:
-        reader: Reader of the workspace's examples, with the limits of the server.
-        service: Those limits.
+        kind: That of the workspace's examples.
+        limits: Those of one example, as the server has them.
+        service: The limits of the server.
     """
 
-    def __init__(self, reader: Reader, service: ServiceParams) -> None:
+    def __init__(self, kind: Kind, limits: Limits, service: ServiceParams) -> None:
         self._decode_s = service.decode_s
         cores = usable_cores()
         num_quick = max(2, cores)
-        num_patient = max(1, min(cores, service.decoding_mb * 2**20 // reader.memory_bytes))
+        num_patient = max(1, min(cores, service.decoding_mb * 2**20 // kind.memory_within(limits)))
         wait = {"max_waiting": service.max_waiting, "max_wait_s": service.max_wait_s}
         self._quick_queue = Queue("other examples", num=num_quick, **wait)
         self._patient_queue = Queue("other large examples", num=num_patient, **wait)
-        self._quick = Decoders(num_quick, lowered(reader, QUICK_LIMITS))
-        self._patient = Decoders(num_patient, reader, niceness=_PATIENT_NICENESS)
+        self._quick = Decoders(num_quick, kind)
+        self._patient = Decoders(num_patient, kind, niceness=_PATIENT_NICENESS)
 
     def wait_until_loaded(self) -> None:
         """Wait until an example would be decoded at once.
@@ -67,7 +66,8 @@ class Decoding:
             TooBusy: Others come first.
             Fault: No decoder can be started.
         """
-        quick, size = lowered(reader, QUICK_LIMITS), len(content)
+        quick = kinds.reader_for(reader.spec, lowered(reader.limits, QUICK_LIMITS))
+        size = len(content)
         try:
             return await self._quick_queue.run(_read, self._quick, quick, content, QUICK_CPU_S, size=size)
         except BeyondLimits as error:
@@ -82,10 +82,9 @@ class Decoding:
         return await self._patient_queue.run(_read, self._patient, reader, content, self._decode_s, size=size)
 
 
-def lowered(reader: Reader, limits: Mapping[str, int]) -> Reader:
-    """``reader`` with none of its limits above those in ``limits``."""
-    lower = {name: min(limit, limits.get(name, limit)) for name, limit in reader.limits.items()}
-    return kinds.reader_for(reader.spec, lower)
+def lowered(limits: Limits, others: Limits) -> Limits:
+    """``limits``, with none above that of the same name in ``others``."""
+    return {name: min(limit, others.get(name, limit)) for name, limit in limits.items()}
 
 
 def _read(decoders: Decoders, reader: Reader, content: bytes, cpu_s: float) -> np.ndarray:

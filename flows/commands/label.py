@@ -1,5 +1,6 @@
 """Fresh labels: ask for them one by one, or take in a list that was filled in, and judge again."""
 
+import hashlib
 import logging
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -15,9 +16,9 @@ from flows.workspaces.record import record_by_policy
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.params import Params, load_params
+from tasks.domains.contract import Reader, UnreadableExample
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
-from tasks.files import sha256_of_file
 from tasks.judgement.arms import Arms, arms_of
 from tasks.judgement.holdout import Holdout, read_holdout
 from tasks.judgement.in_service import ask_champion
@@ -129,7 +130,7 @@ def ask_for_labels(workspace: Workspace, params: Params, target: str, ask: Ask) 
         if settled or image is None:
             log.info("%s: %s", target, settled or "all images that can tell the models apart are labelled")
             return num_given
-        label = _one_label(workspace, target, image, len(answered.mine()), classes, ask)
+        label = _one_label(workspace, target, comparison, image, len(answered.mine()), ask)
         if label is None:
             log.info("%s: stopped after %d labels; `acclimate label %s` goes on", target, num_given, target)
             return num_given
@@ -146,16 +147,18 @@ def _menu(classes: Sequence[str]) -> str:
 
 
 def _one_label(
-    workspace: Workspace, target: str, image: Disagreement, known: int, classes: Sequence[str], ask: Ask
+    workspace: Workspace, target: str, comparison: _Comparison, image: Disagreement, known: int, ask: Ask
 ) -> str | None:
     """The label of one image; None where the person stops."""
-    path = workspace.data(target) / image.path
-    if not _is_unchanged(path, image.sha256):
+    path, classes = workspace.data(target) / image.path, comparison.classes
+    reader = reader_of(comparison.params)
+    if not _is_unchanged(path, image.sha256, reader):
         raise BadInput(
             f"{path} changed since the models were compared. Run `acclimate run --target {target}` first."
         )
+    shown = reader.excerpt(path) or path.as_uri()
     while True:
-        written = ask(f"{known + 1}. {path.as_uri()}\n   label: ")
+        written = ask(f"{known + 1}. {shown}\n   label: ")
         if written is None or written.strip().casefold() in ("", "stop"):
             return None
         label = _as_class(written, classes)
@@ -226,7 +229,7 @@ def take_in_answers(
     comparison = _comparison(workspace, params, target)
     holdout = comparison.holdout
     _check_labels(file, filled, holdout.pool.classes)
-    _check_images(workspace, target, file, filled, holdout)
+    _check_images(workspace, target, file, filled, comparison)
     rows = _outside_holdout(file, filled, holdout)
     _check_arms(workspace, target, file, rows, comparison.arms)
     known = read_answers(workspace.answers(target), holdout.pool.classes)
@@ -289,10 +292,10 @@ def _check_labels(file: Path, filled: Sequence[Filled], classes: Collection[str]
 
 
 def _check_images(
-    workspace: Workspace, target: str, file: Path, filled: Sequence[Filled], holdout: Holdout
+    workspace: Workspace, target: str, file: Path, filled: Sequence[Filled], comparison: _Comparison
 ) -> None:
     """That every row is about an image of the test split, and that the image is still the one labelled."""
-    faults = []
+    faults, holdout, reader = [], comparison.holdout, reader_of(comparison.params)
     for row in filled:
         path = holdout.paths.get(row.sha256)
         if path is None:
@@ -304,7 +307,7 @@ def _check_images(
                 f"line {row.line}: sha256 {row.sha256[:12]}... is that of {path}, not of {row.path}: was one column"
                 " sorted without the others?"
             )
-        elif not _is_unchanged(workspace.data(target) / path, row.sha256):
+        elif not _is_unchanged(workspace.data(target) / path, row.sha256, reader):
             faults.append(
                 f"line {row.line}: {workspace.data(target) / path} changed since the list was written"
             )
@@ -316,8 +319,11 @@ def _check_images(
     )
 
 
-def _is_unchanged(path: Path, sha256: str) -> bool:
-    return path.is_file() and sha256_of_file(path) == sha256
+def _is_unchanged(path: Path, sha256: str, reader: Reader) -> bool:
+    try:
+        return hashlib.sha256(reader.identity(reader.load(path))).hexdigest() == sha256
+    except UnreadableExample:
+        return False
 
 
 def _outside_holdout(file: Path, filled: Sequence[Filled], holdout: Holdout) -> list[Filled]:

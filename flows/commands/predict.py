@@ -11,7 +11,7 @@ from deploy.settings import read_kind, read_targets
 from flows.workspaces.marker import open_workspace
 from flows.workspaces.targets import check_target
 from tasks.domains.contract import Reader
-from tasks.domains.kinds import reader_for, reader_of
+from tasks.domains.kinds import kind_of, reader_for
 from tasks.errors import BadInput
 from tasks.exported.possible import classify
 from tasks.exported.session import OnnxModel, open_session, predict
@@ -29,7 +29,8 @@ def predict_files(root: Path, target: str, files: Sequence[Path], *, device: Any
     workspace = open_workspace(root)
     check_target(read_targets(workspace), target)
     model, version = _open(workspace, target, device)
-    reader = reader_for(model.spec, reader_of(read_kind(workspace)).limits)
+    params = read_kind(workspace)
+    reader = reader_for(model.spec, kind_of(params).limits_in(params))
     failures = 0
     for file in files:
         row: dict[str, Any] = {reader.noun: str(file), "target": target}

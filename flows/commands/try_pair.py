@@ -7,17 +7,18 @@ from pathlib import Path
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import ask_losses, check_weights
 from flows.runs.walk import run_locked
+from flows.workspaces.copy import is_file_of_rows
 from flows.workspaces.create import domain_name, settle
 from flows.workspaces.imports import bring_in, check_links, check_origin, check_own_folders, take_out
 from flows.workspaces.marker import check_place, is_workspace
 from flows.workspaces.record import record_by_policy
 from flows.workspaces.targets import check_target_name
-from flows.workspaces.upgrade import PARAMS_TEMPLATE, bring_up, read_upgraded
+from flows.workspaces.upgrade import bring_up, read_upgraded
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import Params, check_params
-from tasks.config.yaml_file import parse_yaml
-from tasks.domains.folder import list_folders
-from tasks.domains.kinds import reader_of
+from tasks.config.starting import starting_params
+from tasks.domains.folder import list_files, list_folders
+from tasks.domains.kinds import kind_in, kind_named, kind_of
 from tasks.domains.places import check_no_splits, check_not_wrapped
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
@@ -37,6 +38,7 @@ def try_folders(
     workspace: Path | None,
     overrides: Sequence[str],
     name: str | None = None,
+    kind: str | None = None,
     source_split: str | None = None,
     follow_links: bool = False,
 ) -> Result:
@@ -45,13 +47,14 @@ def try_folders(
     A workspace that is there keeps its settings, but for ``overrides`` and a new target, and all data that no try has brought in.
 
     Args:
-        source: Class folders with images.
-        target: Images, flat or in class folders; such labels serve the hold-out alone.
-        holdout: Class folders with labelled images of the target, for the verdict alone.
-        labelled: Class folders with a few labelled images of the target, for training.
+        source: Class folders with examples, or a file of rows that name their class.
+        target: Examples, flat or in class folders, or a file of rows; such labels serve the hold-out alone.
+        holdout: Labelled examples of the target, laid out as the source is, for the verdict alone.
+        labelled: A few labelled examples of the target, laid out as the source is, for training.
         workspace: Where; ``acclimate-<target>`` in the current folder by default.
         overrides: ``key=value`` settings of params.yaml.
         name: The target's; by default it is made of the folder's.
+        kind: The form of the examples; by default that of the workspace, or of a new one what its files tell.
         source_split: The folder in ``source`` that holds the class folders, where a dataset is divided into parts.
         follow_links: Whether what links in these folders lead to is copied, wherever that lies.
 
@@ -62,15 +65,17 @@ def try_folders(
     _check_folders(source, target, holdout, labelled, follow_links=follow_links)
     source = _class_folders_of(source, source_split)
     _check_apart(source, target, holdout, labelled)
-    check_not_wrapped(source, role="SOURCE_DIR")
-    for folder, role in ((holdout, "--holdout"), (labelled, "--labelled")):
-        if folder is not None:
-            check_not_wrapped(folder, role=role, classes=list_folders(source))
+    if source.is_dir():
+        check_not_wrapped(source, role="SOURCE_DIR")
+        for folder, role in ((holdout, "--holdout"), (labelled, "--labelled")):
+            if folder is not None and folder.is_dir():
+                check_not_wrapped(folder, role=role, classes=list_folders(source))
     is_named, name = name is not None, name or domain_name(target, source=source)
     check_target_name(name)
     place = check_place(workspace or Path(f"acclimate-{name}"))
-    content, params = _settings(place, name, overrides)
-    area = reader_of(params).plural
+    kind = _kind_of(place, kind, source)
+    content, params = _settings(place, name, overrides, kind)
+    area = kind_of(params).plural
     for domain in ("source", name):
         check_own_folders(place, domain)
     if not is_named:
@@ -83,7 +88,9 @@ def try_folders(
             bring_up(place)
         if not is_named:
             check_origin(place, name, area, target)
-        content, params = _settings(place, name, overrides)  # whoever had the lock may have changed them
+        content, params = _settings(
+            place, name, overrides, kind
+        )  # whoever had the lock may have changed them
         settle(place, content)
         try:
             _take_in(place, name, source=source, areas=areas, follow_links=follow_links)
@@ -102,12 +109,16 @@ def _check_folders(
         (holdout, "--holdout"),
         (labelled, "--labelled"),
     ):
-        if folder is not None and not folder.is_dir():
+        if folder is None or is_file_of_rows(folder):
+            continue
+        if not folder.is_dir():
             kind = "is not a folder" if folder.exists() else "does not exist"
-            raise BadInput(f"{role} {folder} {kind}; expected a folder of images")
-        if folder is not None and not follow_links:
+            raise BadInput(
+                f"{role} {folder} {kind}; expected a folder of examples, or a .csv, .jsonl or .parquet file of them"
+            )
+        if not follow_links:
             check_links(folder)
-        if folder is not None and role.startswith("--"):
+        if role.startswith("--"):
             check_no_splits(folder, advice=f"Name one of them: {role} {folder / 'NAME'}.")
 
 
@@ -136,6 +147,8 @@ def _check_apart(source: Path, target: Path, holdout: Path | None, labelled: Pat
 
 def _class_folders_of(source: Path, split: str | None) -> Path:
     """The folder of the class folders: ``source``, or the part of it that ``split`` names."""
+    if split is None and is_file_of_rows(source):
+        return source
     if split is None:
         check_no_splits(source, advice="Name one with --source-split, or name the folder below.")
         return source
@@ -145,8 +158,29 @@ def _class_folders_of(source: Path, split: str | None) -> Path:
     return source / split
 
 
-def _settings(workspace: Workspace, target: str, overrides: Sequence[str]) -> tuple[dict, Params]:
-    """The settings that the workspace is to have: its own where it has some, else those of the template.
+def _kind_of(workspace: Workspace, asked: str | None, source: Path) -> str:
+    """The form of the examples: what is asked for, what the workspace has, or what the files of ``source`` tell.
+
+    Raises:
+        BadInput: There is no such kind, or the workspace has another.
+    """
+    if asked is not None:
+        kind_named(asked)
+    if is_workspace(workspace) and workspace.params.exists():
+        own = str(read_upgraded(workspace).get("kind"))
+        if asked not in (None, own):
+            raise BadInput(
+                f"--kind {asked}: {workspace.root} is a workspace of kind {own}. Name another --workspace, or leave --kind out."
+            )
+        return own
+    if asked is None:
+        asked = kind_in([source.name] if source.is_file() else [file.path for file in list_files(source)])
+        log.info("kind %s, by the files in %s; --kind names another", asked, source)
+    return asked
+
+
+def _settings(workspace: Workspace, target: str, overrides: Sequence[str], kind: str) -> tuple[dict, Params]:
+    """The settings that the workspace is to have: its own where it has some, else those of the template for ``kind``.
 
     Raises:
         ConfigError: They do not describe a run; nothing was written.
@@ -154,7 +188,7 @@ def _settings(workspace: Workspace, target: str, overrides: Sequence[str]) -> tu
     if is_workspace(workspace) and workspace.params.exists():
         content, origin = read_upgraded(workspace), str(workspace.params)
     else:
-        content, origin = parse_yaml(PARAMS_TEMPLATE.read_text(encoding="utf-8")), "the settings"
+        content, origin = starting_params(kind), "the settings"
         content["gate"]["labels"] = "open"  # one look at a pair of folders shows all that labels say
     if target not in content["targets"]:
         content["domains"].append(target)
@@ -177,7 +211,7 @@ def _take_in(
     workspace: Workspace, name: str, *, source: Path, areas: Mapping[str, Path | None], follow_links: bool
 ) -> None:
     """Copy the folders as they are now; what an earlier try brought in gives way, and nothing else does."""
-    log.info("copying images into %s", workspace.root)
+    log.info("copying examples into %s", workspace.root)
     bring_in(workspace, "source", "", source, follow_links=follow_links)
     for inside, origin in areas.items():
         if origin is not None:

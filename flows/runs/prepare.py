@@ -134,7 +134,8 @@ def note_weights(workspace: Workspace, weights: str) -> None:
 
 def note_classes(workspace: Workspace) -> None:
     """Write data/classes.json, by which DVC sees that the manifests of the targets must know of another class."""
-    names = json.dumps(sorted(class_names(workspace.data("source")) or ()), ensure_ascii=False)
+    source, reader = workspace.data("source"), reader_of(load_params(workspace.params))
+    names = json.dumps(sorted(class_names(source, reader) or ()), ensure_ascii=False)
     write_if_changed(workspace.root / "data" / "classes.json", f"{names}\n")
 
 

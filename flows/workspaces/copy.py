@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.domains.folder import REFUSED, FoundFile, list_files, list_folders
+from tasks.domains.rows import has_rows
 from tasks.errors import BadInput, Fault
 from tasks.files import fsync_folder, write_text
 
@@ -30,19 +31,36 @@ class Copied:
 def list_origin(origin: Path, destination: Path, *, follow_links: bool = False) -> list[FoundFile]:
     """The files of ``origin``, if they can be copied to ``destination`` at all; ``follow_links`` as in :func:`list_files`.
 
+    Args:
+        origin: A folder, or one file of rows.
+        destination: Where the copies are to be.
+        follow_links: Whether links that lead out of it are followed.
+
     Raises:
-        BadInput: ``origin`` is not a folder, holds nothing, or the copy would lie inside it.
+        BadInput: ``origin`` is neither, holds nothing, or the copy would lie inside it.
     """
+    if is_file_of_rows(origin):
+        return [FoundFile(origin.name, None)]
     if not origin.is_dir():
         kind = "is not a folder" if origin.exists() else "does not exist"
-        raise BadInput(f"{origin} {kind}; expected a folder of images")
+        raise BadInput(f"{origin} {kind}; expected a folder of examples, or a file with one in each row")
     if destination.resolve().is_relative_to(origin.resolve()):
         raise BadInput(
             f"the workspace lies inside {origin}, which would be copied into itself; choose another --workspace"
         )
     if not (found := list_files(origin, follow_links=follow_links)):
-        raise BadInput(f"{origin} holds no files; expected images")
+        raise BadInput(f"{origin} holds no files; expected examples")
     return found
+
+
+def is_file_of_rows(origin: Path) -> bool:
+    """Whether what somebody names is one file with an example in each row."""
+    return has_rows(origin.name) and origin.is_file()
+
+
+def folder_of(origin: Path) -> Path:
+    """The folder that the paths of :func:`list_origin` are relative to."""
+    return origin.parent if is_file_of_rows(origin) else origin
 
 
 def copy_files(
@@ -110,8 +128,8 @@ def digest_inside(path: Path, boundary: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def import_images(origin: Path, destination: Path) -> list[FoundFile]:
-    """Copy the tree ``origin`` to ``destination``, which is not there yet; the copy appears whole or not at all.
+def import_examples(origin: Path, destination: Path) -> list[FoundFile]:
+    """Copy the tree, or the file of rows, ``origin`` to ``destination``, which is not there yet; the copy appears whole or not at all.
 
     Files that cannot be copied safely are left out: links that leave ``origin``, pipes, names that are not
     UTF-8, unreadable files.
@@ -125,8 +143,9 @@ def import_images(origin: Path, destination: Path) -> list[FoundFile]:
     found = list_origin(origin, destination)
     partial = destination.with_name(f".importing-{destination.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    copied = copy_files(found, origin, partial, durable=False)
-    make_folders(origin, partial)
+    copied = copy_files(found, folder_of(origin), partial, durable=False)
+    if origin.is_dir():
+        make_folders(origin, partial)
     os.replace(partial, destination)
     return list(copied.refused)
 
@@ -142,7 +161,7 @@ def note_refused(folder: Path, refused: Sequence[FoundFile], *, inside: str = ""
 
     Args:
         folder: ``data/<domain>``, or a waiting batch.
-        refused: As :func:`import_images` returns it.
+        refused: As :func:`import_examples` returns it.
         inside: Where below ``folder`` the paths start.
     """
     if not refused:

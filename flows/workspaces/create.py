@@ -150,6 +150,7 @@ def domain_name(path: Path, *, source: Path) -> str:
         BadInput: Nothing usable is left of it.
     """
     target, other = path.resolve(), source.resolve()
+    target = target.with_suffix("") if target.is_file() else target
     shared = os.path.commonpath([target, other.parent])
     own = target.relative_to(shared).parts or target.parts[-1:]
     telling = [part for part in own if not SAYS_NOTHING.fullmatch(part)]

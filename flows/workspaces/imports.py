@@ -16,6 +16,7 @@ from flows.workspaces.copy import (
     copy_files,
     digest_inside,
     drop_refused,
+    folder_of,
     list_origin,
     make_folders,
     note_refused,
@@ -125,8 +126,9 @@ def bring_in(
     before = _read(workspace, domain).get(area)
     partial = workspace.data(domain).with_name(f".importing-{domain}")
     shutil.rmtree(partial, ignore_errors=True)
-    copied = copy_files(found, origin, partial, durable=False, follow_links=follow_links)
-    make_folders(origin, partial, follow_links=follow_links)
+    copied = copy_files(found, folder_of(origin), partial, durable=False, follow_links=follow_links)
+    if origin.is_dir():
+        make_folders(origin, partial, follow_links=follow_links)
     if os.path.lexists(place):
         theirs = _of_others(place, area, before, copied.files)
         if _is_same(place, partial, copied.files, theirs):

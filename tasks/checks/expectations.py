@@ -1,6 +1,7 @@
 """Great Expectations, asked about tables in memory. No other module imports it."""
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -132,4 +133,6 @@ def _outcome(result: Any, origin: str) -> Outcome:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    """A number or text that JSON has; None for what pandas makes of a missing one."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(plain, float) and math.isnan(plain) else plain

@@ -25,6 +25,7 @@ from tasks.domains.folder import FoundFile
 from tasks.domains.groups import Scene, capture_times, scenes_of
 from tasks.domains.likeness import LOOK_ALIKE_BITS, hashes_of
 from tasks.domains.places import place_in_source, place_in_target, scene_folders
+from tasks.domains.rows import is_row
 from tasks.records.manifest import Manifest, Row
 
 Table = dict[str, list[Any]]
@@ -106,7 +107,7 @@ def _domain(manifest: Manifest, reader: Reader) -> Domain:
     likeness = reader.likeness or ""
     rows = [row for row in manifest.usable if row.measures.get(likeness) is not None]
     rows.sort(key=lambda row: _in_order_of_names(row.path))
-    files = [FoundFile(row.path, None) for row in rows]
+    files = [FoundFile(row.path, None, row.label if is_row(row.path) else None) for row in rows]
     is_source = manifest.domain == "source"
     folders = scene_folders(
         [

@@ -42,7 +42,7 @@ class Check(Section):
 
 def suites_of(reader: Reader) -> list[Path]:
     """The suites for examples of the kind of ``reader``, besides those for all kinds."""
-    path = SUITES / reader.spec.kind / "examples.yaml"
+    path = SUITES / reader.kind / "examples.yaml"
     return [path] if path.exists() else []
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains.folder import FoundFile
 from tasks.errors import BadInput
@@ -66,6 +67,8 @@ class InputSpec:
     """Shape of one example, without the batch."""
     rule: Mapping[str, Any]
     """How the reader of the kind makes the array; only that reader knows what it means."""
+    parts: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Contents that the rule needs, such as a vocabulary, by name; an ONNX file carries them. The rule holds their digests."""
 
     def zeros(self, num: int) -> np.ndarray:
         """A batch of ``num`` examples of zeros."""
@@ -76,7 +79,7 @@ class InputSpec:
         return batch.dtype == self.dtype and batch.shape[1:] == self.shape and len(batch) > 0
 
     def to_json(self) -> str:
-        """As text for the metadata of an ONNX file; the same spec gives the same text."""
+        """As text for the metadata of an ONNX file, without the parts; the same spec gives the same text."""
         fields = {"kind": self.kind, "name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
         return json.dumps(fields | {"rule": dict(self.rule)}, ensure_ascii=False)
 
@@ -143,11 +146,15 @@ class Views:
 class Reader(Protocol):
     """Examples of one kind, from files to arrays."""
 
+    kind: ClassVar[str]
+    """As in params.yaml."""
     noun: ClassVar[str]
     """One example, in messages and in the keys of answers: ``image``."""
     plural: ClassVar[str]
     pattern: ClassVar[str]
     """A pattern for file names, in advice: ``*.jpg``."""
+    has_rows: ClassVar[bool]
+    """Whether a file of rows holds an example in each (:mod:`tasks.domains.rows`)."""
     media_type: ClassVar[str]
     """How the content type of an upload starts: ``image/``."""
     measures: ClassVar[Mapping[str, type]]
@@ -170,9 +177,8 @@ class Reader(Protocol):
         """An example beyond them is refused before it is decoded, with `BeyondLimits`."""
         ...
 
-    @property
-    def memory_bytes(self) -> int:
-        """Memory that one example within the limits may take while it is read or measured."""
+    def memory_within(self, limits: Limits) -> int:
+        """As of `Kind`."""
         ...
 
     def find(self, folder: Path) -> list[FoundFile]:
@@ -187,11 +193,27 @@ class Reader(Protocol):
         """
         ...
 
+    def identity(self, content: bytes) -> bytes:
+        """The bytes whose SHA-256 is the id of the example in ``content``: the same for what is the same example.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        ...
+
     def read(self, path_or_bytes: Path | bytes) -> np.ndarray:
         """One example as the array of the spec, shape ``(X)``.
 
         Raises:
             UnreadableExample: With the reason; the message also names the path if there is one.
+        """
+        ...
+
+    def of_json(self, value: object) -> bytes:
+        """The example that a request gives as a value of JSON, as `read` takes it; for a kind that has rows.
+
+        Raises:
+            UnreadableExample: ``value`` is none.
         """
         ...
 
@@ -207,16 +229,42 @@ class Reader(Protocol):
         """The values of one example that the suites of the kind judge, by the names of their columns; the same for each."""
         ...
 
+    def excerpt(self, path: Path) -> str | None:
+        """The example in a line that a terminal and a table can show; None where it has to be opened to be seen.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        ...
+
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """A description of many examples for a report: titles and texts, the same titles whatever is in ``measured``."""
         ...
 
 
 class Kind(Protocol):
-    """Makes the readers of one kind."""
+    """Makes the readers of one kind; it is their class."""
 
-    def of_params(self, params: KindParams) -> Reader:
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """As of `Reader`."""
+        ...
+
+    @property
+    def plural(self) -> str:
+        """As of `Reader`."""
+        ...
+
+    def of_params(self, params: Params) -> Reader:
         """Reads what a workspace with these params trains on."""
+        ...
+
+    def limits_in(self, params: KindParams) -> Limits:
+        """The limits of one example in a workspace with these params."""
+        ...
+
+    def memory_within(self, limits: Limits) -> int:
+        """Memory in bytes that one example within ``limits`` may take while it is read or measured."""
         ...
 
     def of_spec(self, spec: InputSpec, limits: Limits) -> Reader:

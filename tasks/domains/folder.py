@@ -84,9 +84,15 @@ class FoundFile:
     """POSIX, relative to the domain folder; bytes that are not UTF-8 appear as ``\\udcff``."""
     reason: str | None
     """Why it must not be opened, or None for a regular file."""
+    label: str | None = None
+    """The class that the entry itself states, as a row of a table may; None where its folder alone can."""
+    note: str | None = None
+    """Conversions and decisions on the way to it, joined by ``"; "``."""
 
 
-def list_files(folder: Path, *, follow_links: bool = False) -> list[FoundFile]:
+def list_files(
+    folder: Path, *, follow_links: bool = False, examples: Collection[str] = ()
+) -> list[FoundFile]:
     """Everything below ``folder`` in the order of its path, nothing left out.
 
     Hidden files and folders, those of operating systems, links that leave ``folder`` or point at folders, pipes and devices,
@@ -98,6 +104,7 @@ def list_files(folder: Path, *, follow_links: bool = False) -> list[FoundFile]:
         folder: Where to look.
         follow_links: Whether links that leave it are followed, as in a folder of one's own. Those to a folder in which they lie
             never are.
+        examples: Suffixes in lower case that no sidecar has, since examples have them.
     """
     boundary = Path(os.path.realpath(folder))
     found: list[FoundFile] = []
@@ -119,19 +126,19 @@ def list_files(folder: Path, *, follow_links: bool = False) -> list[FoundFile]:
                 unvisited.append(Path(entry.path))
             else:
                 found.append(FoundFile(_relative(entry.path, folder), reason))
-    return sorted(_fold_sidecars(found), key=lambda file: file.path)
+    return sorted(_fold_sidecars(found, SIDECAR_SUFFIXES.difference(examples)), key=lambda file: file.path)
 
 
-def _fold_sidecars(found: Sequence[FoundFile]) -> list[FoundFile]:
+def _fold_sidecars(found: Sequence[FoundFile], suffixes: Collection[str]) -> list[FoundFile]:
     """``found`` with one entry for all sidecars of a suffix in a folder."""
     paths = [PurePosixPath(file.path) for file in found]
     names: dict[PurePosixPath, set[str]] = defaultdict(set)
     for file, path in zip(found, paths, strict=True):
-        if file.reason is None and path.suffix.lower() not in SIDECAR_SUFFIXES:
+        if file.reason is None and path.suffix.lower() not in suffixes:
             names[path.parent] |= {path.stem, path.name}
     kept, sidecars = [], Counter[str]()
     for file, path in zip(found, paths, strict=True):
-        if file.reason is None and _is_sidecar(path, names[path.parent]):
+        if file.reason is None and _is_sidecar(path, names[path.parent], suffixes):
             sidecars[(path.parent / f"*{path.suffix.lower()}").as_posix()] += 1
         else:
             kept.append(file)
@@ -142,11 +149,11 @@ def _fold_sidecars(found: Sequence[FoundFile]) -> list[FoundFile]:
     return kept
 
 
-def _is_sidecar(path: PurePosixPath, names: Collection[str]) -> bool:
+def _is_sidecar(path: PurePosixPath, names: Collection[str], suffixes: Collection[str]) -> bool:
     """Whether ``path`` goes with one of ``names``, as 1.json and 1.png.json go with 1.png."""
     parts = path.name.split(".")
     beginnings = (".".join(parts[:num]) for num in range(2, len(parts)))
-    return path.suffix.lower() in SIDECAR_SUFFIXES and (
+    return path.suffix.lower() in suffixes and (
         path.stem in names or any(map(names.__contains__, beginnings))
     )
 

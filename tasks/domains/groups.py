@@ -97,7 +97,7 @@ def capture_times(rows: Sequence[Row], reader: Reader) -> list[float | None]:
 def _alike(rows: Sequence[Row], reader: Reader) -> list[Scene]:
     if reader.likeness is None:
         raise ConfigError(
-            f"split.group_by near_duplicates compares examples by how they look, which kind {reader.spec.kind} has"
+            f"split.group_by near_duplicates compares examples by how they look, which kind {reader.kind} has"
             " no measure of. Set it to folder, {pattern: ...}, {gap_s: ...} or null."
         )
     known = [row.measures.get(reader.likeness) is not None for row in rows]

@@ -1,13 +1,22 @@
 """Which kind of example a workspace or a model is about: the one place without torch where it is chosen."""
 
-from collections.abc import Mapping
+import base64
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
 
+from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains.contract import InputSpec, Kind, Limits, Reader, spec_from_json
+from tasks.domains.rows import SUFFIXES
 from tasks.errors import BadInput
 
 SPEC_KEY = "input"
 """Where an ONNX file's metadata holds its input spec."""
+
+PART_KEY = f"{SPEC_KEY}/"
+"""How the keys begin that hold the parts of a spec: zlib, in base64."""
 
 BEFORE_KINDS = "preprocessing"
 """Where older files, which all take images, hold the text that a spec is made from."""
@@ -24,20 +33,42 @@ def kind_named(name: str) -> Kind:
             from tasks.domains.image.reader import Images
 
             return Images
+        case "text":
+            from tasks.domains.text.reader import Texts
+
+            return Texts
         case _:
             raise BadInput(
-                f"kind {name!r} is unknown to this version of acclimate, which knows: image."
+                f"kind {name!r} is unknown to this version of acclimate, which knows: image, text."
                 " Correct `kind` in params.yaml, or install the version that exported the model."
             )
 
 
-def reader_of(params: KindParams) -> Reader:
+_TEXTS = (".txt", ".text", ".md", *SUFFIXES)
+
+
+def kind_in(paths: Iterable[str]) -> str:
+    """The kind that the names of most files tell: ``text`` for .txt files and files of rows, else ``image``."""
+    suffixes = [PurePosixPath(path).suffix.lower() for path in paths]
+    return "text" if 2 * sum(suffix in _TEXTS for suffix in suffixes) > len(suffixes) else "image"
+
+
+def kind_of(params: KindParams) -> Kind:
+    """The kind of the examples of a workspace.
+
+    Raises:
+        BadInput: ``params.kind`` is no kind.
+    """
+    return kind_named(params.kind)
+
+
+def reader_of(params: Params) -> Reader:
     """The reader of the examples of a workspace.
 
     Raises:
         BadInput: ``params.kind`` is no kind.
     """
-    return kind_named(params.kind).of_params(params)
+    return kind_of(params).of_params(params)
 
 
 def reader_for(spec: InputSpec, limits: Limits) -> Reader:
@@ -60,9 +91,32 @@ def spec_in(metadata: Mapping[str, str], *, origin: str) -> InputSpec | None:
         BadInput: It is malformed; the message names ``origin``.
     """
     if SPEC_KEY in metadata:
-        return spec_from_json(metadata[SPEC_KEY], origin=f"{origin}: metadata `{SPEC_KEY}`")
+        spec = spec_from_json(metadata[SPEC_KEY], origin=f"{origin}: metadata `{SPEC_KEY}`")
+        return replace(spec, parts=_parts_in(metadata, origin))
     if BEFORE_KINDS in metadata:
         from tasks.domains.image.spec import spec_before_kinds
 
         return spec_before_kinds(metadata[BEFORE_KINDS], origin=f"{origin}: metadata `{BEFORE_KINDS}`")
     return None
+
+
+def metadata_of(spec: InputSpec) -> dict[str, str]:
+    """The input of a model in the metadata of its ONNX file; :func:`spec_in` reads it."""
+    parts = {
+        f"{PART_KEY}{name}": base64.b64encode(zlib.compress(content, 9)).decode()
+        for name, content in spec.parts.items()
+    }
+    return {SPEC_KEY: spec.to_json(), **parts}
+
+
+def _parts_in(metadata: Mapping[str, str], origin: str) -> dict[str, bytes]:
+    parts = {}
+    for key, text in metadata.items():
+        if key.startswith(PART_KEY):
+            try:
+                parts[key.removeprefix(PART_KEY)] = zlib.decompress(base64.b64decode(text))
+            except (ValueError, zlib.error) as error:
+                raise BadInput(
+                    f"{origin}: metadata `{key}` is damaged ({error}). Export it again."
+                ) from error
+    return parts

@@ -1,7 +1,7 @@
 """Where a file lies in its domain: which area of the folder, under which class.
 
 A source has class folders. A target has a folder of its kind (``images/``), and ``holdout/``, ``labelled/`` and
-``arrived/`` where somebody made them.
+``arrived/`` where somebody made them. A row of a table may state its class itself; then its folders name none.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Literal
 
 from tasks.domains.contract import Reader
 from tasks.domains.folder import REFUSED, FoundFile, list_files, list_folders
+from tasks.domains.rows import has_rows, is_row
 from tasks.errors import BadInput
 from tasks.records.manifest import Row
 
@@ -87,7 +88,12 @@ class Place:
     """Why it is quarantined unopened."""
     area: Area | None
     class_folder: str | None
-    """Normalised (NFC), since file systems spell an accented letter in two ways."""
+    """The folder of its class, or the class that a row states. Normalised (NFC), since file systems spell an accented letter
+    in two ways."""
+    is_stated: bool = False
+    """Whether the entry states its class itself."""
+    note: str | None = None
+    """As of `FoundFile`."""
 
 
 def check_layout(folder: Path, domain: str, reader: Reader, *, known: Sequence[str]) -> None:
@@ -103,7 +109,8 @@ def check_layout(folder: Path, domain: str, reader: Reader, *, known: Sequence[s
             f" the domains of params.yaml are {', '.join(known)}."
         )
     folders = list_folders(folder)
-    if domain == "source" and not folders and not (folder / REFUSED).exists():
+    has_tables = reader.has_rows and any(has_rows(name) for name in os.listdir(folder))
+    if domain == "source" and not folders and not has_tables and not (folder / REFUSED).exists():
         raise BadInput(
             f"{folder} has no class folders: expected {folder}/{shape}, one folder per class,"
             f" found {_some([file.path for file in list_files(folder)])}."
@@ -118,17 +125,25 @@ def check_layout(folder: Path, domain: str, reader: Reader, *, known: Sequence[s
 
 
 def place_in_source(file: FoundFile) -> Place:
-    """The first folder is the class, whatever folders follow."""
-    class_folder = _class_folder(PurePosixPath(file.path).parts)
-    reason = file.reason or (None if class_folder else "outside any class folder")
-    return Place(file.path, reason, "source", class_folder)
+    """The first folder is the class, whatever folders follow; or the class is what a row states."""
+    class_folder = file.label or _class_folder(PurePosixPath(file.path).parts)
+    reason = file.reason or (None if class_folder else _no_class(file))
+    return Place(file.path, reason, "source", class_folder, file.label is not None, file.note)
 
 
-def class_names(source: Path) -> frozenset[str] | None:
-    """The names of the class folders of ``data/source``; None where it is not there."""
+def _no_class(file: FoundFile) -> str:
+    return "without a label" if file.label == "" or is_row(file.path) else "outside any class folder"
+
+
+def class_names(source: Path, reader: Reader) -> frozenset[str] | None:
+    """The classes of ``data/source``: its class folders, and what rows state; None where it is not there."""
     if not source.is_dir():
         return None
-    return frozenset(unicodedata.normalize("NFC", name) for name in list_folders(source))
+    folders = {unicodedata.normalize("NFC", name) for name in list_folders(source)}
+    places = [place_in_source(file) for file in reader.find(source)] if reader.has_rows else []
+    if any(place.is_stated for place in places):
+        folders = {place.class_folder for place in places if place.class_folder}
+    return frozenset(folders)
 
 
 def place_in_target(file: FoundFile, unlabelled: str, classes: Collection[str] | None) -> Place:
@@ -144,7 +159,7 @@ def place_in_target(file: FoundFile, unlabelled: str, classes: Collection[str] |
     first, *rest = PurePosixPath(file.path).parts
     areas: dict[str, Area] = {unlabelled: "unlabelled", **AREAS}
     area = areas.get(first) if rest else None
-    class_folder = None if area == "arrived" else _class_folder(rest)
+    class_folder = None if area == "arrived" else file.label or _class_folder(rest)
     reason = file.reason
     if area in ("unlabelled", "holdout") and classes is not None and class_folder not in {None, *classes}:
         reason = reason or (NO_CLASS if area == "holdout" else None)
@@ -152,8 +167,8 @@ def place_in_target(file: FoundFile, unlabelled: str, classes: Collection[str] |
     if area is None:
         reason = reason or f"outside {unlabelled}/, holdout/, labelled/ and arrived/"
     elif area in ("holdout", "labelled") and class_folder is None:
-        reason = reason or "outside any class folder"
-    return Place(file.path, reason, area, class_folder)
+        reason = reason or _no_class(file)
+    return Place(file.path, reason, area, class_folder, file.label is not None, file.note)
 
 
 def _class_folder(parts: Sequence[str]) -> str | None:
@@ -196,7 +211,7 @@ def scene_folders(places: Sequence[Place]) -> list[str]:
 
     def below(place: Place) -> str:
         folders = PurePosixPath(unicodedata.normalize("NFC", place.path)).parts[:-1]
-        above = {"source": 1, None: 0}.get(place.area, 2)
+        above = {"source": 1, None: 0}.get(place.area, 2) - (place.is_stated and place.area != "arrived")
         if place.area == "unlabelled" and (
             place.class_folder is None or (brings_holdout and place.class_folder not in held_out)
         ):
@@ -225,27 +240,26 @@ def check_classes(rows: Sequence[Row], places: Sequence[Place], folder: Path, re
     Raises:
         BadInput: A class folder has no usable example, or there are fewer than two classes.
     """
-    folders = {unicodedata.normalize("NFC", name) for name in list_folders(folder)}
-    folders |= {
-        place.class_folder for place in places if place.class_folder
-    }  # also what the importer refused
+    folders = {place.class_folder for place in places if place.class_folder}  # also what the importer refused
+    if not any(place.is_stated for place in places):
+        folders |= {unicodedata.normalize("NFC", name) for name in list_folders(folder)}
     usable = {row.label for row in rows if row.status == "ok"}
     empty = sorted(folders - usable)
     if empty:
-        lines = [f"  {name}: {_why_empty(name, rows)}" for name in empty]
+        lines = [f"  {name}: {_why_empty(name, rows, places)}" for name in empty]
         raise BadInput(
-            f"{len(empty)} of {len(folders)} class folders in {folder} have no usable {reader.noun}."
-            f" Add {reader.plural}, or remove the folder:\n" + "\n".join(lines)
+            f"{len(empty)} of {len(folders)} classes in {folder} have no usable {reader.noun}."
+            f" Add {reader.plural}, or remove the class:\n" + "\n".join(lines)
         )
     if len(folders) < 2:
         raise BadInput(
-            f"{folder} has {len(folders)} class folder(s) with {reader.plural} ({_some(sorted(folders))}):"
+            f"{folder} has {len(folders)} class{'es' if not folders else ''} with {reader.plural} ({_some(sorted(folders))}):"
             " a classifier needs at least two classes."
         )
 
 
-def _why_empty(class_folder: str, rows: Sequence[Row]) -> str:
-    inside = [row for row in rows if _class_folder(PurePosixPath(row.path).parts) == class_folder]
+def _why_empty(name: str, rows: Sequence[Row], places: Sequence[Place]) -> str:
+    inside = [row for row, place in zip(rows, places, strict=True) if place.class_folder == name]
     return _some([f"{row.path} ({row.reason})" for row in inside])
 
 

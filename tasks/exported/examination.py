@@ -168,8 +168,8 @@ def _read_examples(request: Request, reader: Reader) -> tuple[np.ndarray | None,
     for path, sha256 in request.examples:
         name = Path(path).name
         try:
-            content = Path(path).read_bytes()
-            if hashlib.sha256(content).hexdigest() != sha256:
+            content = reader.load(Path(path))
+            if hashlib.sha256(reader.identity(content)).hexdigest() != sha256:
                 return None, f"{name!r} is not the file that the manifest lists; run `acclimate run`"
             examples.append(reader.read(content))
         except OSError as error:

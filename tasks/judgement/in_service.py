@@ -114,6 +114,6 @@ def _ask(
 def _read(reader: Reader, path: Path, sha256: str) -> np.ndarray:
     """One example, proven to be the one that the manifest lists, shape ``(X)``."""
     content = reader.load(path)
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hashlib.sha256(reader.identity(content)).hexdigest() != sha256:
         raise BadInput(f"{path} changed since the manifest was written. Run `acclimate run` again.")
     return reader.read(content)

@@ -1,6 +1,7 @@
 """The images worth labelling (to_label.csv): those that can tell the models apart that the gate compares.
 
-People fill in the column ``label``, in place or in a copy. No model's answer stands beside it.
+People fill in the column ``label``, in place or in a copy. No model's answer stands beside it. Where an example is a text or a row,
+the column ``example`` shows it.
 """
 
 import csv
@@ -15,6 +16,10 @@ from tasks.files import write_text
 CSV = "to_label.csv"
 COLUMNS = ("path", "sha256", "arms", "label")
 """People fill in the last."""
+EXAMPLE = "example"
+"""The column after the first, where there is anything to show in it."""
+_FORMULA = ("=", "+", "-", "@", "\t")
+"""A spreadsheet would compute a cell that begins so, and what it computes may reach out."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,16 @@ class ToLabel:
     """Digest of what is compared."""
     label: str
     """Empty where nobody has answered yet."""
+    example: str = ""
+    """The example itself, where a line can show it."""
 
 
 def write_to_label(
-    folder: Path, arms: str, disagreements: Sequence[Disagreement], labels: Mapping[str, str]
+    folder: Path,
+    arms: str,
+    disagreements: Sequence[Disagreement],
+    labels: Mapping[str, str],
+    examples: Mapping[str, str],
 ) -> None:
     """Write to_label.csv into ``folder``; its first k lines are a fair sample of them all.
 
@@ -47,12 +58,17 @@ def write_to_label(
         arms: Digest of what is compared.
         disagreements: In the order in which they are to be labelled.
         labels: Known answers, by SHA-256 of the image.
+        examples: The examples that a line can show, by their SHA-256; empty for a kind that has to be opened.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    path, *others = COLUMNS
+    columns = [path, EXAMPLE, *others] if examples else COLUMNS
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
     for one in disagreements:
-        writer.writerow([one.path, one.sha256, arms, labels.get(one.sha256, "")])
+        label, shown = labels.get(one.sha256, ""), _as_cell(examples.get(one.sha256, ""))
+        line = (one.path, one.sha256, arms, label)
+        writer.writerow({**dict(zip(COLUMNS, line, strict=True)), EXAMPLE: shown})
     write_text(folder / CSV, text.getvalue())
 
 
@@ -66,7 +82,9 @@ def read_to_label(folder: Path) -> list[ToLabel]:
     try:
         text = path.read_text(encoding="utf-8")
         header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-        if tuple(header) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
+        if tuple(name for name in header if name != EXAMPLE) != COLUMNS or any(
+            len(line) != len(header) for line in lines
+        ):
             raise ValueError(f"every line must be {','.join(COLUMNS)}")
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
@@ -74,4 +92,18 @@ def read_to_label(folder: Path) -> list[ToLabel]:
         raise BadInput(
             f"{path} is not as the gate writes it ({error}). Run `acclimate run` again."
         ) from error
-    return [ToLabel(Disagreement(path, image), arms, label) for path, image, arms, label in lines]
+    return [_line(dict(zip(header, line, strict=True))) for line in lines]
+
+
+def _line(cells: Mapping[str, str]) -> ToLabel:
+    disagreement = Disagreement(cells["path"], cells["sha256"])
+    return ToLabel(disagreement, cells["arms"], cells["label"], _as_text(cells.get(EXAMPLE, "")))
+
+
+def _as_cell(text: str) -> str:
+    """``text`` as a spreadsheet shows it and does not compute it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _as_text(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell

@@ -6,6 +6,7 @@ image without a label, and beside none at all before the comparison is over: ans
 
 from dataclasses import dataclass
 
+from tasks.records.to_label import ToLabel
 from tasks.report.dossier import Dossier
 
 
@@ -20,9 +21,9 @@ class Counted:
     change: str
 
 
-def unlabelled_images(dossier: Dossier) -> list[str]:
+def unlabelled_images(dossier: Dossier) -> list[ToLabel]:
     """The images worth labelling, in the order in which they are to be labelled."""
-    return [line.disagreement.path for line in dossier.to_label if not line.label]
+    return [line for line in dossier.to_label if not line.label]
 
 
 def counted_images(dossier: Dossier) -> list[Counted]:

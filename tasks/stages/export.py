@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tasks.config.params import Params
 from tasks.domains.batch import read_batch
 from tasks.domains.contract import InputSpec
-from tasks.domains.kinds import SPEC_KEY, reader_of
+from tasks.domains.kinds import metadata_of, reader_of
 from tasks.engine.frozen import parameters_sha256
 from tasks.errors import BadInput, Fault
 from tasks.exported.possible import POSSIBLE_KEY, Possible
@@ -65,7 +65,7 @@ def run(workspace: Workspace, params: Params, target: str) -> None:
         "acclimate_version": acclimate_version(),
         "target": target,
         "classes": json.dumps(classes, ensure_ascii=False),
-        SPEC_KEY: spec.to_json(),
+        **metadata_of(spec),
         POSSIBLE_KEY: Possible(calibration.threshold, calibration.coverage, calibration.basis).to_json(),
         "candidate": selected.candidate,
         "checkpoint_sha256": checkpoint_sha256,

@@ -14,10 +14,12 @@ trained here, and torch is not imported.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from tasks.config.params import Params
+from tasks.domains.contract import Reader
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.judgement.account import account_of
@@ -35,7 +37,7 @@ from tasks.records.data_checks import JSON, read_data_checked
 from tasks.records.ledger import Entry, Ledger, Ruled, append, read_ledger
 from tasks.records.manifest import LABELLED, read_examples, read_summary
 from tasks.records.selection import write_selected
-from tasks.records.to_label import write_to_label
+from tasks.records.to_label import Disagreement, write_to_label
 from tasks.records.verdict import DataDigest, Verdict, write_judged
 from tasks.selection.known_shares import with_known_shares
 from tasks.selection.pool import read_pool
@@ -91,9 +93,18 @@ def run(workspace: Workspace, params: Params, target: str, *, on: date | None = 
     write_calibration(folder, calibrate(selection, shown, params.gate))
     labels = {} if answered is None else {image: one.label for image, one in answered.mine().items()}
     disagreements = () if arms is None else arms.disagreements
-    write_to_label(folder, "" if arms is None else arms.key, disagreements, labels)
+    examples = _shown(workspace, target, disagreements, reader_of(params))
+    write_to_label(folder, "" if arms is None else arms.key, disagreements, labels, examples)
     append(path, _outcome(read_ledger(path), case, judged.verdict, params, on))
     log.info("gate %s: %s for %s: %s", target, judged.verdict, judged.candidate, judged.reasons[0])
+
+
+def _shown(
+    workspace: Workspace, target: str, disagreements: Sequence[Disagreement], reader: Reader
+) -> dict[str, str]:
+    """The examples that a line of to_label.csv can show, by their SHA-256."""
+    shown = ((one.sha256, reader.excerpt(workspace.data(target) / one.path)) for one in disagreements)
+    return {sha256: line for sha256, line in shown if line}
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
     """
     data, reader = workspace.data(domain), reader_of(params)
     check_layout(data, domain, reader, known=params.domains)
-    found, classes = reader.find(data), class_names(workspace.data("source"))
+    found, classes = reader.find(data), class_names(workspace.data("source"), reader)
     places = [
         place_in_source(file) if domain == "source" else place_in_target(file, reader.plural, classes)
         for file in found
@@ -101,7 +101,7 @@ def measure(places: Sequence[Place], folder: Path, reader: Reader) -> list[Row]:
     return [
         Row(place.path, "quarantined", place.reason)
         if place.reason is not None
-        else _row(place.path, found[place.path])
+        else _row(place, found[place.path])
         for place in places
     ]
 
@@ -117,7 +117,8 @@ def _measure_files(paths: Sequence[Path], reader: Reader) -> list[MeasuredFile]:
         return [file for batch in measured for file in batch]
 
 
-def _row(path: str, file: MeasuredFile) -> Row:
+def _row(place: Place, file: MeasuredFile) -> Row:
     if file.reason is not None:
-        return Row(path, "quarantined", file.reason, sha256=file.sha256, bytes=file.bytes)
-    return Row(path, "ok", note=file.note, sha256=file.sha256, bytes=file.bytes, measures=file.measures)
+        return Row(place.path, "quarantined", file.reason, sha256=file.sha256, bytes=file.bytes)
+    note = "; ".join(filter(None, [place.note, file.note])) or None
+    return Row(place.path, "ok", note=note, sha256=file.sha256, bytes=file.bytes, measures=file.measures)

@@ -33,7 +33,7 @@ def test_no_message_is_left_with_a_gap():
     suites = list(SUITES.rglob("*.yaml"))
     checks = [check for path in suites for check in load_suite(path, NAMES)]
 
-    assert len(suites) == 4
+    assert len(suites) == 5
     assert [
         check.message for check in checks if "$" in check.message.replace("$observed", "") + check.advice
     ] == []

@@ -57,7 +57,8 @@ def test_the_reader_for_a_model_has_the_models_size_and_the_workspaces_limits():
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (TOKENS, "kind 'text' is unknown to this version of acclimate, which knows: image"),
+        (replace(TOKENS, kind="smell"), "kind 'smell' is unknown to this version of acclimate, which knows: image, text"),
+        (TOKENS, "unicode: None instead of 'NFC'"),
         (replace(image_spec(8), shape=(8, 4, 3)), "no square images"),
         (replace(image_spec(8), dtype="float32"), "no square images"),
         (replace(image_spec(8), rule={**image_spec(8).rule, "resize": "letterbox"}),
@@ -67,14 +68,14 @@ def test_the_reader_for_a_model_has_the_models_size_and_the_workspaces_limits():
 )  # fmt: skip
 def test_a_model_whose_examples_would_be_prepared_wrongly_is_refused(spec: InputSpec, words: str):
     with pytest.raises(BadInput) as caught:
-        reader_for(spec, {"max_pixels": 7})
+        reader_for(spec, {"max_pixels": 7, "max_bytes": 7})
 
     assert words in str(caught.value)
 
 
 def test_an_unknown_kind_in_params_is_refused_with_those_that_are_known():
     with pytest.raises(
-        BadInput, match=r"kind 'smell' is unknown .* knows: image\. Correct `kind` in params\.yaml"
+        BadInput, match=r"kind 'smell' is unknown .* knows: image, text\. Correct `kind` in params\.yaml"
     ):
         reader_of(photograph_params("kind=smell"))
 

@@ -44,7 +44,7 @@ def slow() -> bytes:
 
 @pytest.fixture
 def decoders() -> Iterator[Decoders]:
-    with Decoders(2, READER) as found:
+    with Decoders(2, Images) as found:
         yield found
 
 
@@ -130,7 +130,7 @@ def test_others_are_answered_while_one_decoder_is_busy(decoders, slow):
 def test_a_file_that_would_take_more_memory_than_an_image_may_is_refused(tmp_path):
     (tmp_path / "one-pixel-high.png").write_bytes(png_one_pixel_high())
     (tmp_path / "good.png").write_bytes(GOOD)
-    with Decoders(1, READER, measuring=True) as decoders:
+    with Decoders(1, Images, measuring=True) as decoders:
         bad, good = decoders.measure(
             READER, [tmp_path / "one-pixel-high.png", tmp_path / "good.png"], cpu_s=20
         )
@@ -143,7 +143,7 @@ def test_a_killed_file_costs_itself_alone_among_those_of_its_job(tmp_path, slow)
     paths = [tmp_path / f"{number}.jpg" for number in range(5)]
     for number, path in enumerate(paths):
         path.write_bytes(slow if number in (1, 3) else picture(24 + number))
-    with Decoders(1, READER, measuring=True) as decoders:
+    with Decoders(1, Images, measuring=True) as decoders:
         files = decoders.measure(READER, paths, cpu_s=0.2)
 
     late = "takes more than 0.2 s of CPU time to decode"
@@ -201,7 +201,7 @@ def test_a_decoder_that_crashes_is_named_by_its_signal(decoders, slow):
 
 
 def test_closing_leaves_no_process():
-    decoders = Decoders(2, READER)
+    decoders = Decoders(2, Images)
     assert_reads(decoders)
     processes = processes_of(decoders)
     decoders.close()
@@ -217,7 +217,7 @@ from tasks.domains.decoding.pool import Decoders
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
 reader = Images(image_spec(8), 1000)
-decoders = Decoders(2, reader)
+decoders = Decoders(2, Images)
 decoders.read(reader, {GOOD!r}, cpu_s=5)
 print(*[process.pid for process in psutil.Process().children(recursive=True)], flush=True)
 time.sleep(600)
@@ -237,7 +237,7 @@ time.sleep(600)
 def test_a_path_with_any_characters_reaches_the_decoder(tmp_path):
     path = Path(tmp_path / "a 'quoted'\n ü.png")
     path.write_bytes(GOOD)
-    with Decoders(1, READER, measuring=True) as decoders:
+    with Decoders(1, Images, measuring=True) as decoders:
         [file] = decoders.measure(READER, [path], cpu_s=5)
 
     assert file.measures["width"] == 24

@@ -12,7 +12,7 @@ from PIL import Image
 
 from flows.runs.dvc_client import DvcClient
 from flows.runs.prepare import track_data
-from flows.workspaces.copy import import_images, note_refused
+from flows.workspaces.copy import import_examples, note_refused
 from flows.workspaces.create import PARAMS_TEMPLATE, create_workspace, domain_name
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import load_params
@@ -94,10 +94,10 @@ def test_good_files_go_through_and_bad_ones_are_listed_from_the_users_folder_to_
     write_hostile(tmp_path / "new", tmp_path / "outside.png")
     params = load_params(workspace.params)
 
-    note_refused(workspace.data("source"), import_images(tmp_path / "old", workspace.data("source")))
+    note_refused(workspace.data("source"), import_examples(tmp_path / "old", workspace.data("source")))
     note_refused(
         workspace.data("cam"),
-        import_images(tmp_path / "new", workspace.data("cam") / "images"),
+        import_examples(tmp_path / "new", workspace.data("cam") / "images"),
         inside="images",
     )
     with DvcClient(workspace) as dvc:
@@ -137,7 +137,7 @@ def test_a_workspace_inside_the_folder_it_copies_is_refused(tmp_path: Path):
     write_pictures(tmp_path, count=1, first_seed=0, shifted=False, labelled=True)
 
     with pytest.raises(BadInput, match="would be copied into itself"):
-        import_images(tmp_path, tmp_path / "w" / "data" / "source")
+        import_examples(tmp_path, tmp_path / "w" / "data" / "source")
 
 
 def test_an_interrupted_import_leaves_no_half_a_domain_and_the_next_one_finishes(tmp_path: Path):
@@ -145,7 +145,7 @@ def test_an_interrupted_import_leaves_no_half_a_domain_and_the_next_one_finishes
     leftover = tmp_path / "data" / ".importing-source"
     shutil.copytree(tmp_path / "old" / "dots", leftover / "dots")
 
-    import_images(tmp_path / "old", tmp_path / "data" / "source")
+    import_examples(tmp_path / "old", tmp_path / "data" / "source")
 
     assert len(list((tmp_path / "data" / "source").rglob("*.png"))) == 6
     assert not leftover.exists()

@@ -1,5 +1,6 @@
 """to_label.csv comes back as the gate wrote it, and nothing else is taken for it."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,32 @@ ARMS = "a" * 64
 
 
 def test_the_list_comes_back_in_its_order_with_the_answers_there_are(tmp_path: Path):
-    write_to_label(tmp_path, ARMS, [OTHER, ONE], {ONE.sha256: "unsure"})
+    write_to_label(tmp_path, ARMS, [OTHER, ONE], {ONE.sha256: "unsure"}, {})
 
     assert read_to_label(tmp_path) == [ToLabel(OTHER, ARMS, ""), ToLabel(ONE, ARMS, "unsure")]
 
 
 def test_whoever_labels_is_not_told_what_a_model_says(tmp_path: Path):
-    write_to_label(tmp_path, ARMS, [OTHER], {})
+    write_to_label(tmp_path, ARMS, [OTHER], {}, {})
 
     assert COLUMNS == ("path", "sha256", "arms", "label")
     assert (tmp_path / CSV).read_text() == f"path,sha256,arms,label\nimages/c.png,{'2' * 64},{ARMS},\n"
 
 
+@pytest.mark.parametrize(
+    "text", ["=HYPERLINK(1)", "+1", "-1 star", "@all", "\tx", "'quoted", 'plain, "text"']
+)
+def test_a_text_is_shown_beside_its_file_and_no_spreadsheet_computes_it(tmp_path: Path, text: str):
+    write_to_label(tmp_path, ARMS, [OTHER, ONE], {}, {OTHER.sha256: text})
+
+    header, cells, _ = csv.reader((tmp_path / CSV).read_text().splitlines())
+    assert header == ["path", "example", "sha256", "arms", "label"]
+    assert cells[1][0] not in "=+-@\t"
+    assert [line.example for line in read_to_label(tmp_path)] == [text, ""]
+
+
 def test_a_list_without_disagreements_is_its_header_alone(tmp_path: Path):
-    write_to_label(tmp_path, "", [], {})
+    write_to_label(tmp_path, "", [], {}, {})
 
     assert read_to_label(tmp_path) == []
     assert (tmp_path / CSV).read_text() == "path,sha256,arms,label\n"

@@ -789,9 +789,7 @@ def test_a_source_without_class_folders_names_what_is_there_instead(workspace, p
 def test_one_class_only_is_refused(workspace, params):
     write_source(workspace, ("cat",))
 
-    assert "has 1 class folder(s) with images (cat): a classifier needs at least two" in message(
-        workspace, params
-    )
+    assert "has 1 class with images (cat): a classifier needs at least two" in message(workspace, params)
 
 
 def test_a_class_without_a_usable_image_is_named_with_the_reasons(workspace, params):
@@ -802,7 +800,7 @@ def test_a_class_without_a_usable_image_is_named_with_the_reasons(workspace, par
 
     text = message(workspace, params)
 
-    assert "3 of 5 class folders" in text
+    assert "3 of 5 classes" in text
     assert "\n  bad: bad/x.jpg (text, not an image)\n" in text
     assert "\n  empty: nothing\n" in text
     assert text.endswith("\n  gone: gone/y.png (leaves the archive)")

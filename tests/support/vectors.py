@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains import kinds
 from tasks.domains.contract import (
@@ -39,9 +40,11 @@ class Vectors:
     spec: InputSpec = SPEC
     max_bytes: int = 4096
 
+    kind: ClassVar[str] = "vectors"
     noun: ClassVar[str] = "vector"
     plural: ClassVar[str] = "vectors"
     pattern: ClassVar[str] = "*.npy"
+    has_rows: ClassVar[bool] = False
     media_type: ClassVar[str] = "application/x-npy"
     measures: ClassVar[Mapping[str, type]] = {"length": float}
     likeness: ClassVar[str | None] = None
@@ -50,7 +53,7 @@ class Vectors:
     loads: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def of_params(cls, params: KindParams) -> "Vectors":
+    def of_params(cls, params: Params) -> "Vectors":
         return cls()
 
     @classmethod
@@ -61,8 +64,12 @@ class Vectors:
     def limits(self) -> Limits:
         return {"max_bytes": self.max_bytes}
 
-    @property
-    def memory_bytes(self) -> int:
+    @classmethod
+    def limits_in(cls, params: KindParams) -> Limits:
+        return {"max_bytes": 4096}
+
+    @classmethod
+    def memory_within(cls, limits: Limits) -> int:
         return 2**24
 
     def find(self, folder: Path) -> list[FoundFile]:
@@ -72,6 +79,9 @@ class Vectors:
         content = path.read_bytes()
         if len(content) > self.max_bytes:
             raise UnreadableExample("more bytes than a vector needs")
+        return content
+
+    def identity(self, content: bytes) -> bytes:
         return content
 
     def read(self, path_or_bytes: Path | bytes) -> np.ndarray:
@@ -84,11 +94,17 @@ class Vectors:
             raise UnreadableExample(f"{vector.dtype} of shape {vector.shape}")
         return vector
 
+    def of_json(self, value: object) -> bytes:
+        raise UnreadableExample("no JSON")
+
     def measure(self, content: bytes) -> Measured:
         return Measured({"length": float(np.linalg.norm(self.read(content)))}, None)
 
     def checked(self, measures: Measures) -> Measures:
         return measures
+
+    def excerpt(self, path: Path) -> None:
+        return None
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         longest = max((float(one["length"] or 0) for one in measured), default=0.0)

@@ -501,7 +501,7 @@ def _write_gate(
     given = {
         one.sha256: case.classes[i % num_classes] for i, one in enumerate(disagreements[: len(case.leads)])
     }
-    write_to_label(folder, sha("arms"), disagreements, given)
+    write_to_label(folder, sha("arms"), disagreements, given, {})
 
 
 def _baseline(case: Case) -> str:

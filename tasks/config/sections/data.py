@@ -1,4 +1,4 @@
-"""Sections that say how images are read, split and checked."""
+"""Sections that say how examples are read, split and checked."""
 
 import math
 import re
@@ -29,6 +29,19 @@ class ImagesParams(Section):
                 f"the first value becomes black and must be below the second, got {list(grey_range)}"
             )
         return grey_range
+
+
+class TextsParams(Section):
+    """Settings that every reader of texts must agree on, in training and in service."""
+
+    tokens: Annotated[int, Field(ge=8, le=512)]
+    """Tokens of the backbone's vocabulary that are read of a text; what follows is cut off. Twice as many take twice as long."""
+    max_bytes: Count
+    """Longer texts are quarantined unread."""
+    column: Annotated[str, Field(min_length=1)]
+    """The column of a .csv, .jsonl or .parquet file that holds the texts."""
+    label: Annotated[str, Field(min_length=1)]
+    """The column that holds their classes, where they are not told by folders; it need not be there."""
 
 
 class ByPattern(Section):

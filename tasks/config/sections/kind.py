@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.config.sections.data import ImagesParams
+from tasks.config.sections.data import ImagesParams, TextsParams
 from tasks.config.sections.section import Section
 
 
@@ -12,5 +12,6 @@ class KindParams(Section):
     """The keys of params.yaml that describe the examples of a workspace."""
 
     kind: Annotated[str, Field(min_length=1)]
-    """The form of an example: ``image``. The section of that kind says how examples are read."""
+    """The form of an example: ``image`` or ``text``. The section of that kind says how examples are read."""
     images: ImagesParams
+    texts: TextsParams

@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tasks.domains import kinds
@@ -90,7 +91,7 @@ def _serve(asker: socket.socket, slot: int, busy: mmap.mmap) -> int:
         if job["task"] == "nothing":  # the asker waits for the libraries
             send(asker, {"status": "nothing"})
             continue
-        reader = _reader(job["spec"], tuple(job["limits"].items()))
+        reader = _reader(job["spec"], tuple(job["parts"].items()), tuple(job["limits"].items()))
         if job["task"] == "read":
             busy[slot] = 1
             fields, body = _bounded(
@@ -118,7 +119,7 @@ def _copies(content: bytes) -> int:
 def _bounded(job: Fields, reader: Reader, base: int, work: Callable[[], Answer]) -> Answer:
     """The answer for one example, under the limits of its job. The default action of both signals ends the process."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (base + reader.memory_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (base + reader.memory_within(reader.limits), hard))
     signal.setitimer(signal.ITIMER_PROF, job["cpu_s"])
     signal.setitimer(signal.ITIMER_REAL, job["wall_s"])
     try:
@@ -144,17 +145,21 @@ def _read(reader: Reader, content: bytes) -> Answer:
 
 def _measure(reader: Reader, path: Path) -> Answer:
     content = reader.load(path)
-    known = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    found: Fields = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     try:
+        identity = reader.identity(content)
         measured = reader.measure(content)
     except UnreadableExample as error:
-        return known | {"reason": error.reason}, b""
-    return known | {"measures": dict(measured.measures), "note": measured.note}, b""
+        return found | {"reason": error.reason}, b""
+    found["sha256"] = hashlib.sha256(identity).hexdigest()
+    return found | {"measures": dict(measured.measures), "note": measured.note}, b""
 
 
 @functools.lru_cache(maxsize=64)
-def _reader(spec: str, limits: tuple[tuple[str, int], ...]) -> Reader:
-    return kinds.reader_for(spec_from_json(spec, origin="a job"), dict(limits))
+def _reader(spec: str, parts: tuple[tuple[str, str], ...], limits: tuple[tuple[str, int], ...]) -> Reader:
+    contents = {name: Path(place).read_bytes() for name, place in parts}
+    whole = replace(spec_from_json(spec, origin="a job"), parts=contents)
+    return kinds.reader_for(whole, dict(limits))
 
 
 def _memory_in_use() -> int:

@@ -21,7 +21,7 @@ from types import TracebackType
 
 import numpy as np
 
-from tasks.domains.contract import BeyondLimits, Measures, Reader, UnreadableExample
+from tasks.domains.contract import BeyondLimits, Kind, Measures, Reader, UnreadableExample
 from tasks.domains.decoding import child
 from tasks.domains.decoding.messages import BrokenOffError, Fields, receive, send
 from tasks.errors import Fault
@@ -60,18 +60,19 @@ class Decoders:
 
     Args:
         num: Examples that are read at once.
-        reader: Reader of a kind, whose libraries are loaded before the first example comes.
+        kind: That of the examples, or a reader of it; its libraries are loaded before the first one comes.
         measuring: Whether those of `Reader.measure` are loaded as well.
         niceness: By how much other processes go first.
     """
 
-    def __init__(self, num: int, reader: Reader, *, measuring: bool = False, niceness: int = 0) -> None:
-        self._modules = (type(reader).__module__, *(reader.loads if measuring else ()))
+    def __init__(self, num: int, kind: Kind | Reader, *, measuring: bool = False, niceness: int = 0) -> None:
+        self._modules = (kind.__module__, *(kind.loads if measuring else ()))
         self._niceness = niceness
         self._free: queue.LifoQueue[int] = queue.LifoQueue()
         self._lock = threading.Lock()
         self._generation = 0
         self._closed = False
+        self._parts: dict[bytes, int] = {}
         self._process, self._sockets = _start(num, self._modules, niceness)
         for slot in range(num):
             self._free.put(slot)
@@ -89,6 +90,8 @@ class Decoders:
         with self._lock:
             self._closed = True
             _hang_up(self._sockets)
+            while self._parts:
+                os.close(self._parts.popitem()[1])
         try:
             self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
@@ -111,7 +114,7 @@ class Decoders:
             UnreadableExample: It cannot be used, with the reason; `Killed` if its decoder had to be.
             Fault: The processes end by themselves.
         """
-        job = _job("read", reader, cpu_s)
+        job = self._job("read", reader, cpu_s)
         fields, body = self._exchange(job, content, cpu_s * WALL_PER_CPU)
         match fields["status"]:
             case "unreadable":
@@ -135,7 +138,7 @@ class Decoders:
         """
         if not paths:
             return []
-        job = _job("measure", reader, cpu_s) | {"paths": [str(path) for path in paths]}
+        job = self._job("measure", reader, cpu_s) | {"paths": [str(path) for path in paths]}
         fields, _ = self._exchange(job, b"", cpu_s * WALL_PER_CPU * len(paths))
         if fields["status"] == "killed":
             culprit = min(max(fields["index"], 0), len(paths) - 1)
@@ -148,6 +151,23 @@ class Decoders:
             MeasuredFile(**{key: value for key, value in file.items() if key != "status"})
             for file in fields["files"]
         ]
+
+    def _job(self, task: str, reader: Reader, cpu_s: float) -> Fields:
+        parts = {name: self._place_of(content) for name, content in reader.spec.parts.items()}
+        return {
+            "task": task, "spec": reader.spec.to_json(), "parts": parts, "limits": dict(reader.limits),
+            "cpu_s": cpu_s, "wall_s": cpu_s * WALL_PER_CPU,
+        }  # fmt: skip
+
+    def _place_of(self, content: bytes) -> str:
+        """Where the processes find a part of a spec: in memory, under a name that ends with this process."""
+        with self._lock:
+            if content not in self._parts:
+                descriptor = os.memfd_create("part")
+                with open(os.dup(descriptor), "wb") as file:
+                    file.write(content)
+                self._parts[content] = descriptor
+            return f"/proc/{os.getpid()}/fd/{self._parts[content]}"
 
     def _exchange(self, job: Fields, content: bytes, wall_s: float) -> tuple[Fields, bytes]:
         slot = self._free.get()
@@ -199,11 +219,6 @@ class Killed(UnreadableExample):
         else:
             reason = f"ends its decoder ({signal.Signals(number).name})"
         super().__init__(reason)
-
-
-def _job(task: str, reader: Reader, cpu_s: float) -> Fields:
-    spec, limits = reader.spec.to_json(), dict(reader.limits)
-    return {"task": task, "spec": spec, "limits": limits, "cpu_s": cpu_s, "wall_s": cpu_s * WALL_PER_CPU}
 
 
 def _hang_up(sockets: Sequence[socket.socket]) -> None:

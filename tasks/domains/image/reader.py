@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains.contract import (
     InputSpec,
@@ -64,9 +65,11 @@ class Images:
     spec: InputSpec
     max_pixels: int
 
+    kind: ClassVar[str] = "image"
     noun: ClassVar[str] = "image"
     plural: ClassVar[str] = "images"
     pattern: ClassVar[str] = "*.jpg"
+    has_rows: ClassVar[bool] = False
     media_type: ClassVar[str] = "image/"
     measures: ClassVar[Mapping[str, type]] = MEASURES
     likeness: ClassVar[str | None] = "phash"
@@ -75,7 +78,7 @@ class Images:
     loads: ClassVar[tuple[str, ...]] = ("tasks.domains.image.measures", "scipy.fftpack", "imagehash")
 
     @classmethod
-    def of_params(cls, params: KindParams) -> "Images":
+    def of_params(cls, params: Params) -> "Images":
         """Images of the size that the section ``images`` names."""
         images = params.images
         return cls(image_spec(images.size_px, images.grey_range), images.max_pixels)
@@ -96,10 +99,15 @@ class Images:
         """Images whose header claims more pixels are refused before anything is decoded."""
         return {"max_pixels": self.max_pixels}
 
-    @property
-    def memory_bytes(self) -> int:
+    @classmethod
+    def limits_in(cls, params: KindParams) -> Limits:
+        """The pixels of the largest image that the section ``images`` lets in."""
+        return {"max_pixels": params.images.max_pixels}
+
+    @classmethod
+    def memory_within(cls, limits: Limits) -> int:
         """Enough for every format and pixel layout at ``max_pixels``."""
-        return BYTES_PER_PIXEL * self.max_pixels + BYTES_BESIDES
+        return BYTES_PER_PIXEL * limits["max_pixels"] + BYTES_BESIDES
 
     def find(self, folder: Path) -> list[FoundFile]:
         """The files below ``folder`` and what the importer could not copy into it, by path and reason."""
@@ -113,6 +121,10 @@ class Images:
             UnreadableExample: It is missing, no regular file, unreadable, or larger than any such image.
         """
         return read_file(path, max_pixels=self.max_pixels)
+
+    def identity(self, content: bytes) -> bytes:
+        """The bytes themselves: an image that was encoded anew is another one."""
+        return content
 
     def read(self, path_or_bytes: Path | bytes) -> np.ndarray:
         """The image as uint8 ``(S, S, 3)``, stretched to the square: bilinear with antialiasing, aspect not kept.
@@ -128,6 +140,14 @@ class Images:
             raise UnreadableExample(
                 f"{image.width} x {image.height} px need more memory to resize than an image may"
             ) from error
+
+    def of_json(self, value: object) -> bytes:
+        """No image comes as JSON.
+
+        Raises:
+            UnreadableExample: Always.
+        """
+        raise UnreadableExample("an image is sent as its file, and not as JSON")
 
     def measure(self, content: bytes) -> Measured:
         """Size, layout, format, perceptual hash, luminance and capture time of an encoded image.
@@ -152,6 +172,9 @@ class Images:
             "shorter_side": min(width, height),
             "narrow_grey": _narrow_grey(measures),
         }
+
+    def excerpt(self, path: Path) -> None:
+        """Nothing: a picture has to be opened."""
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """Sizes, formats, pixel layouts and the mean luminance."""

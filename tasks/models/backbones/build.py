@@ -26,8 +26,12 @@ def builder_of(kind: str) -> Builder:
             from tasks.models.backbones.image import build_image_backbone
 
             return build_image_backbone
+        case "text":
+            from tasks.models.backbones.text import build_text_backbone
+
+            return build_text_backbone
         case _:
-            raise BadInput(f"there is no backbone for examples of kind {kind!r}; known: image.")
+            raise BadInput(f"there is no backbone for examples of kind {kind!r}; known: image, text.")
 
 
 def build_backbone(params: ModelParams, spec: InputSpec) -> Backbone:

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.config.sections.data import ImagesParams
-from tasks.config.sections.kind import KindParams
 from tasks.domains.contract import UnreadableExample, spec_from_json
 from tasks.domains.image.decode import read_image
 from tasks.domains.image.grey import scale_to_8_bits
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
+from tests.support.tiny import photograph_params
 
 MAX_PIXELS = 1_000_000
 
@@ -353,8 +352,8 @@ def test_the_range_that_a_workspace_sets_becomes_black_and_white_and_the_rest_is
 
 def test_the_range_of_the_settings_is_in_the_spec_and_whoever_reads_by_the_spec_reads_the_same(tmp_path):
     content = encoded(Image.fromarray(np.array([[7000, 7400]] * 2, np.uint16)), "PNG")
-    images = ImagesParams(size_px=8, max_pixels=MAX_PIXELS, grey_range=(7000, 7400), orientation_matters=True)
-    trained = Images.of_params(KindParams(kind="image", images=images))
+    settings = ("images.size_px=8", f"images.max_pixels={MAX_PIXELS}", "images.grey_range=[7000, 7400]")
+    trained = Images.of_params(photograph_params(*settings))
 
     served = Images.of_spec(
         spec_from_json(trained.spec.to_json(), origin="a model"), {"max_pixels": MAX_PIXELS}

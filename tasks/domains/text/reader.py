@@ -1,0 +1,279 @@
+"""Texts as the rest of the code reads them, in training and in service."""
+
+import os
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from tasks.config.params import Params
+from tasks.config.sections.kind import KindParams
+from tasks.domains.characters import Decoded, canonical, decode
+from tasks.domains.contract import (
+    BeyondLimits,
+    InputSpec,
+    Limits,
+    Measured,
+    Measures,
+    UnreadableExample,
+    Views,
+)
+from tasks.domains.folder import FoundFile, list_files, read_refusals
+from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
+from tasks.domains.text.measures import measure_text
+from tasks.domains.text.published import vocabulary_of
+from tasks.domains.text.spec import columns_in, text_spec, vocabulary_in
+from tasks.errors import reason_of
+
+NOTHING = "—"
+"""Where there is nothing to describe."""
+
+MEASURES: Mapping[str, type] = {
+    "characters": int,
+    "words": int,
+    "script": str,
+    "encoding": str,
+    "links": int,
+    "tags": int,
+    "shingles": str,
+}
+"""The measures of a text in the manifest: its length in characters and words, the script of most letters as Unicode names it,
+the encoding of its file, links and HTML tags in it, and 64 bits of the simhash of its shingles in hexadecimal."""
+
+NO_TEXT = frozenset({
+    ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods", ".ppt", ".pptx", ".zip", ".gz", ".tar", ".7z", ".msg",
+    ".png", ".jpg", ".jpeg", ".gif", ".wav", ".mp3", ".mp4", ".npy", ".db", ".sqlite", ".pkl", ".bin",
+})  # fmt: skip
+"""Endings of files that programs write and nobody reads as they are."""
+
+EXCERPT_CHARACTERS = 500
+"""A person can tell the class of most texts by so many."""
+
+BYTES_PER_BYTE = 64
+BYTES_BESIDES = 2**30
+"""Memory while a text is read: its characters, the pieces it is parted into, and the vocabulary."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The reader of texts; see `tasks.domains.contract.Reader`."""
+
+    spec: InputSpec
+    max_bytes: int
+
+    kind: ClassVar[str] = "text"
+    noun: ClassVar[str] = "text"
+    plural: ClassVar[str] = "texts"
+    pattern: ClassVar[str] = "*.txt"
+    has_rows: ClassVar[bool] = True
+    media_type: ClassVar[str] = "text/"
+    measures: ClassVar[Mapping[str, type]] = MEASURES
+    likeness: ClassVar[str | None] = "shingles"
+    captured: ClassVar[str | None] = None
+    views: ClassVar[Views] = Views()
+    loads: ClassVar[tuple[str, ...]] = ("tasks.domains.text.measures",)
+
+    @classmethod
+    def of_params(cls, params: Params) -> "Texts":
+        """Texts for the backbone that ``model`` names, of the length in section ``texts``."""
+        texts = params.texts
+        vocabulary = vocabulary_of(params.model.backbone)
+        return cls(text_spec(texts.tokens, vocabulary, (texts.column, texts.label)), texts.max_bytes)
+
+    @classmethod
+    def of_spec(cls, spec: InputSpec, limits: Limits) -> "Texts":
+        """Texts as a model takes them.
+
+        Raises:
+            BadInput: The model expects them to be prepared in another way.
+        """
+        vocabulary_in(spec)
+        columns_in(spec)
+        return cls(spec, limits["max_bytes"])
+
+    @classmethod
+    def limits_in(cls, params: KindParams) -> Limits:
+        """The bytes of the longest text that the section ``texts`` lets in."""
+        return {"max_bytes": params.texts.max_bytes}
+
+    @classmethod
+    def memory_within(cls, limits: Limits) -> int:
+        """Enough for any text of ``max_bytes`` bytes."""
+        return BYTES_PER_BYTE * limits["max_bytes"] + BYTES_BESIDES
+
+    @property
+    def limits(self) -> Limits:
+        """Larger files and bodies are refused before they are decoded."""
+        return {"max_bytes": self.max_bytes}
+
+    def find(self, folder: Path) -> list[FoundFile]:
+        """The texts below ``folder``, one for each file or row, and what the importer could not copy into it."""
+        found: list[FoundFile] = []
+        for file in (*list_files(folder, examples=(".txt", *SUFFIXES)), *read_refusals(folder)):
+            if file.reason is None and has_rows(file.path):
+                found += self._rows(folder, file)
+            else:
+                found.append(file if file.reason else _checked(file))
+        return sorted(found, key=lambda file: (file.path, file.reason or ""))
+
+    def _rows(self, folder: Path, file: FoundFile) -> Iterable[FoundFile]:
+        column, label = columns_in(self.spec)
+        try:
+            content = read_rows(folder / file.path)
+        except UnreadableExample as error:
+            return [FoundFile(file.path, error.reason)]
+        if column not in content.columns:
+            return [FoundFile(file.path, _no_column(column, content.columns))]
+        note = "; ".join(content.notes) or None
+        found = []
+        for row in content.rows:
+            reason = row.fault or (
+                None if isinstance(row.cells.get(column), str) else _no_cell(row.cells, column)
+            )
+            given = row.cells.get(label)
+            found.append(
+                FoundFile(
+                    row_path(file.path, row.line), reason, None if given is None else _name(given), note
+                )
+            )
+        return found
+
+    def load(self, path: Path) -> bytes:
+        """The bytes of a file, or the text in a row of one in UTF-8.
+
+        Raises:
+            UnreadableExample: It is missing, no regular file, unreadable, or longer than any text may be.
+        """
+        place = row_in(path)
+        if place is None:
+            return self._file(path)
+        column = columns_in(self.spec)[0]
+        text = read_row(*place).cells.get(column)
+        if not isinstance(text, str):
+            raise UnreadableExample(_no_cell({}, column), path=path)
+        return self._within(text.encode("utf-8", errors="replace"))
+
+    def _file(self, path: Path) -> bytes:
+        try:
+            if not path.is_file():
+                raise UnreadableExample("not a regular file", path=path)
+            with open(path, "rb") as file:
+                return self._within(file.read(self.max_bytes + 1), size=os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            raise UnreadableExample(f"cannot be read: {reason_of(error)}", path=path) from error
+
+    def _within(self, content: bytes, *, size: int | None = None) -> bytes:
+        if len(content) > self.max_bytes:
+            found = max(size or 0, len(content))
+            raise BeyondLimits(
+                f"{found:,} bytes, more than texts.max_bytes {self.max_bytes:,}", needed={"max_bytes": found}
+            )
+        return content
+
+    def identity(self, content: bytes) -> bytes:
+        """The characters in one form: encodings, line ends and ways to write an accent make no other text.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        return decode(content).text.encode()
+
+    def read(self, path_or_bytes: Path | bytes) -> np.ndarray:
+        """The first tokens of a text, int32 ``(T)``, padded.
+
+        Raises:
+            UnreadableExample: With the reason; the message also names the path if there is one.
+        """
+        return vocabulary_in(self.spec).tokens(self._decoded(path_or_bytes).text, self.spec.shape[0])
+
+    def of_json(self, value: object) -> bytes:
+        """A text of JSON in UTF-8.
+
+        Raises:
+            UnreadableExample: It is no text.
+        """
+        if not isinstance(value, str):
+            raise UnreadableExample(f"a text was expected, got {str(value)[:40]!r}")
+        return value.encode("utf-8", errors="replace")
+
+    def measure(self, content: bytes) -> Measured:
+        """Length, script, encoding, links, tags and shingles.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        decoded = self._decoded(content)
+        return Measured(measure_text(decoded.text, decoded.encoding), "; ".join(decoded.notes) or None)
+
+    def _decoded(self, path_or_bytes: Path | bytes) -> Decoded:
+        if isinstance(path_or_bytes, bytes):
+            return decode(self._within(path_or_bytes))
+        try:
+            return decode(self.load(path_or_bytes))
+        except UnreadableExample as error:
+            raise UnreadableExample(error.reason, path=path_or_bytes) from error
+
+    def checked(self, measures: Measures) -> Measures:
+        """Words, how many of them are cut off at least, the script, and the tags that say that it was a page."""
+        words = int(measures.get("words") or 0)
+        return {
+            "words": words,
+            "words_cut": max(0, words - self.spec.shape[0]),
+            "script": measures.get("script"),
+            "tags": int(measures.get("tags") or 0),
+        }
+
+    def excerpt(self, path: Path) -> str:
+        """The beginning of the text, in one line.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        line = " ".join(self._decoded(path).text.split())
+        return line if len(line) <= EXCERPT_CHARACTERS else f"{line[:EXCERPT_CHARACTERS]} ..."
+
+    def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
+        """Lengths, scripts and encodings."""
+        words = sorted(int(number) for one in measured if (number := one.get("words")) is not None)
+        return [
+            ("Length in words", _spread(words)),
+            ("Script", _tally(str(script).capitalize() for one in measured if (script := one.get("script")))),
+            ("Encoding", _tally(str(encoding) for one in measured if (encoding := one.get("encoding")))),
+        ]
+
+
+def _name(label: object) -> str:
+    """The class that a cell names."""
+    return canonical(str(label))[0]
+
+
+def _checked(file: FoundFile) -> FoundFile:
+    suffix = Path(file.path).suffix.lower()
+    if suffix not in NO_TEXT:
+        return file
+    return FoundFile(file.path, f"{suffix} files are no text: save it as .txt, or in a column of a .csv")
+
+
+def _no_column(column: str, columns: Sequence[str]) -> str:
+    there = ", ".join(map(repr, columns[:8])) or "none"
+    return f"no column {column!r}, its columns are {there}: name the one with the texts, texts.column in params.yaml"
+
+
+def _no_cell(cells: Mapping[str, object], column: str) -> str:
+    value = cells.get(column)
+    return f"no text in column {column!r}" + ("" if value is None else f", got {str(value)[:40]!r}")
+
+
+def _spread(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return NOTHING
+    return f"{statistics.median(numbers):,.0f} in the middle, {numbers[0]:,} to {numbers[-1]:,}"
+
+
+def _tally(names: Iterable[str]) -> str:
+    ordered = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {number:,}" for name, number in ordered) or NOTHING

@@ -1,0 +1,63 @@
+"""The vocabulary that parts a text into tokens: a file of the library ``tokenizers``, and how a model wants it used."""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.errors import BadInput
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CHARACTERS_PER_TOKEN = 32
+"""No more characters than this per token are looked at: the longest pieces of the vocabularies have 16."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a model, and how it wants texts handed over."""
+
+    content: bytes
+    """A ``tokenizer.json``, with the marks of beginning and end in it."""
+    prefix: str
+    """Goes before every text."""
+    padding: int
+    """The token that fills what a text leaves."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of ``content``."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def tokens(self, text: str, num: int) -> np.ndarray:
+        """The first ``num`` tokens of ``text``, int32 ``(num,)``; what it leaves is padding.
+
+        White space of any kind and length is one space.
+        """
+        plain = self.prefix + " ".join(text.split())[: CHARACTERS_PER_TOKEN * num]
+        found = _tokenizer(self.content).encode(plain).ids
+        ids = found if len(found) <= num else [*found[: num - 1], found[-1]]  # the mark of the end stays
+        tokens = np.full(num, self.padding, dtype=np.int32)
+        tokens[: len(ids)] = ids
+        return tokens
+
+
+@functools.lru_cache(maxsize=4)
+def _tokenizer(content: bytes) -> "Tokenizer":
+    tokenizer = _library().from_buffer(content)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _library() -> "type[Tokenizer]":
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise BadInput(
+            "texts need the library `tokenizers`, which is not installed: pip install 'acclimate[text]'"
+        ) from error
+    return Tokenizer

@@ -1,0 +1,139 @@
+"""Files of rows: each row an example with a name of its own, and a bad row no reason to lose the others."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.domains import rows
+from tasks.domains.contract import UnreadableExample
+from tasks.domains.rows import has_rows, is_row, read_row, read_rows, row_in, row_path
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def texts(path: Path) -> dict[int, str | None]:
+    """The text or the fault of each row, by its line."""
+    return {row.line: row.fault or row.cells.get("text") for row in read_rows(path).rows}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text,label\na,x\nb,y\n",
+        "text;label\r\na;x\r\nb;y\r\n",
+        "\ufefftext\tlabel\na\tx\nb\ty",
+        "text|label\na|x\nb|y",
+    ],
+)
+def test_the_separator_is_the_one_of_the_header(tmp_path: Path, content: str):
+    found = read_rows(written(tmp_path, "a.csv", content))
+
+    assert found.columns == ("text", "label")
+    assert [dict(row.cells) for row in found.rows] == [
+        {"text": "a", "label": "x"},
+        {"text": "b", "label": "y"},
+    ]
+
+
+def test_a_row_is_named_by_the_line_in_which_it_begins(tmp_path: Path):
+    path = written(tmp_path, "a.csv", 'text,label\n"two\nlines",x\n\nafter,y\n')
+
+    assert texts(path) == {2: "two\nlines", 5: "after"}
+    assert read_row(path, 5).cells["label"] == "y"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('text,label\ngood,x\n"never closed,y\nlost,z\n',
+         {2: "good", 3: "a quotation mark is never closed; what follows it was not read"}),
+        ("text,label\na,x\ntext,label\nb,y\n", {2: "a", 3: "the header once more", 4: "b"}),
+        ("text,label\na,b,x\nc,y\n",
+         {2: "3 cells, and the header has 2: put what holds a separator in quotes", 3: "c"}),
+        ("text,label\nalone\n", {2: "alone"}),
+        ("text,label\n,x\n", {2: None}),
+        ("text,label\na\0b,x\n", {2: "ab"}),
+    ],
+    ids=["quote", "header twice", "comma", "short", "empty", "zero byte"],
+)  # fmt: skip
+def test_a_bad_row_is_told_and_the_others_are_read(tmp_path: Path, content: str, expected: dict):
+    assert texts(written(tmp_path, "a.csv", content)) == expected
+
+
+def test_json_lines_are_rows_and_a_line_that_is_none_is_told(tmp_path: Path):
+    content = '{"text": "a", "n": 1}\n\nnonsense\n[1]\n{"text": "b", "label": "x"}\n' + "[" * 100_000
+    found = read_rows(written(tmp_path, "a.jsonl", content))
+
+    assert found.columns == ("text", "n", "label")
+    assert [row.line for row in found.rows] == [1, 3, 4, 5, 6]
+    assert [bool(row.fault) for row in found.rows] == [False, True, True, False, True]
+    assert found.rows[2].fault == 'no JSON object: expected {"column": value, ...}'
+
+
+def test_parquet_has_rows_by_number(tmp_path: Path):
+    pq.write_table(pa.table({"text": ["a", None], "label": ["x", "y"]}), tmp_path / "a.parquet")
+
+    assert texts(tmp_path / "a.parquet") == {1: "a", 2: None}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "text,text\na,b\n", "two columns have the name 'text': rename one"),
+        ("a.csv", "", "no text: the file is empty"),
+        ("a.csv", '"never closed\n', "the first line cannot be read"),
+        ("a.parquet", "no parquet", "no Parquet file"),
+    ],
+)
+def test_a_file_without_rows_says_why(tmp_path: Path, name: str, content: str, reason: str):
+    with pytest.raises(UnreadableExample) as caught:
+        read_rows(written(tmp_path, name, content))
+
+    assert caught.value.reason.startswith(reason)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows, "MAX_FILE_BYTES", 4)
+
+    with pytest.raises(UnreadableExample, match="part it"):
+        read_rows(written(tmp_path, "a.csv", "text,label\na,x\n"))
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path):
+    path = written(tmp_path, "a.csv", "text\nbefore\n")
+    assert texts(path) == {2: "before"}
+
+    written(tmp_path, "a.csv", "text\nafter that\n")
+
+    assert texts(path) == {2: "after that"}
+
+
+def test_a_file_whose_name_looks_like_a_row_is_a_file(tmp_path: Path):
+    path = written(tmp_path, "a.csv#2", "a text")
+
+    assert row_in(path) is None
+    assert row_in(tmp_path / "b.csv#2") == (tmp_path / "b.csv", 2)
+    assert is_row(row_path("folder/b.CSV", 7))
+    assert not is_row("b.txt#2")
+    assert has_rows("b.JSONL")
+    assert not has_rows("b.json")
+
+
+def test_a_row_that_is_not_there_says_so(tmp_path: Path):
+    path = written(tmp_path, "a.csv", "text\none\n")
+
+    with pytest.raises(UnreadableExample, match=r"a\.csv has no row in line 9"):
+        read_row(path, 9)
+
+
+def test_columns_of_json_lines_come_in_the_order_in_which_they_come_up(tmp_path: Path):
+    lines = "\n".join(json.dumps(row) for row in ({"b": 1}, {"a": 2, "b": 3}))
+
+    assert read_rows(written(tmp_path, "a.ndjson", lines)).columns == ("b", "a")
