@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.workspaces.copy import digest_inside
 from tasks.domains.folder import REFUSED, FoundFile, list_files
+from tasks.domains.rows import count_examples
 from tasks.errors import reason_of
 from tasks.files import sha256_of_lines, write_text
 from tasks.workspace import Workspace
@@ -164,10 +165,22 @@ def batch_digest(folder: Path) -> str:
     return digest_of(_contents(folder))
 
 
-def measure(folder: Path) -> tuple[str, int]:
-    """The digest of a batch, and how many different files it holds; 0 where none can be taken in."""
+def measure(folder: Path, *, has_rows: bool) -> tuple[str, int]:
+    """The digest of a batch, and how many examples its different files may hold; 0 where none can be taken in.
+
+    Args:
+        folder: The batch.
+        has_rows: Whether each row of a file of rows is an example, as of texts; else each file is one.
+    """
     contents = _contents(folder)
-    return digest_of(contents), len(set(contents.values()))
+    different = {digest: path for path, digest in contents.items()}.values()
+    return digest_of(contents), sum(count_examples(folder / path) if has_rows else 1 for path in different)
+
+
+def examples_in(folder: Path, *, has_rows: bool) -> int:
+    """How many examples the files below ``folder`` may hold."""
+    found = (folder / file.path for file in list_files(folder) if file.reason is None)
+    return sum(count_examples(path) if has_rows else 1 for path in found)
 
 
 def digest_of(contents: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from flows.workspaces.batches import (
     Looks,
     batch_digest,
     digest_of,
+    examples_in,
     examples_of,
     list_batch,
     printable,
@@ -55,7 +56,8 @@ from flows.workspaces.waiting import (
     was_taken,
 )
 from tasks.config.params import Params
-from tasks.domains.folder import REFUSED, list_files, read_refusals
+from tasks.domains.folder import REFUSED, read_refusals
+from tasks.domains.kinds import IN_ROWS
 from tasks.errors import BadInput, Fault, reason_of
 from tasks.files import fsync_folder, write_text
 from tasks.workspace import Workspace
@@ -190,8 +192,9 @@ def _take_in(workspace: Workspace, target: str, params: Params) -> Intake:
     if workspace.data(target).is_dir():
         sweep_staging(workspace.data(target))
     taken = unnoted_batches(workspace, target)
+    has_rows = params.kind in IN_ROWS
     for digest in taken:
-        _note_taken(workspace, target, digest)
+        _note_taken(workspace, target, digest, has_rows=has_rows)
     known = {*ledger(workspace, target), *taken}
     fresh: dict[str, Found] = {}
     for found in survey.whole:
@@ -213,7 +216,7 @@ def _take_in(workspace: Workspace, target: str, params: Params) -> Intake:
                 copied = _copy_to_data(workspace, target, found)
                 if copied is None:
                     continue  # it changed meanwhile, and is looked at anew
-                _note_taken(workspace, target, digest)
+                _note_taken(workspace, target, digest, has_rows=has_rows)
             except (OSError, Fault) as error:
                 words = said(error) if isinstance(error, OSError) else str(error)
                 problems.append(f"{found.batch.path} could not be taken in, and waits: {words}")
@@ -282,12 +285,11 @@ def _read_refusals(batch: Path) -> list:
         return []  # not written by `acclimate emit`
 
 
-def _note_taken(workspace: Workspace, target: str, digest: str) -> None:
+def _note_taken(workspace: Workspace, target: str, digest: str, *, has_rows: bool) -> None:
     place = workspace.data(target) / "arrived" / digest
     note_refused(workspace.data(target), _read_refusals(place), inside=f"arrived/{digest}")
     (place / REFUSED).unlink(missing_ok=True)
-    images = sum(file.reason is None for file in list_files(place))
-    note(workspace, target, digest, images=images)
+    note(workspace, target, digest, images=examples_in(place, has_rows=has_rows))
 
 
 def _keep_looks(

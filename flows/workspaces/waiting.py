@@ -11,6 +11,7 @@ from flows.workspaces.batches import (
     Batch,
     Look,
     Looks,
+    examples_in,
     list_batch,
     measure,
     printable,
@@ -20,7 +21,7 @@ from flows.workspaces.batches import (
 from flows.workspaces.present import check_present
 from flows.workspaces.targets import check_target_name
 from tasks.config.params import Params
-from tasks.domains.folder import list_files
+from tasks.domains.kinds import IN_ROWS
 from tasks.errors import BadInput
 from tasks.workspace import DOMAIN_NAME, Workspace
 
@@ -117,7 +118,7 @@ def images_needed(workspace: Workspace, target: str, params: Params) -> int:
     ``arrival.min_images``, and for a target that has few images, as many as stage validate asks for in all.
     """
     folder = workspace.data(target)
-    have = sum(file.reason is None for file in list_files(folder)) if folder.is_dir() else 0
+    have = examples_in(folder, has_rows=params.kind in IN_ROWS) if folder.is_dir() else 0
     return max(params.arrival.min_images, params.validate_.min_rows_target - have)
 
 
@@ -152,7 +153,7 @@ def survey_of(workspace: Workspace, target: str, looks: Looks, params: Params) -
                 continue
             wait_s = seconds_to_wait(batch, before, settle_s=params.arrival.settle_s)
             if wait_s == 0:
-                whole.append(_measured(batch, before))
+                whole.append(_measured(batch, before, has_rows=params.kind in IN_ROWS))
             else:
                 growing.append((batch, wait_s))
         except OSError as error:
@@ -190,10 +191,10 @@ def _waiting(landing: Path, problems: list[str]) -> list[Path]:
     return batches
 
 
-def _measured(batch: Batch, before: Look | None) -> Found:
+def _measured(batch: Batch, before: Look | None, *, has_rows: bool) -> Found:
     if before and before.digest and before.signature == batch.signature:
         return Found(batch, before.digest, before.images)
-    return Found(batch, *measure(batch.path))
+    return Found(batch, *measure(batch.path, has_rows=has_rows))
 
 
 def soonest(survey: Survey) -> float | None:

@@ -209,6 +209,10 @@ class Reader(Protocol):
         """
         ...
 
+    def warm_up(self) -> None:
+        """Load what `read` needs at its first use: who gives an example little time calls it before the time begins."""
+        ...
+
     def of_json(self, value: object) -> bytes:
         """The example that a request gives as a value of JSON, as `read` takes it; for a kind that has rows.
 

@@ -22,6 +22,10 @@ BEFORE_KINDS = "preprocessing"
 """Where older files, which all take images, hold the text that a spec is made from."""
 
 
+IN_ROWS = frozenset({"text"})
+"""The kinds of which each row of a file is an example, for who only counts and needs no reader."""
+
+
 def kind_named(name: str) -> Kind:
     """The kind that ``name`` stands for in params.yaml and in an ONNX file; its libraries load here.
 

@@ -89,6 +89,14 @@ def read_row(path: Path, line: int) -> FileRow:
     return row
 
 
+def count_examples(path: Path) -> int:
+    """The examples that a file of rows may hold; 1 for any other file, and for one that cannot be read."""
+    try:
+        return sum(row.fault is None for row in read_rows(path).rows) if has_rows(path.name) else 1
+    except UnreadableExample:
+        return 1
+
+
 def read_rows(path: Path) -> RowsFile:
     """All rows of the file ``path``; the last few files are kept in memory until they change.
 

@@ -9,7 +9,7 @@ import pytest
 from tasks.domains.contract import InputSpec, spec_from_json
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
-from tasks.domains.kinds import reader_for, reader_of, spec_in
+from tasks.domains.kinds import IN_ROWS, kind_named, reader_for, reader_of, spec_in
 from tasks.errors import BadInput
 from tests.support import onnx_models
 from tests.support.tiny import photograph_params
@@ -41,6 +41,11 @@ def test_a_malformed_spec_names_its_file_and_what_it_got(changes: dict):
     with pytest.raises(BadInput, match=r"model\.onnx .*got .*Export it again") as caught:
         spec_from_json(text, origin="model.onnx")
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["image", "text"])
+def test_the_kinds_that_come_in_rows_are_those_whose_readers_say_so(name: str):
+    assert kind_named(name).has_rows == (name in IN_ROWS)
 
 
 def test_the_reader_of_a_workspace_reads_what_its_params_say():

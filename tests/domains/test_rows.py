@@ -9,7 +9,7 @@ import pytest
 
 from tasks.domains import rows
 from tasks.domains.contract import UnreadableExample
-from tasks.domains.rows import has_rows, is_row, read_row, read_rows, row_in, row_path
+from tasks.domains.rows import count_examples, has_rows, is_row, read_row, read_rows, row_in, row_path
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -131,6 +131,16 @@ def test_a_row_that_is_not_there_says_so(tmp_path: Path):
 
     with pytest.raises(UnreadableExample, match=r"a\.csv has no row in line 9"):
         read_row(path, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [("a.csv", "text\na\nb\n", 2), ("a.csv", "text\na\nb,c\n", 1), ("a.csv", "", 1), ("a.parquet", "x", 1), ("a.txt", "a\nb", 1)],
+)  # fmt: skip
+def test_the_examples_of_a_file_are_counted_and_a_file_that_is_none_is_one(
+    tmp_path: Path, name: str, content: str, expected: int
+):
+    assert count_examples(written(tmp_path, name, content)) == expected
 
 
 def test_columns_of_json_lines_come_in_the_order_in_which_they_come_up(tmp_path: Path):

@@ -27,6 +27,7 @@ from flows.workspaces.targets import add_target
 from tasks.config.params import Params, load_params
 from tasks.errors import BadInput, Fault
 from tasks.workspace import Workspace
+from tests.support.texts import reviews, text_params, write_csv
 from tests.support.tiny import CHECKOUT, acclimate, changed, write_pictures
 
 NOBODY = 65534
@@ -52,6 +53,29 @@ def batch(tmp_path: Path) -> Path:
     folder = tmp_path / "from camera 7"
     write_pictures(folder, count=8, first_seed=0, shifted=True, labelled=False)
     return folder
+
+
+@pytest.mark.parametrize(("kind", "num"), [("text", 30), ("image", 1)])
+def test_a_file_counts_as_its_rows_where_each_is_an_example(workspace: Workspace, kind: str, num: int):
+    settings = (
+        "domains=[source, cam7]",
+        "targets=[cam7]",
+        "validate.min_rows_target=1",
+        "arrival.min_images=30",
+    )
+    params = changed(text_params(), f"kind={kind}", *settings)
+    place = workspace.landing("cam7") / "monday"
+    place.mkdir(parents=True)
+    write_csv(place / "reviews.csv", reviews("tools", 30))
+    (place / "_READY").touch()
+    workspace.data("cam7").mkdir(parents=True)
+
+    seen = look(workspace, "cam7", params)
+    taken = take_in(workspace, "cam7", params)
+
+    assert (seen.images, seen.needed_images) == (num, 30)
+    assert (len(taken.taken), taken.waiting_images) == ((1, 0) if num == 30 else (0, 1))
+    assert list(ledger(workspace, "cam7").values()) == ([30] if num == 30 else [])
 
 
 def by_hand(workspace: Workspace, name: str, *, first_seed: int = 0, ready: bool = True) -> Path:

@@ -94,6 +94,8 @@ class Vectors:
             raise UnreadableExample(f"{vector.dtype} of shape {vector.shape}")
         return vector
 
+    def warm_up(self) -> None: ...
+
     def of_json(self, value: object) -> bytes:
         raise UnreadableExample("no JSON")
 

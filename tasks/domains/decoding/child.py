@@ -93,6 +93,7 @@ def _serve(asker: socket.socket, slot: int, busy: mmap.mmap) -> int:
             continue
         reader = _reader(job["spec"], tuple(job["parts"].items()), tuple(job["limits"].items()))
         if job["task"] == "read":
+            reader.warm_up()
             busy[slot] = 1
             fields, body = _bounded(
                 job, reader, base + _copies(content), functools.partial(_read, reader, content)

@@ -141,6 +141,9 @@ class Images:
                 f"{image.width} x {image.height} px need more memory to resize than an image may"
             ) from error
 
+    def warm_up(self) -> None:
+        """Nothing: Pillow is loaded with this module."""
+
     def of_json(self, value: object) -> bytes:
         """No image comes as JSON.
 

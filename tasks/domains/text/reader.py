@@ -190,6 +190,10 @@ class Texts:
         """
         return vocabulary_in(self.spec).tokens(self._decoded(path_or_bytes).text, self.spec.shape[0])
 
+    def warm_up(self) -> None:
+        """The vocabulary, which takes a second or two."""
+        vocabulary_in(self.spec).tokens("", self.spec.shape[0])
+
     def of_json(self, value: object) -> bytes:
         """A text of JSON in UTF-8.
 

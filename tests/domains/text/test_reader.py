@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.domains.contract import BeyondLimits, UnreadableExample, spec_from_json
+from tasks.domains.decoding.pool import Decoders
 from tasks.domains.kinds import kind_in, metadata_of, reader_for, reader_of, spec_in
 from tasks.domains.text.measures import measure_text, script_of, simhash
 from tasks.domains.text.published import vocabulary_of, weights_file
@@ -111,6 +112,13 @@ def test_a_text_beyond_the_limit_is_refused_before_it_is_decoded(reader: Texts, 
 def test_a_file_that_is_none_is_told_with_its_path(reader: Texts, tmp_path: Path):
     with pytest.raises(UnreadableExample, match=r"gone\.txt: not a regular file"):
         reader.read(tmp_path / "gone.txt")
+
+
+def test_the_vocabulary_is_loaded_before_the_time_of_a_text_begins(reader: Texts):
+    with Decoders(1, Texts) as decoders:
+        tokens = decoders.read(reader, b"A fine book.", cpu_s=0.1)
+
+    assert np.array_equal(tokens, reader.read(b"A fine book."))
 
 
 # --- the spec ----------------------------------------------------------------------------------
