@@ -1,6 +1,5 @@
 """Which Prefect server a command talks to; Prefect itself is imported only after that is settled."""
 
-import json
 import logging
 import os
 import signal
@@ -25,7 +24,7 @@ from flows.workspaces.rights import check_rights
 from flows.workspaces.upgrade import check_upgraded
 from tasks.environment import SILENCE, child_environment, no_proxy
 from tasks.errors import Fault
-from tasks.files import write_json
+from tasks.files import parse_json, write_json
 from tasks.records.result import Result
 from tasks.workspace import Workspace
 
@@ -112,7 +111,7 @@ def known_api(workspace: Workspace) -> str | None:
     if named := named_api():
         return named
     try:
-        api = json.loads(_note(workspace).read_bytes())["api"]
+        api = parse_json(_note(workspace).read_bytes())["api"]
     except (OSError, ValueError, TypeError, KeyError):  # `acclimate up` writes it anew when it starts
         return None
     return api if answers(api) else None

@@ -78,6 +78,22 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, text + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The content of JSON, which anybody may have written.
+
+    Raises:
+        ValueError: It is malformed, nested too deeply, no UTF-8, or has a number of too many digits.
+    """
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError("a number in it has thousands of digits") from error
+
+
 def read_json(path: Path) -> Any:
     """The parsed content of a JSON file.
 
@@ -85,7 +101,7 @@ def read_json(path: Path) -> Any:
         BadInput: The file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(f"{path} does not exist. Run the stage that writes it: `acclimate run`.") from error
     except ValueError as error:  # also where it is not UTF-8

@@ -168,6 +168,12 @@ def test_a_record_is_named_and_so_read_and_written_by_its_own_module_alone(name:
     assert naming == {record}
 
 
+def test_json_that_anybody_may_have_written_is_parsed_in_one_place():
+    parsing = [module for module, path in modules().items() if "json.loads(" in path.read_text()]
+
+    assert parsing == ["tasks.files"]
+
+
 def test_no_import_goes_round_in_a_circle():
     graph = import_graph()
     order = graphlib.TopologicalSorter({module: names - {module} for module, names in graph.items()})

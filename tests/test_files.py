@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BadInput, Fault
-from tasks.files import atomic_file, read_json, sha256_of_lines, write_bytes, write_json, write_text
+from tasks.files import (
+    atomic_file,
+    parse_json,
+    read_json,
+    sha256_of_lines,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from tests.support.tiny import CHECKOUT
 
 
@@ -98,6 +106,17 @@ def test_a_missing_or_broken_json_file_is_named(tmp_path: Path):
         read_json(tmp_path / "absent.json")
     with pytest.raises(BadInput, match=r"broken\.json is not JSON"):
         read_json(tmp_path / "broken.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[" * 200_000, "nested too deeply"), ('{"a": ' + "1" * 5000 + "}", "thousands of digits"), ("{", "Expecting"),
+     (b'"\xff"', "decode"), ("", "Expecting value")],
+    ids=["deep", "digits", "cut", "no text", "empty"],
+)  # fmt: skip
+def test_whatever_is_no_json_is_one_kind_of_error(text: str | bytes, words: str):
+    with pytest.raises(ValueError, match=words):
+        parse_json(text)
 
 
 def test_the_digest_of_lines_does_not_depend_on_their_order_and_does_on_their_number():

@@ -5,7 +5,6 @@ who hold memory without asking anything cannot keep it from those who ask.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from deploy.server.busy import TooBusy
 from tasks.config.sections.delivery import ServiceParams
 from tasks.domains.contract import Reader
+from tasks.files import parse_json
 
 FREE_BYTES = 2**18
 """The beginning of a body, which takes nothing from the memory that all share; there are as many as connections."""
@@ -114,8 +114,8 @@ def examples_in(body: bytearray, reader: Reader) -> list[object]:
         HTTPException: It is no such body, or holds more than one request may.
     """
     try:
-        content = json.loads(bytes(body))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(bytes(body))
+    except ValueError as error:
         raise HTTPException(422, f"the body is no JSON ({str(error)[:200]})") from error
     examples = content.get(reader.plural) if isinstance(content, dict) else None
     if not isinstance(examples, list) or len(content) != 1:

@@ -70,7 +70,7 @@ def try_folders(
         for folder, role in ((holdout, "--holdout"), (labelled, "--labelled")):
             if folder is not None and folder.is_dir():
                 check_not_wrapped(folder, role=role, classes=list_folders(source))
-    is_named, name = name is not None, name or domain_name(target, source=source)
+    is_named, name = name is not None, domain_name(target, source=source) if name is None else name
     check_target_name(name)
     place = check_place(workspace or Path(f"acclimate-{name}"))
     kind = _kind_of(place, kind, source)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from tasks.environment import child_environment
 from tasks.errors import Fault
+from tasks.files import parse_json
 from tasks.workspace import Workspace
 
 WORKER = "flows.runs.dvc_worker"
@@ -130,7 +131,7 @@ class DvcClient:
                 lines.append(line)
                 on_line(line)
             if marker:
-                return Reply(tuple(lines), killed=False, **json.loads(reply))
+                return Reply(tuple(lines), killed=False, **parse_json(reply))
         return Reply(tuple(lines), done=False, failed=True, busy=False, killed=self._process.wait() < 0)
 
 

@@ -28,6 +28,7 @@ from dvc.repo.add import add
 
 from flows.runs.dvc_client import REPLY_MARKER
 from flows.workspaces.programs import STARTED_BY
+from tasks.files import parse_json
 
 QUIET = 50  # the level of `dvc --quiet`
 
@@ -43,7 +44,7 @@ def main() -> None:
     os.environ[STARTED_BY] = str(os.getpid())
     repo = Repo()
     while (line := waiting.get()) is not None:
-        reply = _answer(repo, json.loads(line))
+        reply = _answer(repo, parse_json(line))
         print(f"{REPLY_MARKER}{json.dumps(reply)}", flush=True)
 
 

@@ -24,6 +24,7 @@ import psutil
 from flows.runs.dvc_client import WORKER
 from flows.workspaces.rights import check_rights
 from tasks.errors import Busy
+from tasks.files import parse_json
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def _try_to_take(descriptor: int, workspace: Workspace) -> str | None:
 
 def _owner(descriptor: int, path: Path) -> str:
     try:
-        owner = json.loads(os.pread(descriptor, 4096, 0))
+        owner = parse_json(os.pread(descriptor, 4096, 0))
         purpose, pid, since = owner["purpose"], int(owner["pid"]), owner["since"]
     except (ValueError, KeyError, TypeError):
         return "another run"  # it took the lock a moment ago and has not written who it is yet

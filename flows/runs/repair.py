@@ -6,7 +6,6 @@ are soon reused, so one kill would keep every later run out.
 """
 
 import fcntl
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from ruamel.yaml import YAMLError
 
 from flows.runs.dvc_client import WORKER
 from tasks.config.yaml_file import parse_yaml
-from tasks.files import write_bytes, write_json
+from tasks.files import parse_json, write_bytes, write_json
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ def heal_reservations(workspace: Workspace) -> None:
         return
     with _rwlock_guard(path):
         try:
-            reserved = json.loads(path.read_bytes())
+            reserved = parse_json(path.read_bytes())
             kept = _of_the_living(reserved)
         except (ValueError, AttributeError, TypeError, KeyError):
             torn = workspace.private / "rwlock.torn"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.errors import Fault, reason_of
-from tasks.files import numbered_lines, shown, write_bytes
+from tasks.files import numbered_lines, parse_json, shown, write_bytes
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _lines(workspace: Workspace) -> list[tuple[int, bytes, Any]]:
 
 def _row(line: bytes) -> Any:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         named = isinstance(row["digest"], str) and isinstance(row["target"], str)
     except (ValueError, TypeError, KeyError):
         return None

@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks.domains.folder import REFUSED, FoundFile, list_files, list_folders
 from tasks.domains.rows import has_rows
 from tasks.errors import BadInput, Fault
-from tasks.files import fsync_folder, write_text
+from tasks.files import fsync_folder, parse_json, write_text
 
 CHUNK_BYTES = 1 << 20
 
@@ -193,7 +193,7 @@ def _write_refused(folder: Path, before: list[str], after: list[str]) -> None:
 
 def _path_of(line: str) -> str | None:
     try:
-        return str(json.loads(line)["path"])
+        return str(parse_json(line)["path"])
     except (ValueError, KeyError, TypeError):
         return None  # a damaged line stays; the manifest names it
 

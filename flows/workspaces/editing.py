@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from tasks.config.yaml_file import faults_of_yaml
 from tasks.files import write_text
 
 INDENTATIONS = ((2, 0), (4, 2))
@@ -40,7 +41,8 @@ def read_yaml(text: str) -> tuple[YAML, Any]:
         YAMLError: It is not YAML.
     """
     writers = [_writer(*indentation) for indentation in INDENTATIONS]
-    contents = [writer.load(text) for writer in writers]
+    with faults_of_yaml():
+        contents = [writer.load(text) for writer in writers]
     best = next((i for i, writer in enumerate(writers) if to_text(writer, contents[i]) == text), 0)
     return writers[best], contents[best]
 

@@ -6,7 +6,6 @@ acclimate.json          at the root, in git: acclimate made this folder, or was 
 """
 
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import BadInput, reason_of
-from tasks.files import printable, write_json, write_text
+from tasks.files import parse_json, printable, write_json, write_text
 from tasks.provenance import PACKAGE_ROOT, acclimate_version
 from tasks.workspace import Workspace
 
@@ -148,7 +147,7 @@ def workspace_id(workspace: Workspace) -> str:
 
 def _is_marker(path: Path) -> bool:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadInput(
             f"{path} marks a workspace and cannot be read ({error}). Restore it from git: `git checkout -- {MARKER}`."
@@ -246,7 +245,7 @@ class _Known:
 def _read_id(path: Path) -> _Known | None:
     """The id in a file; ``None`` where it is missing or damaged."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         known = _Known(str(content["id"]), str(content["root"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None

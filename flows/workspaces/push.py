@@ -5,7 +5,6 @@ A pointer that git keeps is worth nothing without them. The pointers in the work
 counts as none: it is lost with the disk, and a copy in it only takes room.
 """
 
-import json
 import logging
 import os
 import signal
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from flows.workspaces.programs import end_with_parent
 from tasks.environment import child_environment
 from tasks.errors import AcclimateError, Fault
-from tasks.files import sha256_of_file, write_json
+from tasks.files import parse_json, sha256_of_file, write_json
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -188,7 +187,7 @@ def _push(workspace: Workspace, remote: Remote, pointers: Mapping[str, str], *, 
 def _absent(said: str) -> list[str]:
     """The paths whose bytes the remote lacks, from the JSON of `dvc status --cloud`."""
     try:
-        states: dict[str, str] = json.loads(said or "{}")
+        states: dict[str, str] = parse_json(said or "{}")
     except ValueError as error:
         raise Fault(f"DVC did not say what the remote has: {said[:200]!r}") from error
     return [path for path, state in states.items() if state in ("new", "missing")]

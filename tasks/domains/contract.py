@@ -18,6 +18,7 @@ from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains.folder import FoundFile
 from tasks.errors import BadInput
+from tasks.files import parse_json
 
 DTYPES = ("uint8", "int32", "int64", "float32")
 """Element types of inputs that ONNX, onnxruntime and Triton all have."""
@@ -95,7 +96,7 @@ def spec_from_json(text: str, *, origin: str) -> InputSpec:
         BadInput: ``text`` is no such spec; the message names ``origin``.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         spec = InputSpec(
             kind=str(content["kind"]),
             name=str(content["name"]),
@@ -103,7 +104,7 @@ def spec_from_json(text: str, *, origin: str) -> InputSpec:
             shape=tuple(map(int, content["shape"])),
             rule=dict(content["rule"]),
         )
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"{origin} is not an input spec ({type(error).__name__}: {error}), got {text!r}. Export it again."
         ) from error

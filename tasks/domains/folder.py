@@ -3,7 +3,6 @@
 The same for every kind of example.
 """
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tasks.errors import BadInput
-from tasks.files import printable
+from tasks.files import parse_json, printable
 
 REFUSED = "refused.jsonl"
 """The files that an importer could not copy into a domain folder: one {"path", "reason"} per line."""
@@ -184,9 +183,9 @@ def read_refusals(folder: Path) -> list[FoundFile]:
 
 def _refusal(line: str, origin: str) -> FoundFile:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         return FoundFile(printable(str(record["path"])), printable(str(record["reason"])))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f'{origin} is not an object {{"path", "reason"}}: {line[:80]!r}.'
             " Import the folder again, or delete the line."

@@ -7,7 +7,6 @@ from 1. A row that cannot be read is a fault of its own, and the rows around it 
 import csv
 import functools
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from tasks.domains.characters import decode
 from tasks.domains.contract import UnreadableExample
 from tasks.errors import reason_of
+from tasks.files import parse_json
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -209,8 +209,8 @@ def _json_lines(text: str, notes: tuple[str, ...]) -> RowsFile:
 
 def _json_row(line: int, content: str) -> FileRow:
     try:
-        cells = json.loads(content)
-    except (json.JSONDecodeError, RecursionError) as error:
+        cells = parse_json(content)
+    except ValueError as error:
         return FileRow(line, {}, f"no JSON ({str(error).splitlines()[0]})")
     if not isinstance(cells, dict):
         return FileRow(line, {}, 'no JSON object: expected {"column": value, ...}')

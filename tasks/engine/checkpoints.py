@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from tasks.engine.sgd import SGD
-from tasks.files import write_bytes
+from tasks.files import parse_json, write_bytes
 from tasks.records.training import CurveRow
 
 
@@ -46,7 +46,7 @@ class Checkpoints:
             return 0, []
         try:
             with safe_open(self.path, framework="pt") as file:
-                state = json.loads(file.metadata()["acclimate"])
+                state = parse_json(file.metadata()["acclimate"])
                 stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except SafetensorError:
             # Cannot come from a kill (the file is renamed into place), only from a failing disk: start over.

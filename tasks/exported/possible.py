@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.errors import BadInput
+from tasks.files import parse_json
 from tasks.records.calibration import are_unsure
 
 POSSIBLE_KEY = "possible_classes"
@@ -62,7 +63,7 @@ def possible_in(metadata: Mapping[str, str], *, origin: str) -> Possible | None:
     if text is None:
         return None
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         found = Possible(float(content["threshold"]), float(content["coverage"]), content["basis"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(

@@ -15,7 +15,6 @@ import contextlib
 import ctypes
 import hashlib
 import importlib
-import json
 import logging
 import sys
 from collections import Counter
@@ -31,6 +30,7 @@ from tasks.domains.contract import InputSpec
 from tasks.domains.kinds import SPEC_KEY, spec_in
 from tasks.errors import BadInput
 from tasks.exported.possible import Possible, possible_in
+from tasks.files import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -319,8 +319,8 @@ def _classes(text: str, name: str) -> tuple[str, ...]:
 
 def _json(text: str, key: str, name: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise BadInput(
             f"{name}: metadata `{key}` is not JSON ({error}), got {text!r}. Export it again."
         ) from error

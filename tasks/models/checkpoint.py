@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tasks.errors import BadInput
-from tasks.files import write_bytes
+from tasks.files import parse_json, write_bytes
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.boundary import Tail
 from tasks.models.classifier import Classifier
@@ -106,7 +106,7 @@ def save_checkpoint(path: Path, network: Network, *, classes: list[str]) -> None
 def read_form(path: Path) -> Form:
     """How the network in ``path`` is put together."""
     with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["acclimate"])["form"]
+        return parse_json(file.metadata()["acclimate"])["form"]
 
 
 def load_checkpoint(path: Path, network: Network) -> list[str]:
@@ -116,7 +116,7 @@ def load_checkpoint(path: Path, network: Network) -> list[str]:
         BadInput: A tensor is missing, unexpected or has another shape; all are named.
     """
     with safe_open(path, framework="pt") as file:
-        classes = json.loads(file.metadata()["acclimate"])["classes"]
+        classes = parse_json(file.metadata()["acclimate"])["classes"]
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     faults = _faults(network.state_dict(), stored)
     if faults:

@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.errors import BadInput
-from tasks.files import numbered_lines, shown, write_bytes
+from tasks.files import numbered_lines, parse_json, shown, write_bytes
 from tasks.records.record import Part
 
 SCHEMA_VERSION = 1
@@ -248,7 +248,7 @@ def read_ledger(path: Path) -> Ledger:
     before = b""
     for number, line in numbered_lines(path):
         try:
-            content = json.loads(line)
+            content = parse_json(line)
             previous = content.pop("previous")
             entries.append(_ENTRY.validate_python(content))
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:

@@ -23,7 +23,7 @@ from tasks.config.params import Params
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput, Fault
 from tasks.exported.examination import Check, Findings, Request
-from tasks.files import sha256_of_file
+from tasks.files import parse_json, sha256_of_file
 from tasks.records.calibration import read_calibration
 from tasks.records.export import MODEL, read_exported
 from tasks.records.manifest import read_examples
@@ -144,7 +144,7 @@ def _read_reply(child: "subprocess.CompletedProcess[bytes]", reply: Path) -> Fin
             " run again, and if it happens again report it.",
             retryable=True,
         )
-    content = json.loads(reply.read_text(encoding="utf-8"))
+    content = parse_json(reply.read_text(encoding="utf-8"))
     return Findings(content["provider"], [Check(**check) for check in content["checks"]])
 
 

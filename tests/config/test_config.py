@@ -235,6 +235,17 @@ def test_overrides_of_unknown_keys_are_all_named():
     assert "--set adapt.seeds: '[1,' is not YAML" in str(raised.value)
 
 
+def test_a_value_that_is_none_is_named_by_its_setting_and_a_long_one_shown_in_part():
+    with pytest.raises(
+        ConfigError, match=r"--set gate\.seed: '2024-13-01' is not YAML: a date or number in it is none"
+    ):
+        changed("gate.seed=2024-13-01")
+    with pytest.raises(ConfigError) as raised:
+        check_params(changed(f"gate.seed={[0] * 5000}"), origin="params.yaml")
+
+    assert len(str(raised.value)) < 600
+
+
 def test_a_preset_of_the_file_stands_beside_the_built_in_ones_or_instead_of_one():
     mine = [{"loss": "mcc", "weight": 0.5, "temperature": 1.0}]
     content = changed()
@@ -295,6 +306,12 @@ def test_a_params_file_repeats_no_built_in_preset(path: str):
     assert [name for name, preset in own.items() if preset == built_in_presets().get(name)] == []
 
 
+GROWING = "k0: &k0 [1]\n" + "".join(
+    f"k{number}: &k{number} [*k{number - 1}, *k{number - 1}]\n" for number in range(1, 40)
+)
+"""A list of two lists of two lists, and so on: a thousand billion values in a kilobyte."""
+
+
 def make_folder(path: Path) -> None:
     path.mkdir()
 
@@ -307,6 +324,12 @@ def make_folder(path: Path) -> None:
         (lambda path: path.write_bytes("kind: image\n# café\n".encode("latin-1")),
          "is not UTF-8: line 2 has the byte 0xe9. Save the file as UTF-8"),
         (lambda path: path.write_text("kind: [image"), "is not YAML: .* line 1, column 7"),
+        (lambda path: path.write_text("a: " + "[" * 5000 + "]" * 5000), "is not YAML: it is nested too deeply"),
+        (lambda path: path.write_text("a: &a [*a]"), "is not YAML: it is nested too deeply, or an alias refers to itself"),
+        (lambda path: path.write_text("domains: [2024-13-01]"),
+         "is not YAML: a date or number in it is none .month must be in 1..12"),
+        (lambda path: path.write_text("a: " + "1" * 5000), "is not YAML: a date or number in it is none"),
+        (lambda path: path.write_text(GROWING), "is not YAML: its aliases make more than 10,000,000 values of it"),
     ],
 )  # fmt: skip
 def test_a_params_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path, make, expected: str):

@@ -77,6 +77,14 @@ def test_json_lines_are_rows_and_a_line_that_is_none_is_told(tmp_path: Path):
     assert found.rows[2].fault == 'no JSON object: expected {"column": value, ...}'
 
 
+def test_a_number_of_thousands_of_digits_is_a_fault_of_its_row_alone(tmp_path: Path):
+    content = '{"text": "a"}\n{"text": %s}\n{"text": "b"}' % ("1" * 5000)
+
+    assert texts(written(tmp_path, "a.jsonl", content)) == {
+        1: "a", 2: "no JSON (a number in it has thousands of digits)", 3: "b",
+    }  # fmt: skip
+
+
 def test_parquet_has_rows_by_number(tmp_path: Path):
     pq.write_table(pa.table({"text": ["a", None], "label": ["x", "y"]}), tmp_path / "a.parquet")
 

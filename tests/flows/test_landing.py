@@ -78,6 +78,24 @@ def test_a_file_counts_as_its_rows_where_each_is_an_example(workspace: Workspace
     assert list(ledger(workspace, "cam7").values()) == ([30] if num == 30 else [])
 
 
+@pytest.mark.parametrize(
+    "lines",
+    ["[" * 200_000, '{"path": ' + "1" * 5000 + "}", "[]", "\xff"],
+    ids=["deep", "digits", "list", "bytes"],
+)
+def test_a_batch_with_a_list_of_refused_files_that_is_none_is_taken_in(
+    workspace: Workspace, params: Params, lines: str
+):
+    place = by_hand(workspace, "monday")
+    (place / "refused.jsonl").write_bytes(lines.encode("latin-1"))
+    by_hand(workspace, "tuesday", first_seed=100)
+    workspace.data("cam7").mkdir(parents=True)
+
+    taken = take_in(workspace, "cam7", changed(params, "arrival.min_images=1", "validate.min_rows_target=1"))
+
+    assert (len(taken.taken), taken.problems) == (2, ())
+
+
 def by_hand(workspace: Workspace, name: str, *, first_seed: int = 0, ready: bool = True) -> Path:
     """A batch that somebody moved into the landing zone."""
     place = workspace.landing("cam7") / name

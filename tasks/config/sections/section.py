@@ -13,6 +13,10 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+MAX_SHOWN = 300
+"""Characters of a wrong value that a message shows."""
+
+
 class Section(BaseModel):
     """Immutable and closed to unknown keys; attribute docstrings become field descriptions."""
 
@@ -27,9 +31,14 @@ def fault_lines(error: ValidationError, *, within: str = "") -> list[str]:
 def _fault_line(detail: Any, above: list[str]) -> str:
     key = ".".join([*above, *(str(part) for part in detail["loc"])]) or "(whole file)"
     if detail["type"] == "extra_forbidden":
-        return f"  {key}: unknown key (got {detail['input']!r})"
+        return f"  {key}: unknown key (got {_shown(detail['input'])})"
     if detail["type"] == "missing":
         return f"  {key}: missing"
     if detail["type"] == "value_error":
         return f"  {key}: {detail['ctx']['error']}"
-    return f"  {key}: {detail['msg'][:1].lower()}{detail['msg'][1:]} (got {detail['input']!r})"
+    return f"  {key}: {detail['msg'][:1].lower()}{detail['msg'][1:]} (got {_shown(detail['input'])})"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."

@@ -5,6 +5,8 @@ import socket
 import struct
 from typing import Any
 
+from tasks.files import parse_json
+
 Fields = dict[str, Any]
 """A message but for its bytes; a job or an answer."""
 
@@ -32,7 +34,7 @@ def receive(source: socket.socket) -> tuple[Fields, bytes]:
     magic, text_length, body_length = _HEAD.unpack(_exactly(source, _HEAD.size))
     if magic != _MAGIC:
         raise BrokenOffError("not the beginning of a message")
-    return json.loads(_exactly(source, text_length)), _exactly(source, body_length)
+    return parse_json(_exactly(source, text_length)), _exactly(source, body_length)
 
 
 def _exactly(source: socket.socket, length: int) -> bytes:

@@ -4,7 +4,6 @@ A file is hostile until proven otherwise: a decoder that hangs, crashes or is ki
 one comes from a fresh process. Any number of threads may ask at once.
 """
 
-import json
 import logging
 import os
 import queue
@@ -178,7 +177,7 @@ class Decoders:
                     end.settimeout(wall_s + _GRACE_S)
                     send(end, job, content)
                     return receive(end)
-                except (OSError, BrokenOffError, json.JSONDecodeError) as error:
+                except (OSError, BrokenOffError, ValueError) as error:
                     self._begin_anew(generation, error)
                     if isinstance(error, TimeoutError):
                         return {"status": "killed", "signal": signal.SIGALRM, "index": 0}, b""

@@ -1,10 +1,9 @@
 """The input of a model of images: a square of RGB pixels, and the rule by which a picture becomes one."""
 
-import json
-
 from tasks.domains.contract import InputSpec
 from tasks.domains.image.grey import GreyRange
 from tasks.errors import BadInput
+from tasks.files import parse_json
 
 KIND = "image"
 
@@ -76,8 +75,8 @@ def spec_before_kinds(text: str, *, origin: str) -> InputSpec:
         BadInput: ``text`` does not say how large the images are.
     """
     try:
-        rule = json.loads(text)
-    except json.JSONDecodeError as error:
+        rule = parse_json(text)
+    except ValueError as error:
         raise BadInput(f"{origin} is not JSON ({error}), got {text!r}. Export it again.") from error
     size_px = rule.pop("size_px", None) if isinstance(rule, dict) else None
     if not isinstance(size_px, int) or size_px < 1:

@@ -2,13 +2,12 @@
 
 import functools
 import importlib.util
-import json
 from pathlib import Path
 
 from tasks.domains.text.e5_file import open_e5_file
 from tasks.domains.text.vocabulary import Vocabulary
 from tasks.errors import BadInput
-from tasks.files import sha256_of_file
+from tasks.files import parse_json, sha256_of_file
 
 PUBLISHED = {
     "e5-small": (
@@ -77,4 +76,4 @@ def vocabulary_of(backbone: str) -> Vocabulary:
 
 
 def _padding_of(content: bytes) -> int:
-    return next(token["id"] for token in json.loads(content)["added_tokens"] if token["content"] == "[PAD]")
+    return next(token["id"] for token in parse_json(content)["added_tokens"] if token["content"] == "[PAD]")
