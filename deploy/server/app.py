@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ _REFRESH_INTERVAL_S = 0.5
 _GRACE_S = 30
 _CLIENT_LEFT = 499
 """The status of an answer that nobody reads, as proxies log it."""
+
+Answer = dict[str, object]
+Classify = Callable[[Loaded, bytes], Awaitable[Answer]]
 
 
 def create_app(
@@ -89,46 +92,65 @@ def create_app(
     # No interactive docs: their pages load scripts from elsewhere.
     app = FastAPI(title="acclimate", docs_url=None, redoc_url=None, lifespan=lifespan)
 
-    async def classify(loaded: Loaded, content: bytes) -> dict[str, object]:
+    async def classify(loaded: Loaded, content: bytes) -> Answer:
         example = await app.state.decoding.read(loaded.reader, content)
         return await asking.run(answer, loaded, example, size=len(content))
-
-    async def classify_all(loaded: Loaded, examples: list[object]) -> dict[str, object]:
-        """An answer or an error for each, in their order; so many at once as the machine has cores."""
-        places = asyncio.Semaphore(usable_cores())
-
-        async def one(value: object) -> dict[str, object]:
-            async with places:
-                try:
-                    return await classify(loaded, loaded.reader.of_json(value))
-                except UnreadableExample as error:
-                    return {"error": f"cannot use this {loaded.reader.noun}: {error.reason}"}
-
-        return {"answers": await asyncio.gather(*map(one, examples))}
 
     @app.post("/predict/{target}")
     async def predict(target: str, request: Request) -> Response:
         loaded = _in_service(champions, target)
         refuse_content_type(request, loaded.reader)
-        try:
+        with _faults_as_answers(loaded):
             async with bodies.of(request) as body:
-                if is_json(request):
-                    examples = examples_in(body, loaded.reader)
-                    return JSONResponse(await unless_client_leaves(request, classify_all(loaded, examples)))
-                content = await example_in(request, body, loaded.reader)
-                return JSONResponse(await unless_client_leaves(request, classify(loaded, content)))
-        except UnreadableExample as error:
-            raise HTTPException(422, f"cannot use this {loaded.reader.noun}: {error.reason}") from error
-        except Refused as error:
-            raise HTTPException(500, str(error)) from error
-        except Fault as error:
-            log.error("%s", error)
-            raise HTTPException(503, str(error)) from error
-        except ClientLeftError:
-            return Response(status_code=_CLIENT_LEFT)
+                asked = (
+                    _classify_each(classify, loaded, examples_in(body, loaded.reader))
+                    if is_json(request)
+                    else classify(loaded, await example_in(request, body, loaded.reader))
+                )
+                try:
+                    return JSONResponse(await unless_client_leaves(request, asked))
+                except ClientLeftError:
+                    return Response(status_code=_CLIENT_LEFT)
 
     _add_states(app, champions)
     return app
+
+
+async def _classify_each(classify: Classify, loaded: Loaded, examples: list[object]) -> Answer:
+    """An answer or an error for each example, in their order; so many at once as the machine has cores."""
+    places = asyncio.Semaphore(usable_cores())
+
+    async def one(value: object) -> Answer:
+        async with places:
+            try:
+                return await classify(loaded, loaded.reader.of_json(value))
+            except UnreadableExample as error:
+                return {"error": _unusable(loaded, error)}
+
+    answering = [asyncio.ensure_future(one(value)) for value in examples]
+    try:
+        return {"answers": await asyncio.gather(*answering)}
+    finally:
+        for task in answering:  # where one failed for all of them, the others need not be answered
+            task.cancel()
+
+
+@contextlib.contextmanager
+def _faults_as_answers(loaded: Loaded) -> Iterator[None]:
+    """Answer with the status and the reason where an example cannot be used, or the model or the machine fails."""
+    try:
+        yield
+    except UnreadableExample as error:
+        raise HTTPException(422, _unusable(loaded, error)) from error
+    except Refused as error:
+        raise HTTPException(500, str(error)) from error
+    except Fault as error:
+        log.error("%s", error)
+        raise HTTPException(503, str(error)) from error
+
+
+def _unusable(loaded: Loaded, error: UnreadableExample) -> str:
+    return f"cannot use this {loaded.reader.noun}: {error.reason}"
 
 
 def _add_states(app: FastAPI, champions: Champions) -> None:

@@ -22,7 +22,17 @@ from tasks.files import parse_json
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 MAX_FILE_BYTES = 2**28
-"""Larger files are to be parted: each process that reads rows holds one file of them."""
+"""Larger files are to be parted: a process that reads rows holds them in memory."""
+
+MAX_PARQUET_BYTES = 2**29
+"""The most that a Parquet file may unfold to: a kilobyte can stand for any number of equal rows."""
+
+MAX_FILES_KEPT = 256
+"""Training reads the rows of a domain in the order of their digests, and so of all its files in turn."""
+
+PARQUET_ROWS_AT_ONCE = 256
+BYTES_PER_ROW = 300
+"""Memory of a row besides its cells."""
 
 MAX_CELL_CHARACTERS = 2**24
 
@@ -31,7 +41,7 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileRow:
     """One row of a file."""
 
@@ -98,7 +108,7 @@ def count_examples(path: Path) -> int:
 
 
 def read_rows(path: Path) -> RowsFile:
-    """All rows of the file ``path``; the last few files are kept in memory until they change.
+    """All rows of the file ``path``; they are kept in memory until the file changes.
 
     Raises:
         UnreadableExample: It cannot be read as a file of rows at all; the reason does not name it.
@@ -118,12 +128,12 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=MAX_FILES_KEPT)
 def _by_line(path: Path, stamp: tuple[int, int]) -> dict[int, FileRow]:
     return {row.line: row for row in _read(path, stamp).rows}
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=MAX_FILES_KEPT)
 def _read(path: Path, stamp: tuple[int, int]) -> RowsFile:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -221,9 +231,24 @@ def _parquet(path: Path) -> RowsFile:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    rows: list[FileRow] = []
+    unfolded = 0
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS_AT_ONCE):
+                unfolded += batch.nbytes + BYTES_PER_ROW * batch.num_rows
+                if unfolded > MAX_PARQUET_BYTES:
+                    raise UnreadableExample(
+                        f"unfolds to more than {MAX_PARQUET_BYTES / 2**20:,.0f} MiB of rows: part it"
+                    )
+                numbered = enumerate(batch.to_pylist(), start=len(rows) + 1)
+                rows += [FileRow(number, _known(cells)) for number, cells in numbered]
+            columns = tuple(file.schema_arrow.names)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableExample(f"no Parquet file ({str(error).splitlines()[0]})") from error
-    rows = (FileRow(number, cells) for number, cells in enumerate(table.to_pylist(), start=1))
-    return RowsFile(tuple(table.column_names), tuple(rows))
+    return RowsFile(columns, tuple(rows))
+
+
+def _known(cells: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``cells`` with None for what is no number: so programs write that nothing is known."""
+    return {name: None if value != value else value for name, value in cells.items()}

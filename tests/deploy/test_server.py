@@ -1,5 +1,6 @@
 """The server, asked over a real socket, while the registry moves under it."""
 
+import asyncio
 import io
 import json
 import logging
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import numpy as np
@@ -22,7 +24,8 @@ from PIL import Image
 
 from deploy import registry
 from deploy.server import predictor
-from deploy.server.app import create_app, serve, server_of
+from deploy.server.app import _classify_each, create_app, serve, server_of
+from deploy.server.busy import TooBusy
 from deploy.settings import read_kind, read_service
 from tasks.config.params import load_params
 from tasks.errors import BadInput, ConfigError
@@ -508,6 +511,30 @@ def test_uploads_that_are_no_images_say_nothing_about_the_model(published):
 
 
 # The process
+
+
+def test_where_one_of_many_examples_finds_no_room_the_others_are_not_worked_on():
+    begun: list[bytes] = []
+
+    async def classify(loaded: object, content: bytes) -> dict[str, object]:
+        begun.append(content)
+        await asyncio.sleep(0)
+        if content == b"2":
+            raise TooBusy("other examples")
+        await asyncio.sleep(3600)
+        return {}
+
+    loaded = mock.Mock()
+    loaded.reader.of_json = str.encode
+
+    async def ask() -> int:
+        with pytest.raises(TooBusy):
+            await _classify_each(classify, loaded, [str(number) for number in range(2, 500)])
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(ask()) == 1
+    assert len(begun) < 100
 
 
 def test_limits_that_an_older_workspace_does_not_name_are_those_of_the_template(workspace):

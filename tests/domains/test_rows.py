@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,6 +90,37 @@ def test_parquet_has_rows_by_number(tmp_path: Path):
     pq.write_table(pa.table({"text": ["a", None], "label": ["x", "y"]}), tmp_path / "a.parquet")
 
     assert texts(tmp_path / "a.parquet") == {1: "a", 2: None}
+
+
+def test_an_unknown_number_of_parquet_is_an_empty_cell(tmp_path: Path):
+    pq.write_table(pa.table({"text": ["a"], "label": [float("nan")]}), tmp_path / "a.parquet")
+
+    assert read_row(tmp_path / "a.parquet", 1).cells == {"text": "a", "label": None}
+
+
+def test_a_parquet_file_that_unfolds_to_too_much_is_left_before_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rows, "MAX_PARQUET_BYTES", 2**20)
+    with pq.ParquetWriter(tmp_path / "a.parquet", pa.schema([("text", pa.string())])) as writer:
+        for _ in range(20):
+            writer.write_table(pa.table({"text": ["x" * 100] * 10_000}))
+    assert (tmp_path / "a.parquet").stat().st_size < 50_000
+
+    with pytest.raises(UnreadableExample, match=r"unfolds to more than 1 MiB of rows: part it"):
+        read_rows(tmp_path / "a.parquet")
+
+
+def test_files_whose_rows_are_read_in_turn_are_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    parsed = mock.Mock(side_effect=rows._separated)
+    monkeypatch.setattr(rows, "_separated", parsed)
+    paths = [written(tmp_path, f"{number}.csv", "text\na\nb\n") for number in range(20)]
+
+    for line in (2, 3, 2, 3):
+        for path in paths:
+            read_row(path, line)
+
+    assert parsed.call_count == len(paths)
 
 
 @pytest.mark.parametrize(

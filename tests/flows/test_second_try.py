@@ -242,6 +242,18 @@ def test_one_folder_in_two_roles_is_refused_before_anything_is_written(
     assert not (tmp_path / "w").exists()
 
 
+def test_a_name_that_is_empty_is_refused_and_not_made_up(tmp_path: Path):
+    for folder in ("a/bars", "b/bars"):
+        (tmp_path / folder).mkdir(parents=True)
+
+    with pytest.raises(BadInput, match="target name '' must be lower-case letters"):
+        try_pair.try_folders(
+            tmp_path / "a", tmp_path / "b", holdout=None, labelled=None, workspace=tmp_path / "w", overrides=[], name="",
+        )  # fmt: skip
+
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_folder_of_another_place_under_the_same_name_is_refused_before_anything_is_written(
     lived: Workspace, pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

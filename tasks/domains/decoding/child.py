@@ -99,12 +99,13 @@ def _serve(asker: socket.socket, slot: int, busy: mmap.mmap) -> int:
                 job, reader, base + _copies(content), functools.partial(_read, reader, content)
             )
         else:
-            answers = []
-            for number, path in enumerate(job["paths"], 1):
+            answers, at = [], 0
+            for number, (path, num_bytes) in enumerate(zip(job["paths"], job["sizes"], strict=True), 1):
                 busy[slot] = number
-                answers.append(
-                    _bounded(job, reader, base, functools.partial(_measure, reader, Path(path)))[0]
-                )
+                row = None if num_bytes is None else content[at : at + num_bytes]
+                at += num_bytes or 0
+                work = functools.partial(_measure, reader, Path(path), row)
+                answers.append(_bounded(job, reader, base + _copies(row or b""), work)[0])
             fields, body = {"status": "measured", "files": answers}, b""
         busy[slot] = _IDLE
         send(asker, fields, body)
@@ -144,8 +145,8 @@ def _read(reader: Reader, content: bytes) -> Answer:
     return {"status": "read"}, reader.read(content).tobytes()
 
 
-def _measure(reader: Reader, path: Path) -> Answer:
-    content = reader.load(path)
+def _measure(reader: Reader, path: Path, row: bytes | None) -> Answer:
+    content = reader.load(path) if row is None else row
     found: Fields = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     try:
         identity = reader.identity(content)

@@ -23,6 +23,7 @@ import numpy as np
 from tasks.domains.contract import BeyondLimits, Kind, Measures, Reader, UnreadableExample
 from tasks.domains.decoding import child
 from tasks.domains.decoding.messages import BrokenOffError, Fields, receive, send
+from tasks.domains.rows import row_in
 from tasks.errors import Fault
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,9 @@ class Decoders:
         return np.frombuffer(body, dtype=reader.spec.dtype).reshape(reader.spec.shape)
 
     def measure(self, reader: Reader, paths: Sequence[Path], *, cpu_s: float) -> list[MeasuredFile]:
-        """The findings of ``reader`` about each file, after at most ``cpu_s`` seconds of CPU time for each.
+        """The findings of ``reader`` about each file or row, after at most ``cpu_s`` seconds of CPU time for each.
+
+        A file is opened where it is measured. Rows are handed over: no two processes need the file that they are in.
 
         Args:
             reader: Reader of the kind.
@@ -137,8 +140,17 @@ class Decoders:
         """
         if not paths:
             return []
-        job = self._job("measure", reader, cpu_s) | {"paths": [str(path) for path in paths]}
-        fields, _ = self._exchange(job, b"", cpu_s * WALL_PER_CPU * len(paths))
+        rows = [_row(reader, path) for path in paths]
+        if any(isinstance(row, MeasuredFile) for row in rows):
+            others = [
+                path for path, row in zip(paths, rows, strict=True) if not isinstance(row, MeasuredFile)
+            ]
+            measured = iter(self.measure(reader, others, cpu_s=cpu_s))
+            return [row if isinstance(row, MeasuredFile) else next(measured) for row in rows]
+        contents = [row for row in rows if isinstance(row, bytes)]
+        sizes = [len(row) if isinstance(row, bytes) else None for row in rows]
+        job = self._job("measure", reader, cpu_s) | {"paths": [str(path) for path in paths], "sizes": sizes}
+        fields, _ = self._exchange(job, b"".join(contents), cpu_s * WALL_PER_CPU * len(paths))
         if fields["status"] == "killed":
             culprit = min(max(fields["index"], 0), len(paths) - 1)
             killed = MeasuredFile(reason=Killed(fields["signal"], cpu_s).reason)
@@ -203,6 +215,16 @@ class Decoders:
             _hang_up(self._sockets)
             self._process, self._sockets = _start(len(self._sockets), self._modules, self._niceness)
             self._generation += 1
+
+
+def _row(reader: Reader, path: Path) -> bytes | MeasuredFile | None:
+    """The content of a row, or why it has none; None for a file."""
+    if row_in(path) is None:
+        return None
+    try:
+        return reader.load(path)
+    except UnreadableExample as error:
+        return MeasuredFile(reason=error.reason)
 
 
 class Killed(UnreadableExample):

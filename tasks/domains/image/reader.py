@@ -4,8 +4,7 @@ Shape suffixes: S = side of the square in px, 3 = colour channels.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -23,13 +22,11 @@ from tasks.domains.contract import (
     UnreadableExample,
     Views,
 )
+from tasks.domains.description import NOTHING, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.image.decode import ReadImage, read_file, read_image
 from tasks.domains.image.spec import grey_range_of, image_spec, size_px_of
 from tasks.domains.image.views import VIEWS
-
-NOTHING = "—"
-"""Where there is nothing to describe."""
 
 MEASURES: Mapping[str, type] = {
     "width": int,
@@ -184,8 +181,8 @@ class Images:
         lights = [float(light) for one in measured if (light := one.get("luminance_mean")) is not None]
         return [
             ("Size, width × height", _sizes(measured)),
-            ("Format", _tally(str(one.get("format")) for one in measured)),
-            ("Colour mode", _tally(str(one.get("mode")) for one in measured)),
+            ("Format", tally(str(one.get("format")) for one in measured)),
+            ("Colour mode", tally(str(one.get("mode")) for one in measured)),
             ("Mean luminance", f"{math.fsum(lights) / len(lights):.0f} of 255" if lights else NOTHING),
         ]
 
@@ -205,8 +202,3 @@ def _sizes(measured: Sequence[Measures]) -> str:
         return NOTHING
     low, high = f"{min(widths)} × {min(heights)}", f"{max(widths)} × {max(heights)}"
     return f"{low} px" if low == high else f"{low} to {high} px"
-
-
-def _tally(names: Iterable[str]) -> str:
-    ordered = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {number:,}" for name, number in ordered) or NOTHING

@@ -1,8 +1,6 @@
 """Texts as the rest of the code reads them, in training and in service."""
 
 import os
-import statistics
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +20,13 @@ from tasks.domains.contract import (
     UnreadableExample,
     Views,
 )
+from tasks.domains.description import spread, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
 from tasks.domains.text.measures import measure_text
 from tasks.domains.text.published import vocabulary_of
 from tasks.domains.text.spec import columns_in, text_spec, vocabulary_in
 from tasks.errors import reason_of
-
-NOTHING = "—"
-"""Where there is nothing to describe."""
 
 MEASURES: Mapping[str, type] = {
     "characters": int,
@@ -242,11 +238,11 @@ class Texts:
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """Lengths, scripts and encodings."""
-        words = sorted(int(number) for one in measured if (number := one.get("words")) is not None)
+        words = [int(number) for one in measured if (number := one.get("words")) is not None]
         return [
-            ("Length in words", _spread(words)),
-            ("Script", _tally(str(script).capitalize() for one in measured if (script := one.get("script")))),
-            ("Encoding", _tally(str(encoding) for one in measured if (encoding := one.get("encoding")))),
+            ("Length in words", spread(words)),
+            ("Script", tally(str(script).capitalize() for one in measured if (script := one.get("script")))),
+            ("Encoding", tally(str(encoding) for one in measured if (encoding := one.get("encoding")))),
         ]
 
 
@@ -270,14 +266,3 @@ def _no_column(column: str, columns: Sequence[str]) -> str:
 def _no_cell(cells: Mapping[str, object], column: str) -> str:
     value = cells.get(column)
     return f"no text in column {column!r}" + ("" if value is None else f", got {str(value)[:40]!r}")
-
-
-def _spread(numbers: Sequence[int]) -> str:
-    if not numbers:
-        return NOTHING
-    return f"{statistics.median(numbers):,.0f} in the middle, {numbers[0]:,} to {numbers[-1]:,}"
-
-
-def _tally(names: Iterable[str]) -> str:
-    ordered = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {number:,}" for name, number in ordered) or NOTHING

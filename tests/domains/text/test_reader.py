@@ -1,5 +1,6 @@
 """Texts from files, rows and bodies to tokens: what is found, what counts as the same, and what is told."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,24 @@ def test_the_vocabulary_is_loaded_before_the_time_of_a_text_begins(reader: Texts
         tokens = decoders.read(reader, b"A fine book.", cpu_s=0.1)
 
     assert np.array_equal(tokens, reader.read(b"A fine book."))
+
+
+def test_rows_are_handed_to_the_processes_that_measure_and_a_bad_one_is_told_in_its_place(
+    reader: Texts, tmp_path: Path
+):
+    rows = ["first", "x" * 3000, "\u200b", "süß"]
+    found_in(reader, tmp_path, {"a.csv": "text\n" + "\n".join(rows), "b.txt": "a file"})
+    paths = [*(tmp_path / f"a.csv#{line}" for line in range(2, 7)), tmp_path / "b.txt", tmp_path / "a.csv#2"]
+
+    with Decoders(1, Texts, measuring=True) as decoders:
+        measured = decoders.measure(reader, paths, cpu_s=5)
+
+    assert [file.reason for file in measured] == [
+        None, "3,000 bytes, more than texts.max_bytes 2,000", "no text: nothing but white space and marks", None,
+        "a.csv has no row in line 6", None, None,
+    ]  # fmt: skip
+    assert measured[3].sha256 == hashlib.sha256("süß".encode()).hexdigest()
+    assert [measured[0].sha256, measured[5].bytes] == [measured[6].sha256, 6]
 
 
 # --- the spec ----------------------------------------------------------------------------------
