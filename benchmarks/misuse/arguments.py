@@ -25,7 +25,10 @@ TARGETS = (
 )
 """Names of targets, good and bad."""
 NUMBERS = ("0", "1", "2", "99", "-1", "x", "1e9", "99999999999999999999", "")
-VALUES = ("", "null", "[", "-1", "1e400", "x", "{a: 1}", "no", "[1, 2]", "!!python/object:os.system x")
+VALUES = (
+    *("", "null", "[", "-1", "1e400", "x", "{a: 1}", "no", "[1, 2]", "!!python/object:os.system x"),
+    *("text", "image", "e5-small-enpt", "2024-13-01", "1" * 5000, "[" * 5000, "&a [*a]"),
+)
 """Values of settings, as text."""
 TEXT = st.text(max_size=12).filter(lambda drawn: "\0" not in drawn)
 
@@ -100,7 +103,7 @@ def calls(root: Path, folder: Path) -> dict[str, Arguments]:
     who = maybe(option("--by", TEXT), option("--reason", TEXT), flag("--force"))
     return {
         "run": some(workspace, maybe(option("--target", target), flag("--no-prefect"), flag("--no-wait"), flag("--enforce"), flag("--json"))),
-        "try": some(place, place, workspace, maybe(option("--set", setting), option("--holdout", path), option("--labelled", path), option("--name", target), option("--source-split", TEXT), flag("--follow-links"))),
+        "try": some(place, place, workspace, maybe(option("--set", setting), option("--holdout", path), option("--labelled", path), option("--name", target), option("--kind", st.sampled_from(("image", "text", "smell", "")) | TEXT), option("--source-split", TEXT), flag("--follow-links"))),
         "demo": some(workspace, maybe(flag("--no-prefect"))),
         "stage": st.sampled_from([*STAGES, "nope", ""]).flatmap(lambda name: some(st.just([name]), stage_of(name))),
         "label": some(one, good_labels | maybe(place), workspace, maybe(flag("--json"))),

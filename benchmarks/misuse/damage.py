@@ -23,6 +23,7 @@ VALUES = (
 """Values that a key of params.yaml may have instead of its own."""
 CONTENTS = (
     b"", b"{", b"[]", b"null", b"3", b"\xff\xfe\x00", b"{}\n{}\n", b"a: [\n", b"\x00" * 100, b"- a\n- b\n", b'{"schema_version": 99}',
+    b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}", b"a: 2024-13-01\n", b"a: &a [*a]\n",
 )  # fmt: skip
 """Contents that a file may have instead of its own."""
 WAYS = ("another content", "missing", "a folder", "a link to nothing", "cut")

@@ -14,6 +14,7 @@ from tests.support.tiny import draw
 NAMES = (
     b"bars", b"dots", b"plain", b"train", b"test", b"images", b"2024-05-01", b"Thumbs.db", b".DS_Store", b"._1.png", b"b\xff", b"a b",
     b"1.png", b"2.jpg", b"3.txt", b"1.json", b"x.dvc", b"dvc.yaml", b".dvcignore", "größe.png".encode(), b"-w", b"n\nl.png", b"x" * 200,
+    b"4.csv", b"5.jsonl", b"6.parquet", b"7.tsv",
 )  # fmt: skip
 KINDS = (
     "picture",
@@ -21,6 +22,9 @@ KINDS = (
     "empty",
     "text",
     "half",
+    "rows",
+    "bad rows",
+    "json lines",
     "folder",
     "link to nothing",
     "link out",
@@ -62,7 +66,7 @@ def _put(path: bytes, kind: str) -> None:
         case "pipe":
             os.mkfifo(path)
         case _:
-            content = {"empty": b"", "text": b"no picture", "half": PICTURE[:200]}.get(kind, PICTURE)
+            content = CONTENTS.get(kind, PICTURE)
             with open(path, "xb") as file:
                 file.write(content)
             if kind == "locked":
@@ -76,6 +80,14 @@ def _picture() -> bytes:
 
 
 PICTURE = _picture()
+CONTENTS = {
+    "empty": b"",
+    "text": b"no picture",
+    "half": PICTURE[:200],
+    "rows": b"text,label\na good book,bars\na bad one,dots\n",
+    "bad rows": b'text;label\n"never closed;bars\n\xff\x00;dots\n',
+    "json lines": b'{"text": "a", "label": ["x"]}\n' + b"[" * 5000 + b'\n{"text": 1' + b"0" * 5000 + b"}\n",
+}
 TREES = st.builds(
     Tree, st.lists(st.tuples(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(tuple), st.sampled_from(KINDS)), max_size=8).map(tuple)
 )  # fmt: skip
