@@ -39,6 +39,7 @@ from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params, load_params
 from tasks.config.starting import starting_params
 from tasks.config.yaml_file import read_yaml_file
+from tasks.domains.folder import list_files
 from tasks.domains.image.digits import prepare_demo
 from tasks.domains.kinds import kind_in, kind_of, reader_of
 from tasks.domains.places import place_in_target
@@ -186,7 +187,14 @@ def _makers(
             yield f"{Path(source).name}{HARDER_NAME}", partial(_harder_task, data, scratch / "images", source)
     for source, target in pairs:
         name = domain_name(source, source=target)
-        yield name, partial(Task, name, source, (target,), kind_in([target.name]))
+        yield name, partial(Task, name, source, (target,), _kind_of(target))
+
+
+def _kind_of(path: Path) -> str:
+    """The kind of the examples in a folder, or in a file of rows."""
+    if path.is_file():
+        return kind_in(path.parent, [path.name])
+    return kind_in(path, [file.path for file in list_files(path)])
 
 
 def _digits_task(digits: Path, images: Path, source: str, target: str) -> Task:

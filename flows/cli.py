@@ -112,7 +112,7 @@ def try_pair(
     source_dir: Annotated[
         Path,
         typer.Argument(
-            help="SOURCE_DIR/<class>/* with labels; texts also as a .csv, .jsonl or .parquet file."
+            help="SOURCE_DIR/<class>/* with labels; texts and tables also as a .csv, .jsonl or .parquet file."
         ),
     ],
     target_dir: Annotated[
@@ -127,7 +127,9 @@ def try_pair(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="The form of an example: image or text. [default: by the files in SOURCE_DIR]"),
+        typer.Option(
+            help="The form of an example: image, text or table. [default: by the files in SOURCE_DIR]"
+        ),
     ] = None,
     workspace: Annotated[
         Path | None,

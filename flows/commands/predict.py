@@ -10,8 +10,9 @@ from deploy import registry
 from deploy.settings import read_kind, read_targets
 from flows.workspaces.marker import open_workspace
 from flows.workspaces.targets import check_target
-from tasks.domains.contract import Reader
+from tasks.domains.contract import Reader, UnreadableExample
 from tasks.domains.kinds import kind_of, reader_for
+from tasks.domains.rows import has_rows, read_rows, row_in, row_path
 from tasks.errors import BadInput
 from tasks.exported.possible import classify
 from tasks.exported.session import OnnxModel, open_session, predict
@@ -24,7 +25,7 @@ def predict_files(root: Path, target: str, files: Sequence[Path], *, device: Any
     The champion answers; before the first promotion the latest export does, and each line says so.
 
     Raises:
-        BadInput: There is no such target, or no model of it yet.
+        BadInput: There is no such target, or no model of it yet; or a file of rows cannot be read at all.
     """
     workspace = open_workspace(root)
     check_target(read_targets(workspace), target)
@@ -32,16 +33,27 @@ def predict_files(root: Path, target: str, files: Sequence[Path], *, device: Any
     params = read_kind(workspace)
     reader = reader_for(model.spec, kind_of(params).limits_in(params))
     failures = 0
-    for file in files:
-        row: dict[str, Any] = {reader.noun: str(file), "target": target}
+    for example in (example for file in files for example in _examples_in(file, reader)):
+        row: dict[str, Any] = {reader.noun: str(example), "target": target}
         try:
-            row |= _classify(model, reader, file)
+            row |= _classify(model, reader, example)
             row |= {"version": version, "model_sha256": model.sha256}
         except BadInput as error:
             row["error"] = str(error)
             failures += 1
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
     return failures
+
+
+def _examples_in(file: Path, reader: Reader) -> list[Path]:
+    """The examples of a file: itself, or each row of a file of rows where rows are examples."""
+    if not (reader.has_rows and has_rows(file.name) and file.is_file()):
+        return [file]
+    try:
+        rows = read_rows(file).rows
+    except UnreadableExample as error:
+        raise BadInput(f"{file}: {error.reason}") from error
+    return [file.with_name(row_path(file.name, row.line)) for row in rows]
 
 
 def _open(workspace: Workspace, target: str, device: Any) -> tuple[OnnxModel, int | None]:
@@ -55,7 +67,7 @@ def _open(workspace: Workspace, target: str, device: Any) -> tuple[OnnxModel, in
 
 
 def _classify(model: OnnxModel, reader: Reader, file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    if row_in(file) is None and not file.is_file():
         raise BadInput(f"{file} is not a file")
     probabilities = predict(model, reader.read(file)[None]).probabilities[0]
     return classify(probabilities, model.classes, model.possible) | {

@@ -174,7 +174,9 @@ def _kind_of(workspace: Workspace, asked: str | None, source: Path) -> str:
             )
         return own
     if asked is None:
-        asked = kind_in([source.name] if source.is_file() else [file.path for file in list_files(source)])
+        is_file = source.is_file()
+        paths = [source.name] if is_file else [file.path for file in list_files(source)]
+        asked = kind_in(source.parent if is_file else source, paths)
         log.info("kind %s, by the files in %s; --kind names another", asked, source)
     return asked
 

@@ -10,7 +10,7 @@ from flows.workspaces.spent import create_ledger, open_lost_ledger, retire, unse
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.params import load_params
-from tasks.domains.kinds import reader_of
+from tasks.domains.kinds import kind_of
 from tasks.errors import BadInput
 from tasks.judgement.holdout import read_holdout
 from tasks.records.answers import NO_CLASS, latest, read_answers
@@ -55,7 +55,7 @@ def unseal(root: Path, target: str) -> Opened:
         unseal_labels(workspace, target, holdout.labels, reason="acclimate unseal")
         num_retired = retire(workspace, target, {**given, **holdout.labels})
         record_by_policy(workspace, message=f"unseal {target}")
-        noun = reader_of(load_params(workspace.params, target=target)).plural
+        noun = kind_of(load_params(workspace.params, target=target)).plural
     return Opened(
         [
             {

@@ -8,6 +8,7 @@ from flows.runs.dvc_client import DvcClient
 from flows.runs.repair import heal
 from flows.workspaces.create import refresh_generated, write_if_changed
 from flows.workspaces.filled import create_answers
+from flows.workspaces.learned import learn_settings
 from flows.workspaces.marker import mark
 from flows.workspaces.present import check_present
 from flows.workspaces.programs import is_tracked
@@ -75,10 +76,12 @@ def prepare(dvc: DvcClient) -> None:
     heal(workspace)
     bring_up(workspace)
     refresh_generated(workspace)
-    check_weights(load_params(workspace.params), root=workspace.root)
+    check_data(workspace, "source")
+    params = learn_settings(workspace)
+    check_weights(params, root=workspace.root)
     track_data(dvc, "source")
     note_classes(workspace)
-    note_weights(workspace, load_params(workspace.params).model.weights)
+    note_weights(workspace, params.model.weights)
 
 
 def prepare_target(dvc: DvcClient, target: str) -> None:

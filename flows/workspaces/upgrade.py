@@ -21,7 +21,7 @@ from tasks.workspace import Workspace
 
 # Mappings whose keys are the user's choice: nothing is missing there. A rule is off where it is left out, so that an
 # older file keeps the rules that its team agreed on.
-OWN_KEYS = ("adapt.presets", "gate.rules", "gate.target_prior")
+OWN_KEYS = ("adapt.presets", "gate.rules", "gate.target_prior", "tables.columns")
 # Keys of earlier versions that nothing reads any more.
 DROPPED = ("gate.bootstrap_resamples",)
 # Where the domains are is never guessed.

@@ -15,7 +15,7 @@ from ruamel.yaml import YAMLError
 from tasks.config.sections.data import ValidateParams
 from tasks.config.sections.section import Section
 from tasks.config.yaml_file import parse_yaml
-from tasks.domains.contract import Reader
+from tasks.domains.contract import Parts, Reader
 from tasks.errors import ConfigError
 
 SUITES = Path(__file__).parent / "suites"
@@ -38,6 +38,9 @@ class Check(Section):
     """The remedy."""
     by_value: bool = False
     """Whether the offending values stand beside the paths."""
+    each: str = ""
+    """The parts of an example, by their group in `Reader.parts`, for each of which there is such a check; ``${name}`` then
+    stands for what the source taught about that part, too."""
 
 
 def suites_of(reader: Reader) -> list[Path]:
@@ -52,12 +55,13 @@ def names_for(params: ValidateParams, reader: Reader, *, domain: str) -> dict[st
     return bounds | {"domain": domain, "noun": reader.noun, "plural": reader.plural}
 
 
-def load_suite(path: Path, names: Mapping[str, Any]) -> list[Check]:
+def load_suite(path: Path, names: Mapping[str, Any], parts: Parts) -> list[Check]:
     """The checks of a suite, their bounds filled in.
 
     Args:
         path: Its YAML file.
         names: As :func:`names_for` gives them.
+        parts: As of the reader of the kind.
 
     Raises:
         ConfigError: The file is not a list of checks, or names a bound that ``validate`` does not have.
@@ -67,12 +71,16 @@ def load_suite(path: Path, names: Mapping[str, Any]) -> list[Check]:
     except (YAMLError, ValidationError) as error:
         raise ConfigError(f"{path} is not a list of checks: {error}") from error
 
-    def filled(check: Check) -> Check:
-        kwargs = {key: _bound(value, names, path) for key, value in check.kwargs.items()}
-        message, advice = (Template(text).safe_substitute(names) for text in (check.message, check.advice))
+    def filled(check: Check, known: Mapping[str, Any]) -> Check:
+        kwargs = {key: _bound(value, known, path) for key, value in check.kwargs.items()}
+        message, advice = (Template(text).safe_substitute(known) for text in (check.message, check.advice))
         return check.model_copy(update={"kwargs": kwargs, "message": message, "advice": advice})
 
-    return [filled(check) for check in checks]
+    return [
+        filled(check, {**names, **part})
+        for check in checks
+        for part in (parts.get(check.each, ()) if check.each else ({},))
+    ]
 
 
 def _bound(value: Any, names: Mapping[str, Any], path: Path) -> Any:

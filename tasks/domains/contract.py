@@ -38,6 +38,9 @@ Limits = Mapping[str, int]
 Measures = Mapping[str, int | float | str | None]
 """The measures of one example in the manifest, by name."""
 
+Parts = Mapping[str, Sequence[Mapping[str, Any]]]
+"""The parts of examples, such as the columns of a table, by groups: a suite repeats a check for each part of a group."""
+
 
 class UnreadableExample(BadInput):
     """A file or upload that cannot be used as an example; ``reason`` says why, without the path."""
@@ -182,6 +185,11 @@ class Reader(Protocol):
         """As of `Kind`."""
         ...
 
+    @property
+    def parts(self) -> Parts:
+        """The parts of an example, with what the source taught about them; none of a kind that is one piece."""
+        ...
+
     def find(self, folder: Path) -> list[FoundFile]:
         """The files of a domain folder, each an example or with the reason why it must not be opened."""
         ...
@@ -260,6 +268,11 @@ class Kind(Protocol):
         """As of `Reader`."""
         ...
 
+    @property
+    def views(self) -> Views:
+        """As of `Reader`."""
+        ...
+
     def of_params(self, params: Params) -> Reader:
         """Reads what a workspace with these params trains on."""
         ...
@@ -270,6 +283,14 @@ class Kind(Protocol):
 
     def memory_within(self, limits: Limits) -> int:
         """Memory in bytes that one example within ``limits`` may take while it is read or measured."""
+        ...
+
+    def settings_from(self, params: KindParams, source: Path) -> Mapping[str, Any]:
+        """Settings that the examples of ``source`` decide, by section and key: those that ``params`` leave open.
+
+        Raises:
+            BadInput: There is nothing that could decide them.
+        """
         ...
 
     def of_spec(self, spec: InputSpec, limits: Limits) -> Reader:

@@ -2,14 +2,15 @@
 
 import base64
 import zlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
-from tasks.domains.contract import InputSpec, Kind, Limits, Reader, spec_from_json
-from tasks.domains.rows import SUFFIXES
+from tasks.domains.contract import InputSpec, Kind, Limits, Reader, UnreadableExample, spec_from_json
+from tasks.domains.rows import has_rows, holds_sentences, read_rows
 from tasks.errors import BadInput
 
 SPEC_KEY = "input"
@@ -22,7 +23,9 @@ BEFORE_KINDS = "preprocessing"
 """Where older files, which all take images, hold the text that a spec is made from."""
 
 
-IN_ROWS = frozenset({"text"})
+KINDS = ("image", "text", "table")
+
+IN_ROWS = frozenset({"text", "table"})
 """The kinds of which each row of a file is an example, for who only counts and needs no reader."""
 
 
@@ -41,20 +44,37 @@ def kind_named(name: str) -> Kind:
             from tasks.domains.text.reader import Texts
 
             return Texts
+        case "table":
+            from tasks.domains.table.reader import Rows
+
+            return Rows
         case _:
             raise BadInput(
-                f"kind {name!r} is unknown to this version of acclimate, which knows: image, text."
+                f"kind {name!r} is unknown to this version of acclimate, which knows: {', '.join(KINDS)}."
                 " Correct `kind` in params.yaml, or install the version that exported the model."
             )
 
 
-_TEXTS = (".txt", ".text", ".md", *SUFFIXES)
+def kind_in(folder: Path, paths: Sequence[str]) -> str:
+    """The kind that most of the files ``paths`` in ``folder`` tell: by their names, and files of rows by what is in the first.
+
+    A file of rows holds texts if a column is called ``text``, or if one holds sentences.
+    """
+    forms = Counter(_form_of(path) for path in paths)
+    form = max(sorted(forms), key=lambda one: forms[one], default="image")
+    if form != "rows":
+        return form
+    first = min(path for path in paths if has_rows(path))
+    try:
+        return "text" if holds_sentences(read_rows(folder / first)) else "table"
+    except UnreadableExample:
+        return "table"
 
 
-def kind_in(paths: Iterable[str]) -> str:
-    """The kind that the names of most files tell: ``text`` for .txt files and files of rows, else ``image``."""
-    suffixes = [PurePosixPath(path).suffix.lower() for path in paths]
-    return "text" if 2 * sum(suffix in _TEXTS for suffix in suffixes) > len(suffixes) else "image"
+def _form_of(path: str) -> str:
+    if has_rows(path):
+        return "rows"
+    return "text" if PurePosixPath(path).suffix.lower() in (".txt", ".text", ".md") else "image"
 
 
 def kind_of(params: KindParams) -> Kind:

@@ -1,7 +1,7 @@
 """The views and augmentations that params.yaml asks for, held against those that the kind has."""
 
 from tasks.config.params import Params
-from tasks.domains.kinds import reader_of
+from tasks.domains.kinds import kind_of
 from tasks.errors import ConfigError
 
 
@@ -12,7 +12,7 @@ def check_views(params: Params, *, origin: str = "params.yaml") -> None:
         BadInput: There is no such kind.
         ConfigError: Naming every offending key at once.
     """
-    views, asked, kind = reader_of(params).views, params.features, f"kind {params.kind}"
+    views, asked, kind = kind_of(params).views, params.features, f"kind {params.kind}"
     known = [*views.source, *views.target]
     unknown = [name for name in asked.views if name not in known]
     faults = []

@@ -36,6 +36,9 @@ BYTES_PER_ROW = 300
 
 MAX_CELL_CHARACTERS = 2**24
 
+ROWS_LOOKED_AT = 200
+WORDS_OF_SENTENCES = 5
+
 _NAME = re.compile(
     rf"(?P<file>.+(?:{'|'.join(map(re.escape, SUFFIXES))}))#(?P<line>[1-9][0-9]*)", re.DOTALL | re.I
 )
@@ -62,6 +65,8 @@ class RowsFile:
     rows: tuple[FileRow, ...]
     notes: tuple[str, ...] = ()
     """Conversions and decisions."""
+    delimiter: str | None = None
+    """The sign between the cells of a row, if there is one."""
 
 
 def has_rows(name: str) -> bool:
@@ -116,6 +121,18 @@ def read_rows(path: Path) -> RowsFile:
     return _read(path, _stamp(path))
 
 
+def holds_sentences(content: RowsFile) -> bool:
+    """Whether the rows are texts: a column is called ``text``, or the cells of one have five words or more on average."""
+    if "text" in (name.casefold() for name in content.columns):
+        return True
+    for name in content.columns:
+        cells = [row.cells.get(name) for row in content.rows[:ROWS_LOOKED_AT]]
+        words = [len(cell.split()) for cell in cells if isinstance(cell, str)]
+        if len(words) > len(cells) / 2 and sum(words) >= WORDS_OF_SENTENCES * len(words):
+            return True
+    return False
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     try:
         status = os.stat(path)
@@ -161,7 +178,9 @@ def _separated(text: str, notes: tuple[str, ...]) -> RowsFile:
     columns = tuple(name.strip() for name in header)
     if repeated := sorted({name for name in columns if columns.count(name) > 1 and name}):
         raise UnreadableExample(f"two columns have the name {repeated[0]!r}: rename one")
-    return RowsFile(columns, tuple(_row(line, cells, fault, columns) for line, cells, fault in rows), notes)
+    return RowsFile(
+        columns, tuple(_row(line, cells, fault, columns) for line, cells, fault in rows), notes, delimiter
+    )
 
 
 def _cells(text: str, delimiter: str) -> Iterator[tuple[int, list[str], str | None]]:

@@ -7,7 +7,9 @@ from tasks.checks.suite import SUITES, load_suite, names_for
 from tasks.config.sections.data import ValidateParams
 from tasks.domains.image.reader import Images
 from tasks.domains.image.spec import image_spec
+from tasks.domains.kinds import reader_of
 from tasks.errors import ConfigError
+from tests.support.tables import table_params
 
 BOUNDS = ValidateParams(
     min_rows_source=20,
@@ -30,10 +32,10 @@ def test_every_bound_of_the_parameters_is_used_by_a_suite():
 
 
 def test_no_message_is_left_with_a_gap():
-    suites = list(SUITES.rglob("*.yaml"))
-    checks = [check for path in suites for check in load_suite(path, NAMES)]
+    suites, parts = list(SUITES.rglob("*.yaml")), reader_of(table_params()).parts
+    checks = [check for path in suites for check in load_suite(path, NAMES, parts)]
 
-    assert len(suites) == 5
+    assert len(suites) == 6
     assert [
         check.message for check in checks if "$" in check.message.replace("$observed", "") + check.advice
     ] == []
@@ -72,6 +74,6 @@ def test_a_malformed_suite_is_an_error_that_names_the_file(tmp_path, content, me
     (tmp_path / "suite.yaml").write_text(content)
 
     with pytest.raises(ConfigError, match=message) as caught:
-        load_suite(tmp_path / "suite.yaml", NAMES)
+        load_suite(tmp_path / "suite.yaml", NAMES, {})
 
     assert str(tmp_path / "suite.yaml") in str(caught.value)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from tasks.domains.contract import (
     Limits,
     Measured,
     Measures,
+    Parts,
     UnreadableExample,
     Views,
 )
@@ -69,8 +70,16 @@ class Vectors:
         return {"max_bytes": 4096}
 
     @classmethod
+    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+        return {}
+
+    @classmethod
     def memory_within(cls, limits: Limits) -> int:
         return 2**24
+
+    @property
+    def parts(self) -> Parts:
+        return {}
 
     def find(self, folder: Path) -> list[FoundFile]:
         return list_files(folder)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,7 @@ from tasks.domains.contract import (
     Limits,
     Measured,
     Measures,
+    Parts,
     UnreadableExample,
     Views,
 )
@@ -102,9 +103,19 @@ class Images:
         return {"max_pixels": params.images.max_pixels}
 
     @classmethod
+    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+        """None: every setting has a value from the start."""
+        return {}
+
+    @classmethod
     def memory_within(cls, limits: Limits) -> int:
         """Enough for every format and pixel layout at ``max_pixels``."""
         return BYTES_PER_PIXEL * limits["max_pixels"] + BYTES_BESIDES
+
+    @property
+    def parts(self) -> Parts:
+        """None."""
+        return {}
 
     def find(self, folder: Path) -> list[FoundFile]:
         """The files below ``folder`` and what the importer could not copy into it, by path and reason."""

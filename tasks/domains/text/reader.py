@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tasks.domains.contract import (
     Limits,
     Measured,
     Measures,
+    Parts,
     UnreadableExample,
     Views,
 )
@@ -97,6 +98,11 @@ class Texts:
         return {"max_bytes": params.texts.max_bytes}
 
     @classmethod
+    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+        """None: every setting has a value from the start."""
+        return {}
+
+    @classmethod
     def memory_within(cls, limits: Limits) -> int:
         """Enough for any text of ``max_bytes`` bytes."""
         return BYTES_PER_BYTE * limits["max_bytes"] + BYTES_BESIDES
@@ -105,6 +111,11 @@ class Texts:
     def limits(self) -> Limits:
         """Larger files and bodies are refused before they are decoded."""
         return {"max_bytes": self.max_bytes}
+
+    @property
+    def parts(self) -> Parts:
+        """None."""
+        return {}
 
     def find(self, folder: Path) -> list[FoundFile]:
         """The texts below ``folder``, one for each file or row, and what the importer could not copy into it."""

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from tasks.config.params import Params
 from tasks.config.sections.presets import LossTerm, Preset
 from tasks.config.sections.section import fault_lines
-from tasks.domains.kinds import reader_of
+from tasks.domains.kinds import kind_of
 from tasks.errors import ConfigError
 from tasks.losses.contract.terms import ComparesDomains, WantsTurnedViews
 from tasks.losses.presets.find import find_loss
@@ -54,7 +54,7 @@ def _option_faults(key: str, term: LossTerm) -> list[str]:
 
 
 def _turning_faults(params: Params, turning: list[str]) -> list[str]:
-    if turning and not reader_of(params).views.turns:
+    if turning and not kind_of(params).views.turns:
         return [
             f"  adapt.candidates {turning} ask for turned examples, which kind {params.kind} does not have:"
             " leave them out"

@@ -30,8 +30,12 @@ def builder_of(kind: str) -> Builder:
             from tasks.models.backbones.text import build_text_backbone
 
             return build_text_backbone
+        case "table":
+            from tasks.models.backbones.table import build_table_backbone
+
+            return build_table_backbone
         case _:
-            raise BadInput(f"there is no backbone for examples of kind {kind!r}; known: image, text.")
+            raise BadInput(f"there is no backbone for examples of kind {kind!r}.")
 
 
 def build_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
