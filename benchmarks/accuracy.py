@@ -8,6 +8,9 @@
     office_caltech10/{amazon,caltech10,dslr,webcam}/<class>/*      (Gong et al., CVPR 2012)
     digits/mnist_train10k.npz, usps_train.npz        arrays ``images`` and ``labels``
     text/{books,electronics}.csv              columns ``text`` and ``label`` (Blitzer et al., ACL 2007)
+    sound/fsdd/{george,jackson,theo}/<class>/*  spoken digits, one speaker each (Free Spoken Digit Dataset)
+    sound/cwru/{hp0,hp1}/<class>/*            vibrations of bearings at two loads (Case Western Reserve University)
+    table/{cool,hot}.csv                      machine failures by the air's temperature (AI4I 2020)
 
 the same with targets of skewed shares, few images or a worse camera (benchmarks/harder.py),
 and any other folder of class folders, or file of rows, by ``--pair SOURCE TARGET``. The demo's digits come from installed
@@ -56,6 +59,7 @@ DIGITS = ROOT / "params.yaml"
 SEEDS = "[0, 1, 2]"
 
 OFFICE = ("amazon", "caltech10", "dslr", "webcam")
+SPEAKERS = ("george", "jackson", "theo")
 HARDER = {
     "pacs/photo": (("pacs/cartoon", "skew20"), ("pacs/cartoon", "dark"), ("pacs/cartoon", "few")),
     "pacs/cartoon": (("pacs/photo", "skew20"), ("pacs/photo", "noise"), ("pacs/photo", "few")),
@@ -88,6 +92,8 @@ class Task:
     """``None`` for the demo, which makes its own data."""
     targets: tuple[Path, ...]
     kind: str = "image"
+    backbone: str | None = None
+    """``None`` for that of the kind."""
     template: Path | None = None
     """Settings; ``None`` for those that a new workspace of the kind starts from."""
     overrides: tuple[str, ...] = ()
@@ -177,6 +183,11 @@ def _makers(
     if texts.is_dir():
         for source, target in (("books", "electronics"), ("electronics", "books")):
             yield source, partial(Task, source, texts / f"{source}.csv", (texts / f"{target}.csv",), "text")
+    yield from _sound_makers(data / "sound", scratch / "sounds")
+    if (data / "table").is_dir():
+        for source, target in (("cool", "hot"), ("hot", "cool")):
+            files = (data / "table" / f"{name}.csv" for name in (source, target))
+            yield source, partial(_table_task, source, *files)
     yield "demo", partial(Task, "demo", None, (), template=DIGITS, overrides=DIGIT_SETTINGS)
     if office.is_dir():
         for source in OFFICE:
@@ -188,6 +199,30 @@ def _makers(
     for source, target in pairs:
         name = domain_name(source, source=target)
         yield name, partial(Task, name, source, (target,), _kind_of(target))
+
+
+def _sound_makers(sounds: Path, scratch: Path) -> Iterator[tuple[str, Callable[[], Task]]]:
+    if (sounds / "fsdd").is_dir():
+        for source in SPEAKERS:
+            others = tuple(sounds / "fsdd" / target for target in SPEAKERS if target != source)
+            yield source, partial(Task, source, sounds / "fsdd" / source, others, "sound")
+        yield "telephone", partial(_telephone_task, sounds / "fsdd", scratch)
+    if (sounds / "cwru").is_dir():
+        for source, target in (("hp0", "hp1"), ("hp1", "hp0")):
+            places = (sounds / "cwru" / source, (sounds / "cwru" / target,))
+            yield source, partial(Task, source, *places, "sound", backbone="logmel-cnn")
+
+
+def _telephone_task(speakers: Path, scratch: Path) -> Task:
+    """Half of a speaker's recordings, and the other half by telephone."""
+    from benchmarks.telephone import split_by_telephone
+
+    source, target = split_by_telephone(speakers / SPEAKERS[0], scratch)
+    return Task("telephone", source, (target,), "sound")
+
+
+def _table_task(name: str, source: Path, target: Path) -> Task:
+    return Task(name, source, (target,), "table")
 
 
 def _kind_of(path: Path) -> str:
@@ -232,7 +267,11 @@ def settings_of(content: dict[str, Any]) -> dict[str, Any]:
 
 def run(task: Task, root: Path, overrides: Sequence[str]) -> Workspace:
     """A workspace in which every stage up to the gate has run for every target of ``task``."""
-    content = starting_params(task.kind) if task.template is None else read_yaml_file(task.template)
+    content = (
+        starting_params(task.kind, backbone=task.backbone)
+        if task.template is None
+        else read_yaml_file(task.template)
+    )
     if task.source is not None:
         names = [domain_name(target, source=task.source) for target in task.targets]
         content |= {"domains": ["source", *names], "targets": names}

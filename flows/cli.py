@@ -128,7 +128,7 @@ def try_pair(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="The form of an example: image, text or table. [default: by the files in SOURCE_DIR]"
+            help="The form of an example: image, text, sound or table. [default: by the files in SOURCE_DIR]"
         ),
     ] = None,
     workspace: Annotated[

@@ -190,7 +190,7 @@ def _settings(workspace: Workspace, target: str, overrides: Sequence[str], kind:
     if is_workspace(workspace) and workspace.params.exists():
         content, origin = read_upgraded(workspace), str(workspace.params)
     else:
-        content, origin = starting_params(kind), "the settings"
+        content, origin = starting_params(kind, backbone=_backbone_in(overrides)), "the settings"
         content["gate"]["labels"] = "open"  # one look at a pair of folders shows all that labels say
     if target not in content["targets"]:
         content["domains"].append(target)
@@ -202,6 +202,13 @@ def _settings(workspace: Workspace, target: str, overrides: Sequence[str], kind:
     check_views(params, origin=origin)
     ask_losses(params, origin=origin)
     return content, params
+
+
+def _backbone_in(overrides: Sequence[str]) -> str | None:
+    return next(
+        (value for key, _, value in (one.partition("=") for one in overrides) if key == "model.backbone"),
+        None,
+    )
 
 
 def _from_here(weights: str) -> str:

@@ -23,7 +23,7 @@ BEFORE_KINDS = "preprocessing"
 """Where older files, which all take images, hold the text that a spec is made from."""
 
 
-KINDS = ("image", "text", "table")
+KINDS = ("image", "text", "sound", "table")
 
 IN_ROWS = frozenset({"text", "table"})
 """The kinds of which each row of a file is an example, for who only counts and needs no reader."""
@@ -44,6 +44,10 @@ def kind_named(name: str) -> Kind:
             from tasks.domains.text.reader import Texts
 
             return Texts
+        case "sound":
+            from tasks.domains.sound.reader import Sounds
+
+            return Sounds
         case "table":
             from tasks.domains.table.reader import Rows
 
@@ -53,6 +57,27 @@ def kind_named(name: str) -> Kind:
                 f"kind {name!r} is unknown to this version of acclimate, which knows: {', '.join(KINDS)}."
                 " Correct `kind` in params.yaml, or install the version that exported the model."
             )
+
+
+_TEXTS = frozenset({".txt", ".text", ".md"})
+_SOUNDS = frozenset(
+    {
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".au",
+        ".caf",
+        ".w64",
+        ".m4a",
+        ".aac",
+        ".wma",
+    }
+)
 
 
 def kind_in(folder: Path, paths: Sequence[str]) -> str:
@@ -74,7 +99,8 @@ def kind_in(folder: Path, paths: Sequence[str]) -> str:
 def _form_of(path: str) -> str:
     if has_rows(path):
         return "rows"
-    return "text" if PurePosixPath(path).suffix.lower() in (".txt", ".text", ".md") else "image"
+    suffix = PurePosixPath(path).suffix.lower()
+    return "text" if suffix in _TEXTS else "sound" if suffix in _SOUNDS else "image"
 
 
 def kind_of(params: KindParams) -> Kind:

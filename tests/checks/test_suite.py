@@ -35,7 +35,7 @@ def test_no_message_is_left_with_a_gap():
     suites, parts = list(SUITES.rglob("*.yaml")), reader_of(table_params()).parts
     checks = [check for path in suites for check in load_suite(path, NAMES, parts)]
 
-    assert len(suites) == 6
+    assert len(suites) == 7
     assert [
         check.message for check in checks if "$" in check.message.replace("$observed", "") + check.advice
     ] == []

@@ -160,8 +160,8 @@ def test_the_server_requirements_are_exactly_what_the_copied_files_import(tmp_pa
     needed = {package.get(name, name) for name in imported - sys.stdlib_module_names - {"tasks", "deploy"}}
 
     assert len(files) >= 14
-    # fastapi imports the first itself when a body is multipart; the second is loaded where there are texts.
-    assert needed | {"python-multipart", "tokenizers"} == set(
+    # fastapi imports the first itself when a body is multipart; the others are loaded where there are sounds or texts.
+    assert needed | {"python-multipart", "soundfile", "soxr", "tokenizers"} == set(
         pins(ROOT / "deploy" / "requirements-serve.txt")
     )
 

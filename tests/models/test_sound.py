@@ -1,0 +1,152 @@
+"""Backbones for sounds: known weights, padding that says nothing, and an exported form that says the same."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from tasks.domains.sound.fit import PADDING
+from tasks.domains.sound.spec import sound_spec
+from tasks.engine.augment.sound import strengthen, waveform
+from tasks.errors import BadInput
+from tasks.models.backbones.backbone import Backbone
+from tasks.models.backbones.build import build_backbone
+from tasks.models.backbones.spectrum import Spectrogram, mel_bands
+from tasks.models.boundary import cut
+from tests.support.sounds import sound_params, tone
+
+RATE_HZ = 16_000
+NUM_SAMPLES = 9_600
+
+
+def built(name: str, num_samples: int = NUM_SAMPLES) -> Backbone:
+    torch.manual_seed(0)
+    model = sound_params(backbone="logmel-cnn").model
+    weights = "none" if name == "logmel-cnn" else "default"
+    spec = sound_spec(RATE_HZ, num_samples / RATE_HZ)
+    return build_backbone(model.model_copy(update={"backbone": name, "weights": weights}), spec).eval()
+
+
+def padded(samples: np.ndarray, num_samples: int = NUM_SAMPLES) -> torch.Tensor:
+    row = torch.full((1, num_samples), PADDING)
+    row[0, : len(samples)] = torch.from_numpy(samples)
+    return row
+
+
+@pytest.fixture(scope="module", params=["whisper-tiny", "logmel-cnn"])
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return built(request.param)
+
+
+def test_the_spectrogram_is_that_of_the_fourier_transform():
+    spectrogram = Spectrogram(window=400, step=160)
+    samples = tone(1000, seconds=0.1, rate_hz=RATE_HZ)
+
+    found = spectrogram(torch.from_numpy(samples)[None])[0]
+
+    reference = (
+        torch.stft(
+            torch.from_numpy(samples), 400, 160, window=torch.hann_window(400), return_complex=True
+        ).abs()[:, :-1]
+        ** 2
+    )
+    torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-3)
+
+
+def test_the_bands_of_mel_cover_every_tone_between_their_ends():
+    weights_MF = mel_bands(rate_hz=RATE_HZ, num_frequencies=201, num_bands=80)
+
+    assert weights_MF.shape == (80, 201)
+    assert bool((weights_MF.sum(dim=0)[1:-1] > 0).all())
+    assert weights_MF.argmax(dim=1).tolist() == sorted(weights_MF.argmax(dim=1).tolist())
+
+
+@torch.inference_mode()
+def test_more_room_behind_a_sound_changes_little_and_other_sounds_beside_it_nothing(backbone: Backbone):
+    samples = tone(500, seconds=0.3, rate_hz=RATE_HZ) + tone(1500, seconds=0.3, rate_hz=RATE_HZ)
+    alone = backbone(padded(samples))
+    beside = backbone(torch.cat([padded(samples), padded(3 * tone(3000, seconds=0.5, rate_hz=RATE_HZ))]))
+
+    torch.testing.assert_close(beside[:1], alone, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_whisper_hears_a_sound_of_any_volume_alike():
+    network = built("whisper-tiny")
+    samples = tone(500, seconds=0.3, rate_hz=RATE_HZ)
+    soft, loud, other = (
+        network(padded(made)) for made in (0.1 * samples, samples, tone(2500, seconds=0.3, rate_hz=RATE_HZ))
+    )
+
+    similar, different = (
+        torch.cosine_similarity(loud - loud.mean(), one - one.mean()) for one in (soft, other)
+    )
+    assert float(similar) > 0.95
+    assert float(similar) > float(different)
+
+
+@torch.inference_mode()
+def test_a_cut_backbone_gives_the_features_of_the_whole_one():
+    network = built("whisper-tiny")
+    front, tail = cut(network, last_k=2, name="whisper-tiny")
+
+    activations, whole = front(network.sample.inputs_NX)
+
+    torch.testing.assert_close(tail.eval()(activations), whole, rtol=1e-3, atol=1e-4)
+
+
+def test_the_exported_network_says_the_same(backbone: Backbone, tmp_path: Path):
+    sounds_NS = torch.cat(
+        [padded(tone(700, seconds=0.2, rate_hz=RATE_HZ)), padded(tone(900, seconds=0.6, rate_hz=RATE_HZ))]
+    )
+    num = torch.export.Dim("N")
+    torch.onnx.export(
+        backbone, (sounds_NS,), tmp_path / "a.onnx", dynamo=True, verbose=False, dynamic_shapes=({0: num},)
+    )
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+
+    (found,) = session.run(None, {session.get_inputs()[0].name: sounds_NS.numpy()})
+
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, backbone(sounds_NS).numpy(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "spec", "message"),
+    [
+        (
+            "minilm",
+            "default",
+            sound_spec(16_000, 1),
+            "is none for sounds; expected whisper-tiny or logmel-cnn",
+        ),
+        ("whisper-tiny", "none", sound_spec(16_000, 1), "set it to default"),
+        ("logmel-cnn", "default", sound_spec(16_000, 1), "set it to none"),
+        ("whisper-tiny", "default", sound_spec(8_000, 1), "sounds.rate_hz 8000"),
+        ("whisper-tiny", "default", sound_spec(16_000, 31), "sounds.seconds 31"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_to_set(name: str, weights: str, spec, message: str):
+    model = sound_params().model.model_copy(update={"backbone": name, "weights": weights})
+
+    with pytest.raises(BadInput, match=message):
+        build_backbone(model, spec)
+
+
+@pytest.mark.parametrize("change", [waveform, strengthen])
+def test_a_changed_sound_keeps_its_padding_and_its_range_and_stays_like_itself(change):
+    torch.manual_seed(0)
+    samples_NS = padded(tone(500, seconds=0.4, rate_hz=RATE_HZ)).repeat(8, 1)
+    before = samples_NS.clone()
+
+    changed = change(samples_NS)
+
+    assert torch.equal(samples_NS, before)
+    assert torch.equal(changed == PADDING, samples_NS == PADDING)
+    is_sound = samples_NS > -1.5
+    assert float(changed[is_sound].abs().max()) <= 1
+    assert not torch.equal(changed, samples_NS)
+    likeness = torch.cosine_similarity(changed[:, :6400], samples_NS[:, :6400])
+    assert bool((likeness.abs() > 0.4).all())
