@@ -130,6 +130,7 @@ def gate_params() -> Callable[..., GateParams]:
 
     def make(rules: GateRules | None = None, **changes: Any) -> GateParams:
         values: dict[str, Any] = {
+            "metric": "accuracy",
             "rules": rules or GateRules(max_p_value=0.05, min_gain=0.0),
             "confidence": 0.95,
             "budget": BudgetParams(false_promotions=0.05, verdicts=12),

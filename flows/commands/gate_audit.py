@@ -124,7 +124,7 @@ def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
     for target in targets:
         params = load_params(workspace.params, target=target)
         pool = read_pool(workspace.stage("adapt", target))
-        num_labelled = len(read_holdout(workspace, target, pool).labelled)
+        num_labelled = len(read_holdout(workspace, target, pool, params.gate.metric).labelled)
         if not num_labelled:
             unlabelled.append(f"{target} of {root}: no labelled test image, so its truth is not known")
             continue
@@ -169,7 +169,7 @@ def _replay(task: _Task, draws: Draws) -> _Replayed:
         pool = with_known_shares(
             with_bad_candidates(task.workspace, task.params, task.target), task.params.gate.target_prior
         )
-        holdout = read_holdout(task.workspace, task.target, pool)
+        holdout = read_holdout(task.workspace, task.target, pool, task.params.gate.metric)
         create_ledger(task.workspace, task.target)
         unseal_labels(task.workspace, task.target, holdout.labels, reason="acclimate gate-audit")
         selections = {

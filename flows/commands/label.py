@@ -263,7 +263,13 @@ def _comparison(workspace: Workspace, params: Params, target: str) -> _Compariso
     by_name = {one.name: one for one in pool.candidates}
     compared = (selected.source_only, selected.target_statistics)
     others = [by_name[name] for name in compared if name is not None]
-    holdout = read_holdout(workspace, target, pool)
+    if params.gate.metric != "accuracy":
+        raise BadInput(
+            f"{target} is judged by {params.gate.metric} (gate.metric in params.yaml): how much a label weighs is not known where only"
+            " some examples have one. Put labelled examples of every class into"
+            f" {workspace.data(target) / 'holdout'}/<class>/ instead."
+        )
+    holdout = read_holdout(workspace, target, pool, params.gate.metric)
     champion = ask_champion(workspace, target, holdout, reader_of(params).limits)
     answers = read_answers(workspace.answers(target), pool.classes)
     arms = arms_of(chosen, others, holdout, champion, answers, margin=margin_of(params.gate))

@@ -44,7 +44,8 @@ def unseal(root: Path, target: str) -> Opened:
         create_ledger(workspace, target)
         selected = read_selected(workspace.stage("gate", target))
         pool = as_selected(read_pool(workspace.stage("adapt", target)), selected)
-        holdout = read_holdout(workspace, target, pool)
+        params = load_params(workspace.params, target=target)
+        holdout = read_holdout(workspace, target, pool, params.gate.metric)
         answers = latest(read_answers(workspace.answers(target), pool.classes))
         given = {image: one.label for image, one in answers.items() if one.label not in NO_CLASS}
         if not holdout.labels and not given:
@@ -55,7 +56,7 @@ def unseal(root: Path, target: str) -> Opened:
         unseal_labels(workspace, target, holdout.labels, reason="acclimate unseal")
         num_retired = retire(workspace, target, {**given, **holdout.labels})
         record_by_policy(workspace, message=f"unseal {target}")
-        noun = kind_of(load_params(workspace.params, target=target)).plural
+        noun = kind_of(params).plural
     return Opened(
         [
             {

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.judgement.balanced import (
+    balanced_gain,
+    balanced_interval,
+    counts_by_class,
+    p_above_balanced,
+    p_worse_balanced,
+    weights_of,
+)
 from tasks.judgement.evalues import interval_of_mean, log_e_better, log_e_of_groups
 from tasks.judgement.groups import differences_of_groups
 from tasks.judgement.paired import PairedCounts, count_pairs, mcnemar_p, p_above, score_interval
@@ -71,11 +79,18 @@ class Evidence:
     """One-sided p that it is not worse."""
     num_groups: int | None = None
     """None where every image is a group of its own."""
+    balanced_gain: float | None = None
+    """The gain in balanced accuracy; None where accuracy is what is compared."""
 
     @property
     def gain(self) -> float:
-        """Accuracy of the selected candidate minus that of the other model."""
-        return self.counts.gain
+        """Accuracy of the selected candidate minus that of the other model, balanced or not."""
+        return self.counts.gain if self.balanced_gain is None else self.balanced_gain
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether balanced accuracy is compared."""
+        return self.balanced_gain is not None
 
     @property
     def other_accuracy(self) -> float:
@@ -153,6 +168,7 @@ def weigh_holdout(
     groups_N: Sequence[str],
     confidence: float,
     margin: float = 0.0,
+    labels_N: np.ndarray | None = None,
 ) -> Evidence:
     """The evidence of a labelled hold-out.
 
@@ -163,12 +179,26 @@ def weigh_holdout(
         groups_N: The group of every image.
         confidence: Confidence of the interval.
         margin: The gain that is to be exceeded.
+        labels_N: The class of every image, where balanced accuracy is what is compared; None for accuracy.
     """
     counts = count_pairs(other_right_N, right_N)
-    accuracy = float(right_N.mean())
+    weights_N = np.full(len(right_N), 1 / len(right_N)) if labels_N is None else weights_of(labels_N)
+    by_class = None if labels_N is None else counts_by_class(labels_N, other_right_N, right_N)
+    gain = None if by_class is None else balanced_gain(by_class)
+    accuracy = float(weights_N @ right_N)
     differ = Counter(group for group, says_else in zip(groups_N, differ_N, strict=True) if says_else)
     leads_N = right_N.astype(int) - other_right_N.astype(int)
-    differences = differences_of_groups(leads_N, groups_N, differ=differ)
+    heaviest = float(weights_N.max())
+    differences = differences_of_groups(leads_N * (weights_N / heaviest), groups_N, differ=differ)
+    if not differences.is_grouped and by_class is not None:
+        return Evidence(
+            counts,
+            accuracy,
+            balanced_interval(by_class, confidence=confidence),
+            p_better=p_above_balanced(by_class, margin),
+            p_worse=p_worse_balanced(by_class),
+            balanced_gain=gain,
+        )
     if not differences.is_grouped:
         return Evidence(
             counts,
@@ -178,7 +208,7 @@ def weigh_holdout(
             p_worse=mcnemar_p(counts.worse, counts.better),
         )
     leads_G = differences.differences_G
-    scale = differences.most * len(leads_G) / counts.n
+    scale = differences.most * len(leads_G) * heaviest
     low, high = interval_of_mean(leads_G, confidence)
     return Evidence(
         counts,
@@ -187,6 +217,7 @@ def weigh_holdout(
         p_better=math.exp(-max(0.0, log_e_of_groups(leads_G, above=_inside(margin / scale)))),
         p_worse=math.exp(-max(0.0, log_e_of_groups(-leads_G))),
         num_groups=len(leads_G),
+        balanced_gain=gain,
     )
 
 

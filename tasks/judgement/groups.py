@@ -27,7 +27,8 @@ def differences_of_groups(
     """The lead of the candidate by group, the groups in the order of their first image.
 
     Args:
-        leads_N: 1 where the candidate alone is right, -1 where the other model alone is right, else 0.
+        leads_N: 1 where the candidate alone is right, -1 where the other model alone is right, else 0; times a weight of 1 at
+            most, where some images count for more.
         groups_N: The group of each image.
         differ: By group, on how many of its images the two models say something else, labelled or not.
     """

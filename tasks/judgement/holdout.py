@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.config.sections.gate import Metric
 from tasks.errors import BadInput
 from tasks.files import sha256_of_lines
+from tasks.judgement.balanced import weights_of
 from tasks.records.candidates import Outputs
 from tasks.records.manifest import read_examples, read_groups, read_labels
 from tasks.selection.pool import Pool, read_outputs
@@ -32,6 +34,8 @@ class Holdout:
     """Class names by SHA-256, of the labelled images alone."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """The group of every image, by SHA-256; an image that is missing is a group of its own."""
+    metric: Metric = "accuracy"
+    """``gate.metric``."""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -81,14 +85,25 @@ class Holdout:
         }
 
     def accuracy(self, name: str) -> float | None:
-        """Accuracy of a candidate on the labelled images; ``None`` without labels or without outputs."""
+        """Accuracy of a candidate on the labelled images, by the metric; ``None`` without labels or without outputs."""
         if not self.labels or name not in self.outputs:
             return None
-        return float(self.right(name).mean())
+        return self.share_of(self.right(name))
+
+    def share_of(self, right_N: np.ndarray) -> float:
+        """The accuracy, by the metric, of a model that names these of the labelled images rightly."""
+        weights_N = weights_of(self.class_numbers()) if self.metric == "balanced_accuracy" else None
+        return float(np.average(right_N, weights=weights_N))
 
 
-def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
+def read_holdout(workspace: Workspace, target: str, pool: Pool, metric: Metric) -> Holdout:
     """The test split of ``target``; labels of any other split are not looked at.
+
+    Args:
+        workspace: Whose.
+        target: Its name.
+        pool: The candidates of the target.
+        metric: ``gate.metric``.
 
     Raises:
         BadInput: Manifest and outputs list different images.
@@ -100,6 +115,7 @@ def read_holdout(workspace: Workspace, target: str, pool: Pool) -> Holdout:
         read_outputs(pool, "test"),
         paths={example.sha256: example.path for example in examples},
         labels=read_labels(manifest, splits=["test"]),
+        metric=metric,
         groups=read_groups(manifest, splits=["test"]),
     )
     if set(holdout.images) != set(holdout.paths):

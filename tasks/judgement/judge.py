@@ -207,6 +207,11 @@ def _holdout_summary(chosen: Chosen, evidence: Evidence, params: GateParams, *, 
     gain = f"{_gain(evidence.gain, evidence.interval, params)} ({counts.better} became right, {counts.worse} wrong)"
     if params.labels == "sealed":
         return f"{chosen.name} against {chosen.source_only} on {where}: {gain}"
+    if evidence.is_balanced:
+        return (
+            f"{chosen.name} has a balanced accuracy of {percent(evidence.accuracy)} on {where}, {chosen.source_only} of"
+            f" {percent(evidence.other_accuracy)}: {gain}"
+        )
     return (
         f"{chosen.name} is right on {percent(evidence.accuracy)} of {where},"
         f" {chosen.source_only} on {percent(evidence.other_accuracy)}: {gain}"

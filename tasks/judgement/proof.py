@@ -21,7 +21,7 @@ def holdout_level(price: Price, params: GateParams) -> float:
 
 def detectable_gain(evidence: Evidence, *, alpha: float, n: int | None = None) -> float | None:
     """The smallest gain that ``n`` labels (those there are) find with probability .8 at level ``alpha``, None if none is."""
-    if alpha <= 0 or evidence.num_groups is not None:
+    if alpha <= 0 or evidence.num_groups is not None or evidence.is_balanced:
         return None
     return smallest_detectable_gain(
         evidence.counts.n if n is None else n, discordance=evidence.counts.discordance, alpha=alpha
@@ -155,7 +155,8 @@ def foretold(price: Price) -> list[str]:
 
 
 def p_in_words(evidence: Evidence, p: float, *, beside: float, margin: float = 0.0) -> str:
-    name = "by groups" if evidence.num_groups is not None else "score test" if margin else "exact McNemar"
+    exact = "exact test by classes" if evidence.is_balanced else "exact McNemar"
+    name = "by groups" if evidence.num_groups is not None else "score test" if margin else exact
     return f"{name} {p_value(p, beside=beside)}"
 
 

@@ -188,6 +188,8 @@ class Judged(Record):
     evidence: Proof | None
     """None without labels, where source-only was selected, or on sealed labels that promoted nothing. Fresh labels go first."""
     price: Price
+    metric: Literal["accuracy", "balanced_accuracy"] = "accuracy"
+    """The measure that every accuracy and gain on the hold-out is of."""
     sealed: bool
     """Whether accuracies are kept back, so that the labels last: of every candidate, by class, and those of the oracle."""
     per_class: tuple[ClassRecall, ...]

@@ -23,7 +23,7 @@ from tasks.domains.contract import Reader
 from tasks.domains.kinds import reader_of
 from tasks.errors import BadInput
 from tasks.judgement.account import account_of
-from tasks.judgement.arms import arms_of
+from tasks.judgement.arms import Arms, arms_of
 from tasks.judgement.calibration import calibrate
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import Holdout, read_holdout
@@ -66,14 +66,16 @@ def run(workspace: Workspace, params: Params, target: str, *, on: date | None = 
     write_selected(folder, selection.record(target))
 
     ledger = read_ledger(path)
-    holdout = read_holdout(workspace, target, pool)
+    holdout = read_holdout(workspace, target, pool, params.gate.metric)
     champion = ask_champion(workspace, target, holdout, reader_of(params).limits)
     answers = read_answers(workspace.answers(target), pool.classes)
     arms = arms_of(
         selection.chosen, selection.compared(), holdout, champion, answers, margin=margin_of(params.gate)
     )
-    answered = None if arms is None else Answered(arms, answers)
-    spending = _spend(ledger, params, selection, holdout, answered, on=on)
+    # How much a label weighs in balanced accuracy is not known where the sizes of the classes are not.
+    counts_answers = arms is not None and params.gate.metric == "accuracy"
+    answered = Answered(arms, answers) if arms is not None and counts_answers else None
+    spending = _spend(ledger, params, selection, holdout, arms, answered, on=on)
     append(path, spending.entries)
 
     former = _former(workspace, params, target, holdout)
@@ -119,6 +121,7 @@ def _spend(
     params: Params,
     selection: Selection,
     holdout: Holdout,
+    arms: Arms | None,
     answered: Answered | None,
     *,
     on: date,
@@ -127,8 +130,7 @@ def _spend(
     budget = params.gate.budget
     share = share_of(budget.false_promotions, len(params.targets))
     entries: list[Entry] = []
-    arms = None if answered is None else answered.arms
-    if arms is not None and ledger.frozen(arms.key) is None:
+    if answered is not None and arms is not None and ledger.frozen(arms.key) is None:
         entries.append(arms.frozen(budget, share=share, on=on))
     look = fresh = None
     if holdout.labels and selection.chosen != selection.source_only:
@@ -148,7 +150,7 @@ def _spend(
         entries += lines
         after = Ledger([*after.entries, *lines])
     left = max(0.0, share - after.spent(on))
-    next_fresh = 0.0 if arms is None else fresh_alpha(budget.verdicts, after.fresh_looks(on), left=left)
+    next_fresh = 0.0 if answered is None else fresh_alpha(budget.verdicts, after.fresh_looks(on), left=left)
     price = Price(
         share,
         left,

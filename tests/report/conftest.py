@@ -18,7 +18,7 @@ def params() -> Params:
     """Parameters with the two sections the report reads."""
     rules = GateRules(max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.01, min_class_recall=0.5)
     gate = GateParams(
-        rules=rules, budget=BudgetParams(false_promotions=0.05, verdicts=12), labels="open", confidence=0.95, min_holdout=50, min_effective_classes=0.5,
+        metric="accuracy", rules=rules, budget=BudgetParams(false_promotions=0.05, verdicts=12), labels="open", confidence=0.95, min_holdout=50, min_effective_classes=0.5,
         max_share_ratio=2.0, max_source_accuracy_loss=0.03, target_prior=None, max_prior_divergence=0.5, coverage=0.9, seed=0,
     )  # fmt: skip
     return Params.model_construct(

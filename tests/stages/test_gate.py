@@ -205,6 +205,7 @@ def image(split: str, i: int) -> str:
 
 def params(rules: GateRules | None = None, **changes: Any) -> Params:
     values: dict[str, Any] = {
+        "metric": "accuracy",
         "rules": rules or GateRules(max_p_value=0.05, min_gain=0.0, max_loss_against_champion=0.02),
         "confidence": 0.95,
         "budget": {"false_promotions": 0.05, "verdicts": 12},
@@ -244,6 +245,49 @@ def to_label(workspace: Workspace) -> list[dict[str, str]]:
 def flipped(says: Sequence[int], how_many: int) -> tuple[int, ...]:
     """``says`` with the first images named wrongly, whatever they were named."""
     return tuple((TRUTH[i] + 1) % 3 if i < how_many else number for i, number in enumerate(says))
+
+
+# --- classes that are rare ---------------------------------------------------------------------
+
+
+def rare_greens(num: int) -> tuple[str | None, ...]:
+    """Labels of all images but of greens, of which only so many are labelled."""
+    seen = 0
+    labels: list[str | None] = []
+    for number in TRUTH:
+        seen += number == 1
+        labels.append(CLASSES[number] if number != 1 or seen <= num else None)
+    return tuple(labels)
+
+
+def test_a_candidate_that_finds_a_rare_class_is_promoted_by_balanced_accuracy_and_not_by_accuracy(tmp_path):
+    # source-only names no green; the candidate names them all, and 14 others as green
+    wrong = tuple(1 if number != 1 and i < 21 else number for i, number in enumerate(TRUTH))
+    world = World({"source_only-0": BASELINE, "mcc-0": Says(test=wrong)}, labels=rare_greens(12))
+
+    plain = judge(lay_out(tmp_path / "plain", world))
+    balanced = judge(lay_out(tmp_path / "balanced", world), metric="balanced_accuracy")
+
+    assert (plain["verdict"], plain["evidence"]["gain"] < 0) == ("hold", True)
+    assert balanced["verdict"] == "promote"
+    assert balanced["metric"] == "balanced_accuracy"
+    assert balanced["source_only"]["accuracy"] == pytest.approx(2 / 3)
+    assert balanced["selected"]["accuracy"] == pytest.approx((33 / 40 * 2 + 1) / 3)
+    assert balanced["evidence"]["gain"] == pytest.approx(0.216667, abs=1e-5)
+    assert balanced["evidence"]["smallest_detectable_gain"] is None
+    assert balanced["reasons"][0].startswith(
+        "mcc-0 has a balanced accuracy of 88.3 % on 92 labelled images, source_only-0 of 66.7 %: gain +21.7 points"
+    )
+    assert "exact test by classes" in balanced["reasons"][1]
+
+
+def test_labels_of_disagreements_prove_nothing_in_balanced_accuracy(tmp_path):
+    workspace = lay_out(tmp_path, World().without_labels())
+
+    verdict = judge(workspace, metric="balanced_accuracy")
+
+    assert verdict["verdict"] == "provisional"
+    assert not any("fresh labels prove it" in reason for reason in verdict["reasons"])
 
 
 # --- with labels -------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.config.sections.section import Count, Fraction, Positive, Section
 
+Metric = Literal["accuracy", "balanced_accuracy"]
+
 PRIOR_ROUNDING = 0.0101
 """How far from 1 shares may sum: three written as 0.33 are meant to be everything."""
 
@@ -48,6 +50,9 @@ class BudgetParams(Section):
 class GateParams(Section):
     """How one candidate is chosen without labels, and how labels, if any, judge it."""
 
+    metric: Metric
+    """The measure that models are compared by: ``accuracy``, the share of examples that are named rightly, or ``balanced_accuracy``, the
+    mean of the classes' recalls, where some are rare. The latter takes a labelled hold-out."""
     rules: GateRules
     """The requirements of a promotion on labels, besides a gain over source-only."""
     budget: BudgetParams
