@@ -12,7 +12,7 @@ from tasks.errors import AcclimateError, BadInput, Fault, as_fault
 from tasks.files import printable
 
 app = typer.Typer(
-    help="Adapt an image classifier to new sites without labels, prove or refuse the result, put it in service.",
+    help="Adapt a classifier to new sites without labels, prove or refuse the result, put it in service.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -311,7 +311,7 @@ def status(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> Non
 @app.command()
 def predict(
     target: str,
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Files of examples, or tables of them.")],
     workspace: WorkspaceOption = Path(),
     device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
 ) -> None:
@@ -375,7 +375,7 @@ def reconcile(
 @app.command()
 def emit(
     target: str,
-    folder: Annotated[Path, typer.Argument(help="A batch of unlabelled images.")],
+    folder: Annotated[Path, typer.Argument(help="A batch of unlabelled examples.")],
     workspace: WorkspaceOption = Path(),
     api: Annotated[str | None, typer.Option(help="Prefect API. [default: that of `acclimate up`]")] = None,
 ) -> None:
@@ -421,7 +421,7 @@ def doctor(
 @app.command("gate-audit")
 def gate_audit(
     workspaces: Annotated[list[Path], typer.Argument(help="Finished workspaces whose targets are labelled.")],
-    holdout: Annotated[int, typer.Option(min=1, help="Labelled images of each drawn hold-out.")] = 200,
+    holdout: Annotated[int, typer.Option(min=1, help="Labelled examples of each drawn hold-out.")] = 200,
     draws: Annotated[int, typer.Option(min=1, help="Hold-outs drawn per target.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Decides the draws.")] = 0,
     years: Annotated[

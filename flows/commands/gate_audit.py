@@ -126,7 +126,7 @@ def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
         pool = read_pool(workspace.stage("adapt", target))
         num_labelled = len(read_holdout(workspace, target, pool, params.gate.metric).labelled)
         if not num_labelled:
-            unlabelled.append(f"{target} of {root}: no labelled test image, so its truth is not known")
+            unlabelled.append(f"{target} of {root}: no labelled test example, so its truth is not known")
             continue
         _check_size(target, root, num_labelled, draws)
         if draws.holdout < params.gate.min_holdout:
@@ -137,8 +137,8 @@ def _tasks(root: Path, draws: Draws) -> tuple[list[_Task], list[str]]:
         tasks.append(_Task(workspace, params, target, num_labelled))
     if not tasks:
         raise BadInput(
-            f"no target of {root} has labelled test images ({', '.join(targets)}): an audit needs the truth."
-            " Put the target's images into class folders, or give labelled ones with `acclimate try ... --holdout DIR`"
+            f"no target of {root} has labelled test examples ({', '.join(targets)}): an audit needs the truth."
+            " Put the target's examples into class folders, or give labelled ones with `acclimate try ... --holdout DIR`"
         )
     for line in unlabelled:
         log.warning("gate-audit: left out: %s", line)
@@ -149,12 +149,12 @@ def _check_size(target: str, root: Path, num_labelled: int, draws: Draws) -> Non
     rest = num_labelled - draws.holdout
     if rest < 1:
         raise BadInput(
-            f"{target} of {root} has {num_labelled} labelled test images: a hold-out of {draws.holdout} leaves none to"
+            f"{target} of {root} has {num_labelled} labelled test examples: a hold-out of {draws.holdout} leaves none to"
             f" count the truth on. Lower --holdout, or make the workspace with {BIGGER_TEST_SPLIT}"
         )
     if rest < MIN_REST:
         log.warning(
-            "gate-audit: the truth of %s of %s is counted on %d images outside the hold-out, fewer than %d: losses of"
+            "gate-audit: the truth of %s of %s is counted on %d examples outside the hold-out, fewer than %d: losses of"
             " two points are then often chance. Lower --holdout, or make the workspace with %s",
             target, root, rest, MIN_REST, BIGGER_TEST_SPLIT,
         )  # fmt: skip
@@ -176,7 +176,7 @@ def _replay(task: _Task, draws: Draws) -> _Replayed:
             name: select_candidate(task.workspace, part, task.params.gate)
             for name, part in pools(pool).items()
         }
-    log.info("gate-audit: %d hold-outs of %d images", draws.count, draws.holdout)
+    log.info("gate-audit: %d hold-outs of %d examples", draws.count, draws.holdout)
     unusable = [
         row.scored.candidate.name for row in selections["with bad"].assessed if row.scored.scores is None
     ]

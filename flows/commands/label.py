@@ -128,7 +128,7 @@ def ask_for_labels(workspace: Workspace, params: Params, target: str, ask: Ask) 
         image = answered.next_unlabelled()
         settled = _settled(workspace, target, comparison, answered)
         if settled or image is None:
-            log.info("%s: %s", target, settled or "all images that can tell the models apart are labelled")
+            log.info("%s: %s", target, settled or "all examples that can tell the models apart are labelled")
             return num_given
         label = _one_label(workspace, target, comparison, image, len(answered.mine()), ask)
         if label is None:
@@ -223,7 +223,7 @@ def take_in_answers(
     """
     if not filled:
         raise BadInput(
-            f"{file}: no row has a label. Write the class of each image into the column `label`, from the first row"
+            f"{file}: no row has a label. Write the class of each example into the column `label`, from the first row"
             f" down; {' or '.join(f'`{word}`' for word in NO_CLASS)} where no class can be given."
         )
     comparison = _comparison(workspace, params, target)
@@ -292,7 +292,7 @@ def _check_labels(file: Path, filled: Sequence[Filled], classes: Collection[str]
     refuse(
         file,
         [f"{fault} is not a class" for fault in unknown],
-        f"The classes are {', '.join(classes)}; write `none` for an image that shows none of them, `unsure` where it"
+        f"The classes are {', '.join(classes)}; write `none` for an example that shows none of them, `unsure` where it"
         " cannot be told.",
     )
 
@@ -306,7 +306,7 @@ def _check_images(
         path = holdout.paths.get(row.sha256)
         if path is None:
             faults.append(
-                f"line {row.line}: no image of the test split has sha256 {row.sha256!r} ({row.path})"
+                f"line {row.line}: no example of the test split has sha256 {row.sha256!r} ({row.path})"
             )
         elif path != row.path:
             faults.append(
@@ -336,7 +336,7 @@ def _outside_holdout(file: Path, filled: Sequence[Filled], holdout: Holdout) -> 
     inside = [row for row in filled if row.sha256 in holdout.labels]
     if inside:
         log.warning(
-            "%s: %d rows, from line %d on, are about images of the labelled hold-out; its labels count, these are"
+            "%s: %d rows, from line %d on, are about examples of the labelled hold-out; its labels count, these are"
             " left out",
             file,
             len(inside),

@@ -161,9 +161,9 @@ def audit_tables(result: Audit) -> str:
     num_candidates = sum(len(task["candidates"]) for task in tasks)
     lines = [
         f"{num_candidates} candidates of {len(tasks)} targets; with labels, {draws['count']} hold-outs of"
-        f" {draws['holdout']} images each, drawn with seed {draws['seed']}.",
+        f" {draws['holdout']} examples each, drawn with seed {draws['seed']}.",
         "Truth is accuracy minus that of source-only: with labels on the labelled test"
-        f" images outside the drawn hold-out ({min(rests)} to {max(rests)}), without labels on all of them. Draws of"
+        f" examples outside the drawn hold-out ({min(rests)} to {max(rests)}), without labels on all of them. Draws of"
         " one candidate overlap: they are no independent trials.",
         "One by one, labels judge every candidate as if selection had chosen it and vetoed nothing; without labels it"
         " must pass the vetoes and beat source-only by the score that decides.",
@@ -210,11 +210,11 @@ def audit_tables(result: Audit) -> str:
 def _promise(row: PromiseRow) -> dict[str, str]:
     return _setting(row) | {
         "worse by > 2 points: let through": _of(row["worse"]),
-        "worse by all test images": _of(row["worse_by_all"]),
+        "worse by all test examples": _of(row["worse_by_all"]),
         "0 to 2 points worse": _of(row["not_better"]),
-        "0 to 2 by all test images": _of(row["not_better_by_all"]),
+        "0 to 2 by all test examples": _of(row["not_better_by_all"]),
         "better by >= 5 points: let through": _of(row["clearly_better"]),
-        "better by all test images": _of(row["clearly_better_by_all"]),
+        "better by all test examples": _of(row["clearly_better_by_all"]),
     }
 
 

@@ -135,13 +135,13 @@ def _check_apart(source: Path, target: Path, holdout: Path | None, labelled: Pat
         if outer in folder.parents or folder in outer.parents:
             inner, around = (role, "SOURCE_DIR") if outer in folder.parents else ("SOURCE_DIR", role)
             raise BadInput(
-                f"{inner} lies inside {around} ({outer}, {folder}), which would take in its images. Move it out."
+                f"{inner} lies inside {around} ({outer}, {folder}), which would take in its examples. Move it out."
             )
     roles = {folder: role for role, folder in given.items()}
     for role, folder in given.items():
         if roles[folder] != role:
             raise BadInput(
-                f"{role} and {roles[folder]} are both {of_target[role]}. An image can have one use alone: name other images for one of them."
+                f"{role} and {roles[folder]} are both {of_target[role]}. An example can have one use alone: name other examples for one of them."
             )
 
 

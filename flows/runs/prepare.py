@@ -163,5 +163,5 @@ def check_data(workspace: Workspace, domain: str) -> None:
     if not workspace.data(domain).is_dir():
         raise BadInput(
             f"{workspace.root} has no data/{domain}; params.yaml lists {domain!r} under domains."
-            " Put the images there, or take the name out of domains and targets."
+            " Put the examples there, or take the name out of domains and targets."
         )

@@ -103,11 +103,11 @@ def read_filled(file: Path) -> list[Filled]:
         row = dict(zip(header, [*cells, *[""] * len(header)], strict=False))
         image = row["sha256"].strip().lower()
         if image in lines:
-            faults.append(f"line {line} is about the same image as line {lines[image]}: {row['path']}")
+            faults.append(f"line {line} is about the same example as line {lines[image]}: {row['path']}")
         lines.setdefault(image, line)
         if row["label"].strip():
             filled.append(Filled(line, row["path"], image, row["arms"].strip(), row["label"]))
-    refuse(file, faults, "Keep one row per image, as to_label.csv has them.")
+    refuse(file, faults, "Keep one row per example, as to_label.csv has them.")
     return filled
 
 

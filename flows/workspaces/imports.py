@@ -59,7 +59,7 @@ def check_own_folders(workspace: Workspace, domain: str) -> None:
     if folder.is_symlink():
         raise BadInput(
             f"{folder} is a link to {os.readlink(folder)}, which acclimate did not make and does not fill."
-            " Put images there yourself and `acclimate run`, or name another --workspace."
+            " Put examples there yourself and `acclimate run`, or name another --workspace."
         )
 
 

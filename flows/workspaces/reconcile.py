@@ -114,7 +114,7 @@ def _look_at_batches(workspace: Workspace, params: Params, target: str, found: _
     if seen.again_in_s is not None:
         found.again_in_s.append(seen.again_in_s)
     if seen.is_due:
-        why = f"{seen.images} images wait in {', '.join(seen.ready)}"
+        why = f"{seen.images} examples wait in {', '.join(seen.ready)}"
         if not seen.ready:
             why = "a batch in its data is not in arrivals.jsonl yet"
         found.steps.append(Step("take in", target, why))

@@ -24,7 +24,7 @@ def choose_targets(params: Params, names: Sequence[str] | None) -> tuple[str, ..
     """
     if not params.targets:
         raise BadInput(
-            "params.yaml lists no targets; put one under domains and targets, and its images under data/<name>"
+            "params.yaml lists no targets; put one under domains and targets, and its examples under data/<name>"
         )
     for name in names or ():
         check_target(params.targets, name)

@@ -238,7 +238,7 @@ def in_words(images: int, needed: int, growing: tuple[str, ...], again_in_s: flo
     """How many images wait and how many are needed, and what still arrives."""
     parts = []
     if images:
-        parts.append(f"{images} images wait; {needed} are needed")
+        parts.append(f"{images} examples wait; {needed} are needed")
     if growing:
         again = "when it changes" if again_in_s is None else f"in {again_in_s:.0f} s"
         first, *others = growing

@@ -142,7 +142,7 @@ def replay(
     """
     if not 0 < draws.holdout < len(holdout.labelled):
         raise ValueError(
-            f"expected 1 to {len(holdout.labelled) - 1} images per hold-out out of {len(holdout.labelled)},"
+            f"expected 1 to {len(holdout.labelled) - 1} examples per hold-out out of {len(holdout.labelled)},"
             f" got {draws.holdout}"
         )
     cases = [*_as_chosen(selections), *_one_by_one(selections["with bad"])]

@@ -265,7 +265,7 @@ def _alignment_warnings(preset: Preset) -> list[str]:
         return []
     return [
         "source accuracy is measured behind the source's own map, but the exported model holds the target's:"
-        " do not use it on source images"
+        " do not use it on source examples"
     ]
 
 

@@ -120,7 +120,7 @@ def read_holdout(workspace: Workspace, target: str, pool: Pool, metric: Metric) 
     )
     if set(holdout.images) != set(holdout.paths):
         raise BadInput(
-            f"{pool.folder} refers to {len(holdout.images)} test images, of which"
+            f"{pool.folder} refers to {len(holdout.images)} test examples, of which"
             f" {len(set(holdout.images) & set(holdout.paths))} are among the {len(holdout.paths)} of"
             f" {manifest}. Run `acclimate run` again."
         )

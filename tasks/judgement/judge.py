@@ -131,7 +131,7 @@ def _estimated(chosen: Chosen) -> list[str]:
     if estimate is None:
         return []
     return [
-        f"{chosen.name} is right on about {percent(estimate.accuracy, digits=0)} of the images, {percent(estimate.low, digits=0)} to"
+        f"{chosen.name} is right on about {percent(estimate.accuracy, digits=0)} of the examples, {percent(estimate.low, digits=0)} to"
         f" {percent(estimate.high, digits=0)}, as far as that can be told without labels. On pairs with labels such estimates were"
         f" {100 * estimate.mean_error:g} points off on average"
     ]
@@ -198,7 +198,7 @@ def _summaries(chosen: Chosen, proofs: Proofs, params: GateParams, *, sealed: bo
 def _holdout_summary(chosen: Chosen, evidence: Evidence, params: GateParams, *, sealed: bool) -> str:
     counts = evidence.counts
     groups = "" if evidence.num_groups is None else f" in {evidence.num_groups} groups"
-    where = f"{counts.n} labelled images{groups}"
+    where = f"{counts.n} labelled examples{groups}"
     if sealed:
         return (
             f"{chosen.name} is compared with {chosen.source_only} on {where}. Their labels are sealed, so that they last:"
@@ -221,7 +221,7 @@ def _holdout_summary(chosen: Chosen, evidence: Evidence, params: GateParams, *, 
 def _fresh_summary(chosen: Chosen, fresh: FreshEvidence, params: GateParams) -> str:
     counts = fresh.counts
     return (
-        f"{fresh.asked} of {fresh.images} test images can tell {chosen.name} from what it is compared with."
+        f"{fresh.asked} of {fresh.images} test examples can tell {chosen.name} from what it is compared with."
         f" {counts.n} are labelled: {counts.better} became right, {counts.worse} wrong and {counts.tied} decide nothing."
         f" Against {fresh.other}: {_gain(fresh.gain, fresh.interval, params)}"
     )

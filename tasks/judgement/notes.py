@@ -37,7 +37,7 @@ def _of_champion(case: Case) -> Iterator[str]:
     if in_service and unknown:
         yield (
             f"version {in_service.version} in service does not know {', '.join(sorted(unknown))}:"
-            " every image of these counts against it"
+            " every example of these counts against it"
         )
 
 
@@ -67,7 +67,7 @@ def _of_answers(case: Case) -> Iterator[str]:
         skipped = asked[missing]
         yield (
             f"{later} {'answer is' if later == 1 else 'answers are'} not used yet: line {missing + 2} of to_label.csv"
-            f" ({skipped.path}) has no label, and a sample that skips images is not a fair one. Label it, with `unsure` if"
+            f" ({skipped.path}) has no label, and a sample that skips examples is not a fair one. Label it, with `unsure` if"
             " need be"
         )
     if others:

@@ -54,7 +54,7 @@ def count_pairs(baseline_right_N: np.ndarray, candidate_right_N: np.ndarray) -> 
     """
     if baseline_right_N.shape != candidate_right_N.shape or baseline_right_N.size == 0:
         raise ValueError(
-            f"expected the same images for both, at least one: got {baseline_right_N.shape}"
+            f"expected the same examples for both, at least one: got {baseline_right_N.shape}"
             f" and {candidate_right_N.shape}"
         )
     better = int((candidate_right_N & ~baseline_right_N).sum())

@@ -41,7 +41,7 @@ def by_holdout(evidence: Evidence, price: Price, params: GateParams) -> Finding:
     if evidence.counts.n < params.min_holdout:
         return Finding(
             False,
-            f"{evidence.counts.n} labelled images are fewer than the {params.min_holdout} of gate.min_holdout",
+            f"{evidence.counts.n} labelled examples are fewer than the {params.min_holdout} of gate.min_holdout",
         )
     place = f"candidate {look.place} that these labels have judged"
     if look.alpha <= 0:
@@ -111,7 +111,7 @@ def is_settled(fresh: FreshEvidence, *, alpha: float, harm: float) -> str | None
     if fresh.log_e_worse >= -math.log(harm):
         return f"settled after {fresh.counts.n} labels: the candidate is worse"
     if fresh.left == 0:
-        return "all images that can tell the models apart are labelled"
+        return "all examples that can tell the models apart are labelled"
     counts = fresh.counts
     if fresh.is_plain and log_e_better(counts.better + fresh.left, counts.worse) < -math.log(alpha):
         return f"settled after {counts.n} labels: even if the other {fresh.left} all spoke for it, they would not be enough"
@@ -125,7 +125,7 @@ def next_step(proofs: Proofs, price: Price, params: GateParams) -> Iterator[str]
         if price.fresh.alpha <= 0:
             return
         if left == 0:
-            yield "all images on which the models differ are labelled: only new images of the target could show more"
+            yield "all examples on which the models differ are labelled: only new examples of the target could show more"
         elif more is None:
             yield "more labels of this comparison would probably not prove a gain"
         elif more > 0:
@@ -141,7 +141,7 @@ def next_step(proofs: Proofs, price: Price, params: GateParams) -> Iterator[str]
         then = detectable_gain(proofs.holdout, alpha=alpha, n=larger)
         if then is not None:
             found = "no gain at all" if now is None else f"gains of {100 * now:.1f} points or more"
-            yield f"{n} labelled images find {found} four times in five; {larger} would find {100 * then:.1f}"
+            yield f"{n} labelled examples find {found} four times in five; {larger} would find {100 * then:.1f}"
 
 
 def foretold(price: Price) -> list[str]:
@@ -149,7 +149,7 @@ def foretold(price: Price) -> list[str]:
         return []
     labels = labels_needed(FORETOLD, alpha=price.next_fresh)
     return [
-        f"fresh labels prove it: about {labels} images that the two name differently, where the candidate is right on"
+        f"fresh labels prove it: about {labels} examples that the two name differently, where the candidate is right on"
         f" {percent(FORETOLD, digits=0)} of those that decide. The evidence must reach {1 / price.next_fresh:,.0f}"
     ]
 

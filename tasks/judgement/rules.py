@@ -53,7 +53,7 @@ def margin_of(params: GateParams) -> float:
 def fallen_classes(recalls: Sequence[Recall], params: GateParams) -> list[str]:
     """A warning that names the classes whose recall fell, none if none did; small classes are left out."""
     fallen = [
-        f"{recall.name} ({percent(recall.source_only)} to {percent(recall.selected)} of {recall.n} images"
+        f"{recall.name} ({percent(recall.source_only)} to {percent(recall.selected)} of {recall.n} examples"
         + (", significant)" if recall.p_worse is not None and recall.p_worse <= level(params) else ")")
         for recall in recalls
         if recall.n >= MIN_CLASS_IMAGES
@@ -107,7 +107,7 @@ def _class_floor(recalls: Sequence[Recall], floor: float, *, sealed: bool) -> Fi
     if not large:
         return Finding(
             False,
-            f"gate.rules.min_class_recall cannot be tested: no class has {MIN_CLASS_IMAGES} hold-out images",
+            f"gate.rules.min_class_recall cannot be tested: no class has {MIN_CLASS_IMAGES} hold-out examples",
         )
     below = [recall.name for recall in large if recall.selected is not None and recall.selected < floor]
     if below:
@@ -117,7 +117,7 @@ def _class_floor(recalls: Sequence[Recall], floor: float, *, sealed: bool) -> Fi
         )
     return Finding(
         True,
-        f"recall of all {len(large)} classes with {MIN_CLASS_IMAGES} or more images is at least the"
+        f"recall of all {len(large)} classes with {MIN_CLASS_IMAGES} or more examples is at least the"
         f" {exact_percent(floor)} of gate.rules.min_class_recall",
     )
 

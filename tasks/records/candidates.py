@@ -205,7 +205,7 @@ def read_split(folder: Path, split: Split, *, num_classes: int | None = None) ->
         raise unusable(
             folder,
             f"its {split} split has probabilities {probabilities.shape} and features {features.shape}"
-            f" for {num_examples} images and {width} classes",
+            f" for {num_examples} examples and {width} classes",
         )
     return Outputs(probabilities, features, tuple(row.tobytes().hex() for row in hashes))
 

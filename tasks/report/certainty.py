@@ -44,9 +44,9 @@ def _tempered(calibration: Calibration, estimate: Estimate | None) -> str:
 def _covered(calibration: Calibration) -> str:
     told = (
         f"A class is possible from a probability of {decimal(calibration.threshold)} on. An answer is unsure unless exactly one class"
-        f" is that probable: {percent(calibration.unsure)} of the select images."
+        f" is that probable: {percent(calibration.unsure)} of the select examples."
     )
-    covered = f"the right class is the answer or a possible one for at least {percent(calibration.coverage)} of the images"
+    covered = f"the right class is the answer or a possible one for at least {percent(calibration.coverage)} of the examples"
     if calibration.basis == "labels":
         return f"{told} By the labels, {covered}."
     return f"{told} By the probabilities alone, which no label vouches for, {covered}."

@@ -143,7 +143,7 @@ def _of_fresh(dossier: Dossier) -> Iterator[str]:
         yield f"{evidence(fresh.evidence)} is enough, as far as fresh labels decide."
     elif sample.labelled == sample.total:
         yield (
-            "All images that can tell the models apart are labelled: only new images of"
+            "All examples that can tell the models apart are labelled: only new examples of"
             f" {dossier.target} could show more."
         )
     elif fresh.more is None:
@@ -171,7 +171,7 @@ def _of_proof(dossier: Dossier, gate: GateParams) -> Iterator[str]:
     yield _foretold(dossier, price.next_fresh)
     if not dossier.has_holdout:
         yield (
-            f"A hold-out of at least {count(gate.min_holdout, 'image')}, drawn at random, takes more labels for the same proof,"
+            f"A hold-out of at least {count(gate.min_holdout, 'example')}, drawn at random, takes more labels for the same proof,"
             " and measures accuracy as well."
         )
 
@@ -181,11 +181,11 @@ def _foretold(dossier: Dossier, alpha: float) -> str:
     told = f"A proof on fresh labels takes evidence of {evidence(1 / alpha)}"
     if needed is not None:
         told += (
-            f": about {needed:,} images that the models name differently, where the candidate is right on"
+            f": about {needed:,} examples that the models name differently, where the candidate is right on"
             f" {percent(FORETOLD, 0)} of those that decide"
         )
     if needed is not None and there < needed:
-        return f"{told}. There are {there:,} such images without a label."
+        return f"{told}. There are {there:,} such examples without a label."
     return f"{told}."
 
 

@@ -104,7 +104,7 @@ class Dossier:
     @property
     def labelled_images(self) -> str:
         """How many images were labelled, and when, in words."""
-        kind = "freshly labelled image" if self.sample else "labelled image"
+        kind = "freshly labelled example" if self.sample else "labelled example"
         return f"{count(self.num_labels, kind)} of {self.target}"
 
     @property

@@ -157,8 +157,8 @@ def digests(dossier: Dossier) -> list[tuple[str, str]]:
     """The content that the verdict refers to: (what, SHA-256)."""
     judged = dossier.judged
     named = [
-        ("Source images", judged.data_digest.source),
-        (f"Images of {dossier.target}", judged.data_digest.target),
+        ("Source examples", judged.data_digest.source),
+        (f"Examples of {dossier.target}", judged.data_digest.target),
         ("Labels of the hold-out", judged.labels_digest),
         ("Fresh labels", judged.answers_digest),
         (f"Checkpoint of {dossier.selected}", judged.checkpoint_sha256),

@@ -27,7 +27,7 @@ RULES = {
     "min_gain": "a proven gain of more than {}",
     "max_loss_against_champion": "on a hold-out at most {} behind the model in service and every champion before it, at the lower end of the interval",
     "max_loss_against_target_statistics": "at most {} behind target statistics, and not significantly worse",
-    "min_class_recall": "recall of every class with enough images at least {}",
+    "min_class_recall": "recall of every class with enough examples at least {}",
     "min_accuracy": "hold-out accuracy at least {}",
 }
 
@@ -74,19 +74,19 @@ def result_table(dossier: Dossier) -> list[ResultRow]:
         return rows + _proof_rows(proof)
     if dossier.has_holdout:
         return rows
-    titles = ("Accuracy", "Labelled images, n", "Gain over source-only", "Interval of the gain",
+    titles = ("Accuracy", "Labelled examples, n", "Gain over source-only", "Interval of the gain",
               "McNemar p", "Smallest detectable gain")  # fmt: skip
     return rows + [ResultRow(title, "", (NO_LABELS,) * 4) for title in titles]
 
 
 def _accuracy_rows(dossier: Dossier, columns: Sequence[Measured | Oracle | None]) -> list[ResultRow]:
     n = f"{dossier.judged.source_only.n:,}"
-    labelled = ResultRow("Labelled images, n", "the hold-out", tuple(n if one else NONE for one in columns))
+    labelled = ResultRow("Labelled examples, n", "the hold-out", tuple(n if one else NONE for one in columns))
     if dossier.is_sealed:
         kept_back = tuple(SEALED if one else NONE for one in columns)
         gains = ("baseline", kept_back[1], _sealed_gain(dossier), SEALED)
         return [
-            ResultRow("Accuracy", "share of images named right", kept_back),
+            ResultRow("Accuracy", "share of examples named right", kept_back),
             labelled,
             ResultRow("Gain over source-only", "in percentage points", gains),
         ]
@@ -94,7 +94,7 @@ def _accuracy_rows(dossier: Dossier, columns: Sequence[Measured | Oracle | None]
     base = accuracy[0]
     gains = [points_only(None if a is None or base is None else a - base) for a in accuracy]
     return [
-        ResultRow("Accuracy", "share of images named right", tuple(percent(a) for a in accuracy)),
+        ResultRow("Accuracy", "share of examples named right", tuple(percent(a) for a in accuracy)),
         labelled,
         ResultRow("Gain over source-only", "in percentage points", ("baseline", *gains[1:])),
     ]
@@ -110,7 +110,7 @@ def _proof_rows(proof: Proof) -> list[ResultRow]:
     """The evidence of a hold-out, all of whose labels are read at once."""
     judged = [
         (f"{percent(proof.confidence, 0)} interval of the gain", _by(proof, "Tango’s score interval, points"), interval_ends(proof.interval)),
-        ("Wrong to right / right to wrong", "images", f"{proof.better:,} / {proof.worse:,}"),
+        ("Wrong to right / right to wrong", "examples", f"{proof.better:,} / {proof.worse:,}"),
         ("McNemar p" if proof.groups is None else "p by groups", _by(proof, "one-sided, exact"), p_value(proof.mcnemar_p)),
         ("Smallest detectable gain", "points; by this hold-out, at 80 % power", _detectable(proof)),
     ]  # fmt: skip
@@ -119,7 +119,7 @@ def _proof_rows(proof: Proof) -> list[ResultRow]:
 
 def _by(proof: Proof, hint: str) -> str:
     """The hint of a number, where images come in groups: a group counts once."""
-    return hint if proof.groups is None else f"{count(proof.groups, 'group')} of images, each counted once"
+    return hint if proof.groups is None else f"{count(proof.groups, 'group')} of examples, each counted once"
 
 
 def _fresh_rows(dossier: Dossier, proof: Proof, sample: Sample) -> list[ResultRow]:
@@ -127,11 +127,11 @@ def _fresh_rows(dossier: Dossier, proof: Proof, sample: Sample) -> list[ResultRo
     price = dossier.judged.price.fresh
     groups = "" if proof.groups is None else f", in {count(proof.groups, 'group')}"
     told = [
-        ("Images that can tell them apart", "of the test split’s images", f"{sample.total:,} of {sample.images:,}"),
+        ("Examples that can tell them apart", "of the test split’s examples", f"{sample.total:,} of {sample.images:,}"),
         ("Fresh labels, n", f"given after the models were frozen, in a random order{groups}", f"{sample.labelled:,}"),
-        (f"Gain over {dossier.against}", "in percentage points of all images", points_only(proof.gain)),
+        (f"Gain over {dossier.against}", "in percentage points of all examples", points_only(proof.gain)),
         (f"{percent(proof.confidence, 0)} interval of the gain", "points; holds at every look", interval_ends(proof.interval)),
-        ("Wrong to right / right to wrong", "images", f"{proof.better:,} / {proof.worse:,}"),
+        ("Wrong to right / right to wrong", "examples", f"{proof.better:,} / {proof.worse:,}"),
     ]  # fmt: skip
     if price is not None:
         needed = (
@@ -154,7 +154,7 @@ def champion_facts(dossier: Dossier, gate: GateParams) -> list[tuple[str, str]]:
         return []
     facts = [("Version", str(champion.version))]
     if champion.accuracy is not None:
-        facts.append((f"Accuracy on {count(champion.n, 'labelled image')}", percent(champion.accuracy)))
+        facts.append((f"Accuracy on {count(champion.n, 'labelled example')}", percent(champion.accuracy)))
     if champion.gain is not None and champion.interval is not None:
         title = f"{percent(gate.confidence, 0)} interval of that gain, points"
         facts.append(("Gain of the selected over it", points(champion.gain)))

@@ -58,8 +58,8 @@ def mismatches(dossier: Dossier) -> list[str]:
     source, target = dossier.source_domain.summary, dossier.target_domain.summary
     gate, listed = "the gate judged", "the manifest lists"
     pairs = [
-        ("the source images", gate, judged.data_digest.source, listed, source.data_digest),
-        (f"the images of {dossier.target}", gate, judged.data_digest.target, listed, target.data_digest),
+        ("the source examples", gate, judged.data_digest.source, listed, source.data_digest),
+        (f"the examples of {dossier.target}", gate, judged.data_digest.target, listed, target.data_digest),
         ("the labels of the hold-out", "the gate read", judged.labels_digest, listed, target.labels_digest),
         ("the checkpoint", gate, judged.checkpoint_sha256,
          "the exported file holds", exported and exported.checkpoint_sha256),
@@ -114,13 +114,15 @@ def _headline(dossier: Dossier) -> str:
 def _proven_against(dossier: Dossier) -> str:
     """The model that a promoted one is better than, and the labels that prove it."""
     if dossier.sample and not dossier.is_proven_fresh:
-        return f"source-only on {count(dossier.judged.source_only.n, 'labelled image')} of {dossier.target}"
+        return f"source-only on {count(dossier.judged.source_only.n, 'labelled example')} of {dossier.target}"
     return f"{dossier.against} on {dossier.labelled_images}"
 
 
 def _happened(dossier: Dossier) -> tuple[str, ...]:
     select = dossier.target_domain.summary.splits.get("select", 0)
-    chosen = f"{dossier.selected} was chosen on {count(select, 'other image')} by scores that read no labels."
+    chosen = (
+        f"{dossier.selected} was chosen on {count(select, 'other example')} by scores that read no labels."
+    )
     return (*_trained(dossier), chosen, *_compared(dossier))
 
 
@@ -129,15 +131,15 @@ def _trained(dossier: Dossier) -> list[str]:
     rows = dossier.trained.candidates
     num_adapted = sum(row.preset != "source_only" for row in rows)
     told = [
-        f"Source-only was trained on {count(source.splits.get('train', 0), 'labelled source image')};"
+        f"Source-only was trained on {count(source.splits.get('train', 0), 'labelled source example')};"
         f" {count(num_adapted, 'candidate')} also saw"
-        f" {count(target.splits.get('adapt', 0), 'unlabelled image')} of {dossier.target}."
+        f" {count(target.splits.get('adapt', 0), 'unlabelled example')} of {dossier.target}."
     ]
     num_labelled = target.splits.get("labelled", 0)
     if num_labelled:
         told.append(
             f"All candidates, source-only included, were also trained on"
-            f" {count(num_labelled, 'labelled image')} of {dossier.target}."
+            f" {count(num_labelled, 'labelled example')} of {dossier.target}."
         )
     num_diverged = sum(row.status == "diverged" for row in rows)
     if num_diverged:
@@ -150,13 +152,13 @@ def _compared(dossier: Dossier) -> list[str]:
     if dossier.has_holdout and not dossier.chose_source_only:
         told.append(
             f"That one candidate was then compared with source-only and with target statistics on"
-            f" {count(dossier.judged.selected.n, 'labelled image')} that neither training nor"
+            f" {count(dossier.judged.selected.n, 'labelled example')} that neither training nor"
             " selection had seen."
         )
     if dossier.sample:
         told.append(
             f"That one candidate and what it is compared with were frozen: {dossier.sample.total:,} of"
-            f" {count(dossier.sample.images, 'test image')}, which neither training nor selection had seen, can tell them"
+            f" {count(dossier.sample.images, 'test example')}, which neither training nor selection had seen, can tell them"
             f" apart. {dossier.sample.labelled:,} of these were labelled afterwards, in a random order and with no model’s answer"
             " beside them."
         )
@@ -213,7 +215,7 @@ def _accuracies(judged: Judged) -> str:
 
 def _chances(proof: Proof) -> list[str]:
     told = [
-        f"{count(proof.better, 'image')} changed from wrong to right and {proof.worse:,} from right to wrong."
+        f"{count(proof.better, 'example')} changed from wrong to right and {proof.worse:,} from right to wrong."
     ]
     if not proof.gain:
         return told
@@ -250,11 +252,11 @@ def _not_proven(dossier: Dossier, gate: GateParams) -> tuple[str, ...]:
         told.append(f"{unmeasured}: that takes a hold-out.")
     if dossier.has_holdout and not dossier.sample and dossier.num_labels < gate.min_holdout:
         told.append(
-            f"The hold-out has {count(dossier.num_labels, 'image')};"
+            f"The hold-out has {count(dossier.num_labels, 'example')};"
             f" gate.min_holdout asks for {gate.min_holdout:,}."
         )
     told.append(
-        f"How it does on images of {dossier.target} unlike those in this"
+        f"How it does on examples of {dossier.target} unlike those in this"
         f" {'test split' if dossier.sample else 'hold-out'}."
     )
     return tuple(told)
@@ -293,7 +295,7 @@ def _steps(dossier: Dossier, gate: GateParams) -> tuple[Step, ...]:
         stays,
         Step(
             "Do not promote it. Look at the classes and the curves below for what went wrong, change the section"
-            " adapt of params.yaml or the images, and run again:",
+            " adapt of params.yaml or the examples, and run again:",
             f"acclimate run --target {target}",
         ),
     )
@@ -336,7 +338,7 @@ def _fresh_labels(dossier: Dossier) -> tuple[Step, ...]:
         return ()
     return (
         Step(
-            f"Label images on which the models differ: {count(dossier.num_unlabelled, 'image')} of {target} have no label yet, and"
+            f"Label examples on which the models differ: {count(dossier.num_unlabelled, 'example')} of {target} have no label yet, and"
             f" no model’s answer is shown.{more} They decide soonest. You are asked for one after another until the matter is settled:",
             f"acclimate label {target}",
         ),
@@ -351,7 +353,7 @@ def _fresh_labels(dossier: Dossier) -> tuple[Step, ...]:
 def _new_images(dossier: Dossier) -> Step:
     """The way on where neither the hold-out nor a listed image can prove anything."""
     return Step(
-        f"No label that could be given now leads to a promotion: see what the labels cost. New images of {dossier.target} can be"
+        f"No label that could be given now leads to a promotion: see what the labels cost. New examples of {dossier.target} can be"
         " labelled afresh once they have arrived:",
         f"acclimate emit {dossier.target} FOLDER",
     )
@@ -360,7 +362,7 @@ def _new_images(dossier: Dossier) -> Step:
 def _how_many(dossier: Dossier, gate: GateParams) -> str:
     """How many labels of a hold-out to ask for."""
     num_labels = dossier.judged.source_only.n
-    images = f"images of {dossier.target}"
+    images = f"examples of {dossier.target}"
     if num_labels < gate.min_holdout:
         there = f" (there are {num_labels:,})" if num_labels else ""
         return f"Label at least {gate.min_holdout:,} {images}{there}"

@@ -45,7 +45,7 @@ def unlike_any_class(target_NC: np.ndarray, source_NC: np.ndarray) -> list[str]:
     if share <= MAX_UNSURE_SHARE:
         return []
     return [
-        f"{percent(share, digits=0, beside=MAX_UNSURE_SHARE)} of the target's select images look like no class: their highest probability is below"
+        f"{percent(share, digits=0, beside=MAX_UNSURE_SHARE)} of the target's select examples look like no class: their highest probability is below"
         f" {threshold:.2f}, as of {UNSURE_PERCENTILE} % of the source's validation images (more than"
         f" {exact_percent(MAX_UNSURE_SHARE)} is reported). Look through the target for things of none of the classes, and take"
         " them out or add a class to the source; if there are none, the difference of the domains is not bridged"
@@ -72,13 +72,13 @@ def missing_classes(target_NC: np.ndarray, expected_C: np.ndarray, classes: Sequ
     if not is_missing_C.any():
         return []
     named = ", ".join(
-        f"{name} ({counts_C[c]} images where {expected_counts_C[c]:.0f} are expected)"
+        f"{name} ({counts_C[c]} examples where {expected_counts_C[c]:.0f} are expected)"
         for c, name in enumerate(classes)
         if is_missing_C[c]
     )
     return [
         f"{int(is_missing_C.sum())} of {len(classes)} classes are predicted for less than {exact_percent(MIN_EXPECTED_SHARE)} of the"
-        f" images they should have on the target: {named}. If the target does not have them, say so in"
+        f" examples they should have on the target: {named}. If the target does not have them, say so in"
         " gate.target_prior; if it does, other classes swallow them: do not promote without labels of these"
     ]
 
@@ -95,8 +95,8 @@ def rewritten(target_NC: np.ndarray, source_only_NC: np.ndarray, *, baseline: st
     if share <= MAX_DISAGREEMENT:
         return []
     return [
-        f"it names {percent(share, digits=0, beside=MAX_DISAGREEMENT)} of the select images otherwise than {baseline} (more than {exact_percent(MAX_DISAGREEMENT)} is"
-        " reported): one of the two is badly wrong. Label some of the images in to_label.csv before it goes into service"
+        f"it names {percent(share, digits=0, beside=MAX_DISAGREEMENT)} of the select examples otherwise than {baseline} (more than {exact_percent(MAX_DISAGREEMENT)} is"
+        " reported): one of the two is badly wrong. Label some of the examples in to_label.csv before it goes into service"
     ]
 
 

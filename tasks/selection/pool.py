@@ -96,7 +96,7 @@ def read_outputs(pool: Pool, split: Split) -> Mapping[str, Outputs]:
     for name, folder in folders.items():
         first = next(iter(images))
         if images[name] != images[first]:
-            raise unusable(folder, f"its {split} split holds other images than that of {first}")
+            raise unusable(folder, f"its {split} split holds other examples than that of {first}")
     if split == "validation":  # of the source, whose shares are its own
         return {name: read for name, read in outputs.items() if read}
     return {name: read.biased(pool.biases.get(name)) for name, read in outputs.items() if read}

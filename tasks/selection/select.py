@@ -122,7 +122,7 @@ def select(pool: Pool, source_labels: Mapping[str, str], params: GateParams) -> 
     if not selects:
         raise BadInput(
             f"{pool.folder} holds no outputs on a select split, so nothing can be chosen without labels:"
-            " raise split.target_select in params.yaml or add images"
+            " raise split.target_select in params.yaml or add examples"
         )
     # The test split is looked at for NaN alone: a model that breaks there must not be chosen.
     breakages = _breakages(pool, [selects, validations, read_outputs(pool, "test")])
@@ -281,7 +281,7 @@ def class_numbers(pool: Pool, images: Iterable[str], labels: Mapping[str, str], 
     unknown = [image for image in images if image not in labels]
     if unknown:
         raise BadInput(
-            f"{pool.folder} refers to {len(unknown)} images (sha256 {unknown[0][:12]}...) of {whose} that"
+            f"{pool.folder} refers to {len(unknown)} examples (sha256 {unknown[0][:12]}...) of {whose} that"
             " results/manifest does not list. Run `acclimate run` again."
         )
     foreign = sorted({labels[image] for image in images} - set(pool.classes))
@@ -317,7 +317,7 @@ def _forgetting(
     return [
         f"accuracy on the source is {percent(accuracies[candidate.name])}, {points(lost, beside=params.max_source_accuracy_loss).lstrip('+')} points below {baseline.name},"
         f" more than the {100 * params.max_source_accuracy_loss:g} points of gate.max_source_accuracy_loss: do not use it"
-        " on source images"
+        " on source examples"
     ]
 
 

@@ -78,7 +78,7 @@ def below_chance(probabilities_NC: np.ndarray, source_only_NC: np.ndarray) -> li
     if agreement >= chance - CERTAINTY * np.sqrt(chance * (1 - chance) / num_images):
         return []
     return [
-        f"other classes: it names {percent(agreement)} of the images as source-only does, far fewer than the"
+        f"other classes: it names {percent(agreement)} of the examples as source-only does, far fewer than the"
         f" {percent(chance)} of chance"
     ]
 

@@ -51,8 +51,8 @@ def _redraw_source(workspace: Workspace, params: Params, target: str, names: Seq
     styles = [example for example in styles if example.split == "adapt"]
     if not styles:
         raise BadInput(
-            f"params.yaml: features.views {list(names)} need images of {target} to take their style from, but its"
-            " adapt split is empty: raise split.target_adapt, add images, or take these views out"
+            f"params.yaml: features.views {list(names)} need examples of {target} to take their style from, but its"
+            " adapt split is empty: raise split.target_adapt, add examples, or take these views out"
         )
     paths = [workspace.data("source") / example.path for example in source]
     style_paths = [workspace.data(target) / example.path for example in styles]

@@ -259,7 +259,7 @@ def test_the_same_seed_gives_the_same_trials_and_another_one_other_hold_outs(
 
 @pytest.mark.parametrize("size", [0, TESTS])
 def test_a_hold_out_that_leaves_no_truth_is_refused(pool: Pool, params: GateParams, size: int):
-    with pytest.raises(ValueError, match=f"expected 1 to 899 images per hold-out out of 900, got {size}"):
+    with pytest.raises(ValueError, match=f"expected 1 to 899 examples per hold-out out of 900, got {size}"):
         audit(pool, params, Draws(holdout=size, count=1, seed=0))
 
 

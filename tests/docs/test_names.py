@@ -72,8 +72,10 @@ def is_path(quotation: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether the checkout has it, or docs/files.md a row for it or for something below it."""
+    """Whether the checkout has it, or docs/files.md a row for it or for something below it; or docs/new-kind.md makes it."""
     path = path.rstrip("/")
+    if "series" in Path(path).parts or Path(path).stem == "series":
+        return True
     if (CHECKOUT / path).exists() or any(CHECKOUT.glob(re.sub(r"<\w+>|\{\w+\}", "*", path))):
         return True
     example = re.sub(r"<\w+>|\{[\w.]+\}|%s|\bTARGET\b|\*", "x", path)

@@ -108,7 +108,7 @@ def test_a_target_without_a_verdict_is_due(workspace: Workspace):
 
 def test_what_is_wrong_with_the_data_is_not_tried_again_until_data_or_settings_change(workspace: Workspace):
     note_begun(workspace, "cam")
-    note_failed(workspace, "cam", BadInput("too few images\nand a list"))
+    note_failed(workspace, "cam", BadInput("too few examples\nand a list"))
 
     assert why_due(workspace, "cam") is None
     stuck = why_stuck(workspace, "cam")
@@ -116,7 +116,7 @@ def test_what_is_wrong_with_the_data_is_not_tried_again_until_data_or_settings_c
     assert stuck.startswith("too few images (due again when its data or settings change")
     write_text(workspace.root / "targets" / "cam.yaml", "gate: {}\n")
     assert why_due(workspace, "cam") == "its settings changed since then"
-    note_failed(workspace, "cam", BadInput("too few images"))
+    note_failed(workspace, "cam", BadInput("too few examples"))
     add_file(workspace, "cam")
     assert why_due(workspace, "cam") == "its data or the source's changed"
     assert why_stuck(workspace, "cam") is None
@@ -231,7 +231,7 @@ def test_a_walk_whose_end_cannot_be_noted_keeps_its_result_and_is_due_again(
 def test_a_note_that_cannot_be_written_does_not_hide_why_the_source_failed(workspace_copy: Workspace):
     def stage(name: str, target: str | None) -> StageRun:
         no_room_for_notes(workspace_copy)
-        raise BadInput("the source has no images")
+        raise BadInput("the source has no examples")
 
-    with pytest.raises(BadInput, match="the source has no images"):
+    with pytest.raises(BadInput, match="the source has no examples"):
         run_on(workspace_copy, stage)

@@ -97,7 +97,7 @@ def test_another_audit_says_the_same_and_trains_nothing(audited: Audited, caplog
     assert again == {**audited.answer, "years": [], "first_verdicts": []}
     assert contents(audited.scratch) == made
     assert "bad_collapsed-0 trained after 60 steps" in audited.log
-    assert "3 hold-outs of 20 images" in caplog.text
+    assert "3 hold-outs of 20 examples" in caplog.text
     assert "trained after" not in caplog.text
 
 
@@ -138,7 +138,9 @@ def test_bad_candidates_are_bad_in_the_way_their_names_say(audited: Audited):
 def test_the_tables_say_what_the_truth_was_counted_on(audited: Audited):
     text = audit_tables(audited.answer)
 
-    assert "8 candidates of 1 targets; with labels, 3 hold-outs of 20 images each, drawn with seed 0" in text
+    assert (
+        "8 candidates of 1 targets; with labels, 3 hold-outs of 20 examples each, drawn with seed 0" in text
+    )
     assert "outside the drawn hold-out (16 to 16)" in text
     assert "| bad_class_order | 1 |" in text
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
@@ -177,7 +179,7 @@ def test_too_few_images_for_the_truth_are_warned_of(audited: Audited, caplog: py
     with caplog.at_level(logging.WARNING):
         audit([audited.workspace.root], Draws(holdout=10, count=1, seed=0), years=0)
 
-    assert "counted on 26 images outside the hold-out, fewer than 200" in caplog.text
+    assert "counted on 26 examples outside the hold-out, fewer than 200" in caplog.text
     assert "--holdout 10 is less than gate.min_holdout 20" in caplog.text
 
 
@@ -223,7 +225,7 @@ def test_bad_candidates_are_trained_on_the_labelled_target_images_like_all_other
 
 def test_a_hold_out_of_all_labels_is_refused_before_anything_is_trained(workspace_copy: Workspace):
     with pytest.raises(
-        BadInput, match=r"36 labelled test images: a hold-out of 200 leaves none .*Lower --holdout"
+        BadInput, match=r"36 labelled test examples: a hold-out of 200 leaves none .*Lower --holdout"
     ):
         audit([workspace_copy.root], Draws(holdout=200, count=1, seed=0), years=0)
 
@@ -234,7 +236,7 @@ def test_a_workspace_without_labels_is_told_how_to_get_some(workspace_copy: Work
     forget_labels(workspace_copy)
 
     with pytest.raises(
-        BadInput, match=r"no target of .* has labelled test images \(new-camera\).*--holdout DIR"
+        BadInput, match=r"no target of .* has labelled test examples \(new-camera\).*--holdout DIR"
     ):
         audit([workspace_copy.root], DRAWS, years=0)
 

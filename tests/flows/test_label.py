@@ -215,9 +215,9 @@ REFUSALS = {
         lambda w: changed(w, 5, label="Green"),
         r"line 5: 'Green' is not a class\nThe classes are blue, green, red; write `none` for",
     ),
-    "an unknown image": (
+    "an unknown example": (
         lambda w: changed(w, 3, sha256="ab" * 32),
-        r"line 3: no image of the test split has sha256 'abab.*' \(images/frame \d+\.png\)",
+        r"line 3: no example of the test split has sha256 'abab.*' \(images/frame \d+\.png\)",
     ),
     "a column that was sorted alone": (
         lambda w: changed(w, 4, path=listed(w)[0]["path"]),
@@ -225,7 +225,7 @@ REFUSALS = {
     ),
     "a row twice": (
         lambda w: as_csv([*filled(w), filled(w)[6]]),
-        r"line 42 is about the same image as line 8: images/frame",
+        r"line 42 is about the same example as line 8: images/frame",
     ),
     "another header": (
         lambda w: as_csv(filled(w)).replace("label", "class", 1),
@@ -239,7 +239,7 @@ REFUSALS = {
         lambda w: as_csv(filled(w)).replace(",green\n", ",green, I think\n", 1),
         r"line 2 has more cells than the header: put text that holds a comma in quotes",
     ),
-    "no label at all": (lambda w: as_csv(listed(w)), r"no row has a label\. Write the class of each image into"),
+    "no label at all": (lambda w: as_csv(listed(w)), r"no row has a label\. Write the class of each example into"),
     "an empty file": (lambda w: b" \n", r"my answers\.csv is empty\. Expected a filled-in copy"),
     "a spreadsheet": (lambda w: b"PK\x03\x04\x00\x00", r"line 1: not text but a binary file\. Save it as CSV"),
     "another encoding": (
@@ -349,7 +349,7 @@ def test_answers_about_hold_out_images_are_left_out_with_a_warning(
         taken = hand_in(now, as_csv([row | {"arms": mine} for row in filled(workspace)]))
 
     assert taken.new == 39
-    assert "1 rows, from line 2 on, are about images of the labelled hold-out" in caplog.text
+    assert "1 rows, from line 2 on, are about examples of the labelled hold-out" in caplog.text
     assert world.asked(workspace)[0] not in {image for _, image, _ in labels(now)}
 
 
@@ -469,7 +469,7 @@ def test_where_the_labels_left_cannot_be_enough_no_more_is_asked_for(
 def test_where_every_image_was_labelled_before_it_says_where_fresh_ones_come_from(tmp_path: Path):
     place = judged(tmp_path / "w", World())
 
-    with pytest.raises(BadInput, match=r"no fresh label can be given\. New images of the target can"):
+    with pytest.raises(BadInput, match=r"no fresh label can be given\. New examples of the target can"):
         ask(place, Person())
 
 

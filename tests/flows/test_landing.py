@@ -214,7 +214,7 @@ def test_too_few_images_wait_until_there_are_enough_and_it_is_said_how_many(
     alone, together = intakes
     assert alone.taken == ()
     assert alone.waiting_images == 12
-    assert alone.words == "12 images wait; 20 are needed"
+    assert alone.words == "12 examples wait; 20 are needed"
     assert len(together.taken) == 2
 
 
@@ -231,7 +231,7 @@ def test_a_new_target_waits_for_as_many_images_as_its_validation_asks_for(
     write_pictures(tmp_path / "third", count=7, first_seed=1400, shifted=True, labelled=False)
     hand_in(workspace, "cam7", tmp_path / "third")
 
-    assert (few.taken, few.words) == ((), "24 images wait; 50 are needed")
+    assert (few.taken, few.words) == ((), "24 examples wait; 50 are needed")
     assert len(enough.taken) == 2
     assert len(take_in(workspace, "cam7", params).taken) == 1  # it has data: arrival.min_images is enough
 

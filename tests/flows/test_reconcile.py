@@ -59,9 +59,9 @@ def test_a_dry_run_prints_what_is_due_and_what_waits_and_changes_nothing(quick: 
 
     said = acclimate("reconcile", "--dry-run", "-w", quick.root).stdout.splitlines()
 
-    assert any(line.startswith("due: take in camera-7: 30 images wait in evening") for line in said)
+    assert any(line.startswith("due: take in camera-7: 30 examples wait in evening") for line in said)
     assert any(line.startswith("due: publish new-camera: ") for line in said)
-    assert any(line.startswith("waits: camera-8: 9 images wait; 20 are needed") for line in said)
+    assert any(line.startswith("waits: camera-8: 9 examples wait; 20 are needed") for line in said)
     assert any(line.startswith("waits: landing/Camera_9: ") for line in said)
     assert content_of(quick.root) == before
 
@@ -80,7 +80,7 @@ def test_everything_that_is_due_is_done_whatever_else_is_sick_and_nothing_is_due
     content["domains"].append("sick")
     content["targets"].append("sick")
     write_text(quick.params, yaml.safe_dump(content, sort_keys=False))
-    write_text(quick.data("sick") / "images" / "a.png", "no image")
+    write_text(quick.data("sick") / "images" / "a.png", "no example")
 
     with pytest.raises(TargetsFailed) as raised:
         reconcile_now(quick.root, dry_run=False)
@@ -134,9 +134,9 @@ def test_what_an_interrupted_run_has_finished_is_published_before_the_next_walk_
 
     def stage(name: str, target: str | None) -> StageRun:
         published.append((quick.registry("new-camera") / "versions" / "1" / "version.json").exists())
-        raise BadInput("the source has no images")
+        raise BadInput("the source has no examples")
 
-    with lock_workspace(quick, purpose="reconcile") as lock_fd, pytest.raises(BadInput, match="no images"):
+    with lock_workspace(quick, purpose="reconcile") as lock_fd, pytest.raises(BadInput, match="no examples"):
         catch_up(quick, lock_fd, purpose="reconcile", through=lambda run: stage)
 
     assert published == [True]

@@ -135,7 +135,7 @@ def test_a_target_whose_files_the_system_refuses_leaves_with_their_path_and_the_
     assert "Permission denied (registry/one). Mend the disk or the permissions" in str(walked.failed["one"])
 
 
-@pytest.mark.parametrize("error", [BadInput("too few images"), Fault("killed", retryable=True)])
+@pytest.mark.parametrize("error", [BadInput("too few examples"), Fault("killed", retryable=True)])
 def test_a_target_that_fails_leaves_and_the_others_go_on_whatever_it_fails_of(error: AcclimateError):
     def run(stage: str, target: str | None) -> StageRun:
         if (stage, target) == ("validate", "one"):

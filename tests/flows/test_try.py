@@ -362,6 +362,6 @@ def test_labelled_target_images_are_trained_on_and_the_verdict_and_the_report_sa
     verdict = json.loads((workspace_copy.stage("gate", "new-camera") / "verdict.json").read_text())
     assert verdict["labelled_target_images"] == 9
     assert verdict["selected"]["n"] == 36
-    said = "All candidates, source-only included, were also trained on 9 labelled images of new-camera."
+    said = "All candidates, source-only included, were also trained on 9 labelled examples of new-camera."
     for file in ("report.html", "MODEL_CARD.md"):
         assert said in (workspace_copy.stage("report", "new-camera") / file).read_text()

@@ -149,7 +149,7 @@ def test_batches_wait_until_there_are_enough_and_come_out_as_a_judged_model_whet
     until(
         lambda: any(
             run["state"]["name"] == "Waiting"
-            and "camera-7: 18 images wait; 20 are needed" in run["state"]["message"]
+            and "camera-7: 18 examples wait; 20 are needed" in run["state"]["message"]
             for run in runs_of(api, workspace)
         ),
         "somebody looked at the first batch",

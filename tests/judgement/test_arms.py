@@ -25,7 +25,7 @@ CLASSES = ("cat", "dog", "owl")
 
 
 def image(number: int) -> str:
-    return hashlib.sha256(f"image {number}".encode()).hexdigest()
+    return hashlib.sha256(f"example {number}".encode()).hexdigest()
 
 
 IMAGES = tuple(image(number) for number in range(60))
@@ -347,7 +347,7 @@ def test_a_candidate_that_is_the_simplest_adaptation_is_not_its_own_rival():
         pytest.param(OTHERS[0], SPLIT, None, id="nothing was preferred to source-only"),
         pytest.param(OTHERS[0], SPLIT, in_service(), id="the same beside a champion"),
         pytest.param(CHOSEN, SPLIT, in_service("checkpoint of mcc-0"), id="it is in service already"),
-        pytest.param(CHOSEN, replace(SPLIT, outputs={}), None, id="there is no test image"),
+        pytest.param(CHOSEN, replace(SPLIT, outputs={}), None, id="there is no test example"),
     ],
 )
 def test_there_is_nothing_to_compare(chosen: Candidate, split: Holdout, champion: InService | None):

@@ -23,7 +23,7 @@ def on_holdout(leads_N: np.ndarray, groups: list[str] | None = None, *, margin: 
         leads_N >= 0,
         leads_N <= 0,
         differ_N=leads_N != 0,
-        groups_N=groups or [f"image {number}" for number in range(len(leads_N))],
+        groups_N=groups or [f"example {number}" for number in range(len(leads_N))],
         confidence=0.95,
         margin=margin,
     )
@@ -157,7 +157,7 @@ def on_fresh(
     images: int = 400,
     margin: float = 0.0,
 ) -> FreshEvidence:
-    groups = groups or [f"image {number}" for number in range(len(leads))]
+    groups = groups or [f"example {number}" for number in range(len(leads))]
     return weigh_fresh(
         leads,
         groups,
@@ -183,7 +183,7 @@ def test_single_images_are_the_likelihood_ratio_after_every_label():
 
 
 def test_the_gain_is_over_all_images_those_that_agree_included():
-    differ = {f"image {number}": 1 for number in range(100)}
+    differ = {f"example {number}": 1 for number in range(100)}
 
     found = on_fresh(np.array([1, 1, 1, -1, 0, 0, 0, 0, 0, 0]), differ=differ)
 
@@ -217,7 +217,7 @@ def test_the_gain_is_unbiased_over_all_orders_in_which_groups_may_be_labelled():
 @pytest.mark.parametrize("margin", [0.02, -0.02])
 def test_a_margin_is_bet_on_as_a_mean_of_the_images_that_differ(margin: float):
     leads = np.array([1, 1, -1, 0, 1])
-    differ = {f"image {number}": 1 for number in range(40)}
+    differ = {f"example {number}": 1 for number in range(40)}
 
     found = on_fresh(leads, differ=differ, margin=margin)
 
@@ -230,7 +230,7 @@ def test_a_margin_is_bet_on_as_a_mean_of_the_images_that_differ(margin: float):
 @pytest.mark.parametrize("margin", [0.025, 0.1, -0.025, -0.1])
 def test_a_margin_beyond_what_the_images_that_differ_could_give_is_known_before_a_label_is(margin: float):
     """Ten of 400 images differ: the gain is 2.5 points at most, and the loss as well."""
-    differ = {f"image {number}": 1 for number in range(10)}
+    differ = {f"example {number}": 1 for number in range(10)}
 
     for lead in (1, 0, -1):
         found = on_fresh(np.full(5, lead), differ=differ, margin=margin)
@@ -268,7 +268,7 @@ def test_the_interval_holds_the_true_gain_of_the_test_split_at_every_look():
     """The models differ on 60 of 300 images; these are labelled in a random order and looked at four times."""
     rng, missed, rounds = np.random.default_rng(6), 0, 150
     kinds = np.array([1] * 25 + [-1] * 20 + [0] * 15)
-    differ = {f"image {number}": 1 for number in range(60)}
+    differ = {f"example {number}": 1 for number in range(60)}
     for _ in range(rounds):
         leads = rng.permutation(kinds)
         intervals = [

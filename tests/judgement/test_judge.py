@@ -243,7 +243,7 @@ def test_small_classes_are_not_held_against_a_candidate_but_a_floor_without_any_
     assert ruled(*recalls(0.9), Recall("rare", 10, 1.0, 0.0, 0.1)).verdict == "hold"
     none_large = ruled(Recall("rare", 9, 1.0, 1.0, 1.0))
     assert none_large.verdict == "hold"
-    assert "cannot be tested: no class has 10 hold-out images" in none_large.reasons[0]
+    assert "cannot be tested: no class has 10 hold-out examples" in none_large.reasons[0]
 
 
 @pytest.mark.parametrize("better", range(0, 41, 4))
@@ -298,9 +298,9 @@ def test_without_labels_the_reasons_are_those_of_selection_and_what_fresh_labels
     assert told == (
         first,
         *WHY,
-        "mcc-0 is right on about 71 % of the images, 63 % to 79 %, as far as that can be told without labels. On pairs with"
+        "mcc-0 is right on about 71 % of the examples, 63 % to 79 %, as far as that can be told without labels. On pairs with"
         " labels such estimates were 5 points off on average",
-        f"fresh labels prove it: about {labels_needed(0.75, alpha=1 / 240)} images that the two name differently, where the"
+        f"fresh labels prove it: about {labels_needed(0.75, alpha=1 / 240)} examples that the two name differently, where the"
         " candidate is right on 75 % of those that decide. The evidence must reach 240",
     )
     assert silent == (first, *WHY)
@@ -315,8 +315,8 @@ GAIN = "gain +12.5 points, 95 % interval +7.2 to +18.5 (30 became right, 5 wrong
 @pytest.mark.parametrize(
     ("labels", "summary"),
     [
-        ("sealed", f"mcc-0 against source_only-0 on 200 labelled images: {GAIN}"),
-        ("open", f"mcc-0 is right on 80.0 % of 200 labelled images, source_only-0 on 67.5 %: {GAIN}"),
+        ("sealed", f"mcc-0 against source_only-0 on 200 labelled examples: {GAIN}"),
+        ("open", f"mcc-0 is right on 80.0 % of 200 labelled examples, source_only-0 on 67.5 %: {GAIN}"),
     ],
 )
 def test_a_promotion_gives_the_gain_and_names_every_rule(labels, summary, gate_params):
@@ -327,7 +327,7 @@ def test_a_promotion_gives_the_gain_and_names_every_rule(labels, summary, gate_p
         "significantly better than source-only (exact McNemar p < 0.0001; candidate 1 that these labels have judged may use"
         " 0.025)",
         "accuracy is at least the 60 % of gate.rules.min_accuracy",
-        "recall of all 2 classes with 10 or more images is at least the 50 % of gate.rules.min_class_recall",
+        "recall of all 2 classes with 10 or more examples is at least the 50 % of gate.rules.min_class_recall",
         "against version 3 in service the gain is +7.5 points, at worst +2.8, within the loss of 2 points that"
         " gate.rules.max_loss_against_champion allows",
     )
@@ -355,7 +355,7 @@ def test_a_promotion_by_fresh_labels_gives_the_evidence(gate_params):
     low, high = labelled.interval
 
     assert judge(MCC, proofs(labelled=labelled), price(), gate_params(P)).reasons == (
-        "78 of 400 test images can tell mcc-0 from what it is compared with. 38 are labelled: 30 became right, 3 wrong and 5"
+        "78 of 400 test examples can tell mcc-0 from what it is compared with. 38 are labelled: 30 became right, 3 wrong and 5"
         f" decide nothing. Against version 3 in service: gain +13.9 points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}",
         "proven better than version 3 in service on 38 fresh labels: the evidence is"
         f" {math.exp(log_e_better(30, 3)):,.0f}, 240 was needed",
@@ -435,7 +435,7 @@ def test_open_labels_say_what_larger_ones_could_find_and_sealed_ones_what_fresh_
     assert now is not None
     assert then is not None
     assert told[-1] == (
-        f"200 labelled images find gains of {100 * now:.1f} points or more four times in five; 800 would find {100 * then:.1f}"
+        f"200 labelled examples find gains of {100 * now:.1f} points or more four times in five; 800 would find {100 * then:.1f}"
     )
     sealed = judge(MCC, proofs(UNSURE), price(), gate_params(P)).reasons
     assert sealed[-1].startswith("fresh labels prove it: about ")
@@ -445,13 +445,15 @@ def test_open_labels_say_what_larger_ones_could_find_and_sealed_ones_what_fresh_
 def test_too_few_labels_say_so_first(gate_params):
     reasons = judge(MCC, proofs(evidence(6, 0, n=20)), price(), gate_params(labels="open")).reasons
 
-    assert reasons[0] == "20 labelled images are fewer than the 50 of gate.min_holdout"
+    assert reasons[0] == "20 labelled examples are fewer than the 50 of gate.min_holdout"
     assert re.fullmatch(
-        r"20 labelled images find gains of \d+\.\d points or more four times in five; 80 would find \d+\.\d",
+        r"20 labelled examples find gains of \d+\.\d points or more four times in five; 80 would find \d+\.\d",
         reasons[-1],
     )
     hopeless = judge(MCC, proofs(evidence(2, 0, n=3)), price(), gate_params(labels="open")).reasons
-    assert hopeless[-1].startswith("3 labelled images find no gain at all four times in five; 50 would find ")
+    assert hopeless[-1].startswith(
+        "3 labelled examples find no gain at all four times in five; 50 would find "
+    )
 
 
 def test_labels_that_are_spent_or_opened_say_since_when_and_what_to_do(gate_params):
@@ -506,7 +508,7 @@ def test_images_in_groups_are_said_to_be_and_no_larger_hold_out_is_foretold(gate
     reasons = judge(MCC, proofs(grouped), price(), gate_params(P, labels="open")).reasons
 
     assert reasons[0].startswith("not significantly better than source-only (by groups p = 0.030; ")
-    assert "200 labelled images in 40 groups" in reasons[1]
+    assert "200 labelled examples in 40 groups" in reasons[1]
     assert len(reasons) == 2
 
 
@@ -586,7 +588,7 @@ def test_where_more_labels_would_not_help_that_is_said(gate_params):
         "more labels of this comparison would probably not prove a gain"
     )
     assert next_step(fresh(10, 5, left=0), gate_params) == (
-        "all images on which the models differ are labelled: only new images of the target could show more"
+        "all examples on which the models differ are labelled: only new examples of the target could show more"
     )
 
 
@@ -611,7 +613,7 @@ def test_rules_that_take_a_hold_out_say_that_fresh_labels_cannot_test_them(gate_
         pytest.param(PROVEN, 1 / 240, "settled after 33 labels: enough for a promotion", id="proven"),
         pytest.param(REFUTED, 1 / 240, "settled after 33 labels: the candidate is worse", id="refuted"),
         pytest.param(PROVEN, 0.0, "the year had its planned verdicts", id="nothing can be promoted"),
-        pytest.param(fresh(10, 5, left=0), 1 / 240, "all images that can tell the models apart", id="all labelled"),
+        pytest.param(fresh(10, 5, left=0), 1 / 240, "all examples that can tell the models apart", id="all labelled"),
         pytest.param(
             fresh(5, 5, left=10),
             1 / 240,
@@ -681,7 +683,7 @@ def test_classes_whose_recall_fell_are_named_with_numbers(gate_params):
     ]
 
     assert fallen_classes(rows, gate_params()) == [
-        "recall fell in 2 of 6 classes: cat (90.0 % to 80.0 % of 40 images), dog (90.0 % to 40.0 % of 40 images, significant)"
+        "recall fell in 2 of 6 classes: cat (90.0 % to 80.0 % of 40 examples), dog (90.0 % to 40.0 % of 40 examples, significant)"
     ]
     assert fallen_classes(rows[2:], gate_params()) == []
 

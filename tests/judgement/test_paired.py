@@ -37,7 +37,7 @@ def test_counts_are_of_images_on_which_exactly_one_model_is_right():
 
 @pytest.mark.parametrize("shapes", [(3, 4), (0, 0)])
 def test_counting_other_images_or_none_is_refused(shapes):
-    with pytest.raises(ValueError, match="expected the same images for both, at least one"):
+    with pytest.raises(ValueError, match="expected the same examples for both, at least one"):
         count_pairs(np.zeros(shapes[0], bool), np.zeros(shapes[1], bool))
 
 

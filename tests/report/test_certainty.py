@@ -24,10 +24,10 @@ def test_with_labels_the_error_before_and_after_is_told_and_that_labels_vouch_fo
     assert "temperature of 1.600, which 200 labels of the hold-out gave" in text
     assert "error is 0.041, on labels that had no part in it, and 0.182 without a temperature" in text
     assert (
-        "By the labels, the right class is the answer or a possible one for at least 90.0\u00a0% of the images."
+        "By the labels, the right class is the answer or a possible one for at least 90.0\u00a0% of the examples."
         in text
     )
-    assert "12.4\u00a0% of the select images" in text
+    assert "12.4\u00a0% of the select examples" in text
 
 
 def test_few_labels_give_a_temperature_and_no_error():

@@ -180,9 +180,9 @@ def test_the_next_step_is_a_command_to_copy(pages, case, commands, never):
 def test_without_labels_the_next_step_says_what_to_label_and_where(pages):
     _, page, _ = pages[PROVISIONAL.target]
     steps = page.by_id["next"]
-    assert "87 images of depot-north have no label yet, and no model’s answer is shown" in steps
+    assert "87 examples of depot-north have no label yet, and no model’s answer is shown" in steps
     assert "acclimate label depot-north results/gate/depot-north/to_label.csv" in steps
-    assert "Label at least 50 images of depot-north, drawn at random." in steps
+    assert "Label at least 50 examples of depot-north, drawn at random." in steps
     assert "data/depot-north/holdout/<class>/" in steps
     assert len(page.tables["label-table"]) == 1 + 87
 
@@ -208,14 +208,14 @@ def test_fresh_labels_prove_a_gain_and_no_accuracy(pages):
     proof, price = verdict["evidence"], verdict["price"]["fresh"]
 
     assert page.by_id["verdict-title"] == (
-        "mcc-1 is better than source-only on 60 freshly labelled images of depot-island."
+        "mcc-1 is better than source-only on 60 freshly labelled examples of depot-island."
     )
-    assert "87 of 300 test images" in page.text
+    assert "87 of 300 test examples" in page.text
     assert "in a random order and with no model’s answer beside them" in page.text
     assert "how high it is was not measured" in page.text
     assert "that takes a hold-out" in page.text
     assert cells(page, "Accuracy") == ["not measured"] * 4
-    assert cells(page, "Images that can tell them apart")[2] == "87 of 300"
+    assert cells(page, "Examples that can tell them apart")[2] == "87 of 300"
     assert cells(page, "Fresh labels, n")[2] == "60"
     assert cells(page, "Gain over source-only")[2] == wording.points_only(proof["gain"])
     assert cells(page, "95\u00a0% interval")[2] == wording.interval_ends(proof["interval"])
@@ -242,7 +242,8 @@ def test_a_promotion_that_a_hold_out_proves_does_not_name_the_fresh_labels_that_
     case = replace(PROMOTE, to_label=80, leads=(1, 0, 1, -1))
     page = Page(written(build(case), params, case)[0])
     assert (
-        page.by_id["verdict-title"] == "mcc-0 is better than source-only on 359 labelled images of optdigits."
+        page.by_id["verdict-title"]
+        == "mcc-0 is better than source-only on 359 labelled examples of optdigits."
     )
 
 
@@ -259,7 +260,7 @@ def test_groups_of_a_hold_out_take_the_place_of_the_exact_test(build: Build, par
     verdict = workspace.stage("gate", PROMOTE.target) / "verdict.json"
     edit(verdict, evidence=read_json(verdict)["evidence"] | {"groups": 24})
     page = Page(written(workspace, params, PROMOTE)[0])
-    assert "p by groups24 groups of images, each counted once" in page.by_id["result-table"]
+    assert "p by groups24 groups of examples, each counted once" in page.by_id["result-table"]
     assert "exact" not in page.by_id["result-table"]
     assert "with a probability of at most" in page.by_id["verdict"]
     assert "by chance" not in page.by_id["verdict"]
@@ -267,8 +268,8 @@ def test_groups_of_a_hold_out_take_the_place_of_the_exact_test(build: Build, par
 
 def test_a_hold_on_fresh_labels_asks_for_the_next_ones_blind(pages):
     workspace, page, _ = pages[FRESH.target]
-    assert "40 freshly labelled images of depot-harbour do not prove mcc-1" in page.by_id["verdict-title"]
-    assert "47 images of depot-harbour have no label yet" in page.by_id["next"]
+    assert "40 freshly labelled examples of depot-harbour do not prove mcc-1" in page.by_id["verdict-title"]
+    assert "47 examples of depot-harbour have no label yet" in page.by_id["next"]
     assert "acclimate label depot-harbour" in page.by_id["next"]
     listed = read_to_label(workspace.stage("gate", FRESH.target))
     shown = [row[0] for row in page.tables["label-table"][1:]]
@@ -386,7 +387,7 @@ def test_before_the_first_label_of_a_year_that_is_spent_only_a_hold_out_is_asked
 
 def test_where_no_label_was_read_the_cost_of_a_proof_is_told(pages):
     _, page, card = pages[PROVISIONAL.target]
-    told = f"about {labels_needed(FORETOLD, alpha=0.05 / 12)} images that the models name differently"
+    told = f"about {labels_needed(FORETOLD, alpha=0.05 / 12)} examples that the models name differently"
     assert "No label has been read yet." in cost_told(page)
     assert f"A proof on fresh labels takes evidence of 240: {told}" in cost_told(page)
     assert told in card
@@ -396,7 +397,7 @@ def test_where_no_label_was_read_the_cost_of_a_proof_is_told(pages):
 
 def test_a_proof_that_takes_more_images_than_there_are_says_so(build: Build, params: Params):
     case = replace(PROVISIONAL, to_label=9)
-    assert "There are 9 such images without a label." in cost_told(
+    assert "There are 9 such examples without a label." in cost_told(
         Page(written(build(case), params, case)[0])
     )
 
@@ -465,7 +466,7 @@ def test_a_sealed_hold_out_shows_the_word_and_no_accuracy(pages, case):
         for key in ("source_only", "target_statistics", "selected", "oracle")
     ]
     assert cells(page, "Accuracy") == expected
-    assert cells(page, "Labelled images, n")[0] == str(case.num_holdout)
+    assert cells(page, "Labelled examples, n")[0] == str(case.num_holdout)
     assert {row[4] for row in page.tables["candidates-table"][1:]} == {"sealed"}
     assert not any(
         "no labels" in cell for rows in (page.tables["result-table"],) for row in rows for cell in row
@@ -486,7 +487,7 @@ def test_a_sealed_hold_out_that_promoted_nothing_shows_no_number_at_all(pages):
     assert "no number is shown unless a model is promoted" in page.by_id["verdict"]
     assert "gain-t" not in page.by_id
     assert "no gain is shown unless a model is promoted" in page.by_id["verdict"]
-    assert "120 labelled images of depot-south do not prove mmd-0 better than source-only." in page.text
+    assert "120 labelled examples of depot-south do not prove mmd-0 better than source-only." in page.text
     assert "Left of this year’s budget83 %" in cost_facts(page)
 
 
@@ -529,7 +530,7 @@ def test_a_champion_offers_the_way_back(build: Build, params: Params):
     assert "acclimate rollback optdigits" in page.by_id["next"]
     facts = " ".join(page.by_id["champion"].replace("\u00a0", " ").split())
     assert "Version3" in facts
-    assert "Accuracy on 120 labelled images82.5 %" in facts
+    assert "Accuracy on 120 labelled examples82.5 %" in facts
     assert "Gain of the selected over it+6.7 points" in facts
     assert "95 % interval of that gain, points−1.0 to +14.0" in facts
 
@@ -570,14 +571,14 @@ def test_the_columns_are_the_numbers_of_the_verdict(pages):
     assert page.tables["result-table"][0][1:] == ["Source-only", "Target statistics", "Selected", "Oracle"]
     assert rows["Candidate"] == [verdict[key]["candidate"] for key in columns]
     accuracies = [verdict[key]["accuracy"] for key in columns]
-    assert rows["Accuracyshare of images named right"] == [f"{a * 100:.1f}\u00a0%" for a in accuracies]
-    assert rows["Labelled images, nthe hold-out"] == ["359"] * 4
+    assert rows["Accuracyshare of examples named right"] == [f"{a * 100:.1f}\u00a0%" for a in accuracies]
+    assert rows["Labelled examples, nthe hold-out"] == ["359"] * 4
     gains = [f"{(a - accuracies[0]) * 100:+.1f}" for a in accuracies[1:]]
     assert rows["Gain over source-onlyin percentage points"] == ["baseline", *gains]
     proof = verdict["evidence"]
     low, high = (f"{end * 100:+.1f}" for end in proof["interval"])
     assert rows["95 % interval of the gainTango’s score interval, points"][2] == f"{low} to {high}"
-    assert rows["Wrong to right / right to wrongimages"][2] == f"{proof['better']} / {proof['worse']}"
+    assert rows["Wrong to right / right to wrongexamples"][2] == f"{proof['better']} / {proof['worse']}"
     assert rows["McNemar pone-sided, exact"][2] == "below 0.0001"
     detectable = next(cells for title, cells in rows.items() if title.startswith("Smallest detectable gain"))
     assert detectable[2] == f"{proof['smallest_detectable_gain'] * 100:.1f}"
@@ -827,7 +828,7 @@ def test_curves_show_every_method_and_the_discriminator_only_where_there_is_one(
         "curve-3-source-t", "curve-3-target-t", "curve-3-discriminator-t",
         "curve-4-source-t", "curve-4-target-t", "curve-5-source-t", "curve-5-target-t",
     ]  # fmt: skip
-    assert "this is the baseline that has seen no target image" in page.by_id["training"]
+    assert "this is the baseline that has seen no target example" in page.by_id["training"]
 
 
 def test_quarantined_files_and_conversions_are_listed(pages):
@@ -862,7 +863,7 @@ def test_groups_are_counted_where_examples_are_grouped(build: Build, params: Par
     numbers = [
         len(read_manifest(workspace.stage("manifest", name)).usable) - 2 for name in ("source", HOLD.target)
     ]
-    assert row[1:] == [f"{number:,}, the largest of 3 images" for number in numbers]
+    assert row[1:] == [f"{number:,}, the largest of 3 examples" for number in numbers]
     assert [one for one in grouped if one != row] == alone
 
 
@@ -912,7 +913,7 @@ def test_digests_and_checks_are_those_of_the_files(pages):
             "gate",
             "verdict.json",
             {"data_digest": {"source": "0" * 64, "target": "0" * 64}},
-            "Digests of the source images",
+            "Digests of the source examples",
         ),
         ("gate", "verdict.json", {"labels_digest": "0" * 64}, "Digests of the labels of the hold-out differ"),
         (
@@ -921,7 +922,7 @@ def test_digests_and_checks_are_those_of_the_files(pages):
             {"passed": False, "reasons": ["outputs are not finite"]},
             "outputs are not finite",
         ),
-        ("validate", "verdict.json", {"passed": False, "reasons": ["3 images only"]}, "3 images only"),
+        ("validate", "verdict.json", {"passed": False, "reasons": ["3 examples only"]}, "3 examples only"),
     ],
 )
 def test_a_broken_chain_of_evidence_stands_at_the_top_and_takes_back_the_promotion(

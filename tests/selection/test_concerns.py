@@ -39,7 +39,7 @@ def test_a_target_with_things_of_no_class_is_noticed_with_numbers():
 
     assert 0.3 < share < 0.4
     assert warning.startswith(
-        f"{100 * share:.0f} % of the target's select images look like no class: their highest"
+        f"{100 * share:.0f} % of the target's select examples look like no class: their highest"
     )
     assert "Look through the target for things of none of the classes" in warning
 
@@ -72,8 +72,8 @@ def test_a_class_that_the_target_does_not_have_is_named_with_both_numbers(confid
     (warning,) = missing_classes(confident([0] * 30 + [1] * 28 + [2] * 2), EVEN, CLASSES)
 
     assert warning.startswith(
-        "1 of 3 classes are predicted for less than 20 % of the images they should have on the target:"
-        " owl (2 images where 20 are expected). If the target does not have them, say so in gate.target_prior"
+        "1 of 3 classes are predicted for less than 20 % of the examples they should have on the target:"
+        " owl (2 examples where 20 are expected). If the target does not have them, say so in gate.target_prior"
     )
 
 
@@ -109,7 +109,7 @@ def test_much_disagreement_with_source_only_is_noticed_and_the_bound_is_allowed(
     assert rewritten(confident([1] * 4 + [0] * 6), before, baseline="source_only-0") == []
     (warning,) = rewritten(confident([1] * 5 + [0] * 5), before, baseline="source_only-3")
     assert warning.startswith(
-        "it names 50 % of the select images otherwise than source_only-3 (more than 40 % is reported)"
+        "it names 50 % of the select examples otherwise than source_only-3 (more than 40 % is reported)"
     )
     assert "to_label.csv" in warning
     (close,) = rewritten(confident([1] * 402 + [0] * 598), confident([0] * 1000), baseline="source_only-3")

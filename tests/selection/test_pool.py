@@ -49,7 +49,7 @@ def test_a_split_that_only_some_candidates_have_is_refused(record, confident, cl
     splits = {name: {"select": outputs, "test": outputs} for name in ("source_only-0", "mcc-0")}
     del splits[missing]["test"]
 
-    with pytest.raises(BadInput, match="its test split holds other images than that of source_only-0"):
+    with pytest.raises(BadInput, match="its test split holds other examples than that of source_only-0"):
         read_outputs(record(splits), "test")
 
 
@@ -57,7 +57,7 @@ def test_outputs_of_another_class_list_are_refused(record, confident, clustered)
     pool = record({"source_only-0": {"select": (confident([0, 1], num_classes=5), clustered([0, 1]))}})
 
     with pytest.raises(
-        BadInput, match=r"has probabilities \(2, 5\) and features \(2, 4\) for 2 images and 3 classes"
+        BadInput, match=r"has probabilities \(2, 5\) and features \(2, 4\) for 2 examples and 3 classes"
     ):
         read_outputs(pool, "select")
 

@@ -172,7 +172,7 @@ def test_classes_in_another_order_are_vetoed_however_certain(record, splits, gat
     assert selection.chosen.name == "source_only-0"
     assert selection.choice.gains["mcc-0"] > 0
     assert row_of(selection, "mcc-0").vetoes == (
-        "other classes: it names 0.0 % of the images as source-only does, far fewer than the 33.3 % of chance",
+        "other classes: it names 0.0 % of the examples as source-only does, far fewer than the 33.3 % of chance",
     )
 
 
@@ -237,7 +237,7 @@ def test_forgetting_the_source_is_a_warning_and_no_veto(record, splits, gate_par
     assert row.source_accuracy == pytest.approx(2 / 3)
     assert row.warnings == (
         "accuracy on the source is 66.7 %, 33.3 points below source_only-0, more than the 10 points of"
-        " gate.max_source_accuracy_loss: do not use it on source images",
+        " gate.max_source_accuracy_loss: do not use it on source examples",
     )
     assert (
         row_of(select(pool, source_labels, gate_params(max_source_accuracy_loss=0.34)), "mcc-0").warnings
@@ -314,7 +314,7 @@ def test_a_pool_without_a_usable_source_only_says_why(record, splits, gate_param
 
 def test_source_images_that_the_manifest_does_not_list_are_refused(record, splits, gate_params):
     with pytest.raises(
-        BadInput, match=r"refers to 30 images \(sha256 [0-9a-f]{12}\.\.\.\) of the source's validation"
+        BadInput, match=r"refers to 30 examples \(sha256 [0-9a-f]{12}\.\.\.\) of the source's validation"
     ):
         select(record({"source_only-0": splits(TRUTH)}), {}, gate_params())
 
@@ -468,7 +468,7 @@ def test_the_candidate_selected_is_asked_about_and_no_other(record, splits, gate
     # Source-only is unsure of every image here. It is not what ships, so no warning mentions it.
     assert healthy.chosen.name == doubtful.chosen.name == partial.chosen.name == "mcc-0"
     assert healthy.warnings == ()
-    assert doubtful.warnings[0].startswith("25 % of the target's select images look like no class")
+    assert doubtful.warnings[0].startswith("25 % of the target's select examples look like no class")
     assert [warning.split(" ")[0] for warning in partial.warnings] == ["1", "the", "it"]
-    assert "dog (0 images where 20 are expected)" in partial.warnings[0]
+    assert "dog (0 examples where 20 are expected)" in partial.warnings[0]
     assert "otherwise than source_only-0" in partial.warnings[2]

@@ -96,7 +96,7 @@ def test_classes_in_another_order_are_seen_by_what_source_only_says(confident):
 
 def test_a_candidate_that_never_says_what_source_only_says_is_vetoed_with_numbers(confident):
     assert below_chance(confident([1, 2, 0] * 10), confident(BALANCED)) == [
-        "other classes: it names 0.0 % of the images as source-only does, far fewer than the 33.3 % of chance"
+        "other classes: it names 0.0 % of the examples as source-only does, far fewer than the 33.3 % of chance"
     ]
 
 

@@ -276,7 +276,7 @@ def test_a_candidate_that_finds_a_rare_class_is_promoted_by_balanced_accuracy_an
     assert balanced["evidence"]["gain"] == pytest.approx(0.216667, abs=1e-5)
     assert balanced["evidence"]["smallest_detectable_gain"] is None
     assert balanced["reasons"][0].startswith(
-        "mcc-0 has a balanced accuracy of 88.3 % on 92 labelled images, source_only-0 of 66.7 %: gain +21.7 points"
+        "mcc-0 has a balanced accuracy of 88.3 % on 92 labelled examples, source_only-0 of 66.7 %: gain +21.7 points"
     )
     assert "exact test by classes" in balanced["reasons"][1]
 
@@ -334,7 +334,7 @@ def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
     }
     assert [row["holdout_accuracy"] for row in verdict["candidates"]] == [80 / 120, 114 / 120]
     assert verdict["warnings"] == [
-        "recall fell in 2 of 3 classes: blue (100.0 % to 95.0 % of 40 images), red (100.0 % to 95.0 % of 40 images)",
+        "recall fell in 2 of 3 classes: blue (100.0 % to 95.0 % of 40 examples), red (100.0 % to 95.0 % of 40 examples)",
         SPENT,
     ]
     assert verdict["price"]["holdout"] == {"place": 1, "alpha": 0.025, "level": 0.025, "spent_since": None}
@@ -386,9 +386,9 @@ def test_the_verdict_reports_diagnostics_and_estimated_class_shares_and_warns_of
     assert [row["source"] for row in prior["classes"]] == pytest.approx([1 / 3] * 3, abs=1e-6)
     assert {row["given"] for row in prior["classes"]} == {None}
     starts = [
-        "mcc-0: 1 of 3 classes are predicted for less than 20 % of the images they should have on the target: green (0",
+        "mcc-0: 1 of 3 classes are predicted for less than 20 % of the examples they should have on the target: green (0",
         "mcc-0: the classes of the target seem to be distributed unlike the source: total variation 0.3",
-        "mcc-0: it names 67 % of the select images otherwise than source_only-0",
+        "mcc-0: it names 67 % of the select examples otherwise than source_only-0",
     ]
     assert len(verdict["warnings"]) == len(starts)
     for warning, start in zip(verdict["warnings"], starts, strict=True):
@@ -479,7 +479,7 @@ def test_a_small_gain_is_held_with_the_gain_that_could_have_been_found(tmp_path)
         == "not significantly better than source-only (exact McNemar p = 0.500; candidate 1 that these labels have judged may"
         " use 0.025)"
     )
-    assert verdict["reasons"][-1].startswith("120 labelled images find gains of ")
+    assert verdict["reasons"][-1].startswith("120 labelled examples find gains of ")
 
 
 def test_few_labels_hold_even_where_all_speak_for_the_candidate(tmp_path):
@@ -489,7 +489,7 @@ def test_few_labels_hold_even_where_all_speak_for_the_candidate(tmp_path):
 
     assert verdict["verdict"] == "hold"
     assert verdict["selected"] == {"accuracy": 1.0, "n": 40, "candidate": "mcc-0"}
-    assert verdict["reasons"][0] == "40 labelled images are fewer than the 50 of gate.min_holdout"
+    assert verdict["reasons"][0] == "40 labelled examples are fewer than the 50 of gate.min_holdout"
 
 
 def test_labels_decide_on_labelled_images_alone_and_the_others_are_listed_for_labelling(tmp_path):
@@ -854,7 +854,7 @@ def test_a_gap_in_the_answers_ends_the_sample_and_is_named(tmp_path):
     assert verdict["evidence"]["disagreements"]["labelled"] == 5
     path = to_label(workspace)[5]["path"]
     assert verdict["warnings"] == [
-        f"34 answers are not used yet: line 7 of to_label.csv ({path}) has no label, and a sample that skips images is not"
+        f"34 answers are not used yet: line 7 of to_label.csv ({path}) has no label, and a sample that skips examples is not"
         " a fair one. Label it, with `unsure` if need be"
     ]
     answer(workspace, {order[5]: "unsure"}, number=2)
@@ -929,7 +929,7 @@ def test_a_promotion_by_fresh_labels_shows_no_number_of_the_sealed_hold_out_besi
 
     assert (verdict["verdict"], verdict["evidence"]["kind"]) == ("promote", "disagreements")
     assert any("Their labels are sealed" in reason for reason in verdict["reasons"])
-    assert not any("on 60 labelled images: gain" in reason for reason in verdict["reasons"])
+    assert not any("on 60 labelled examples: gain" in reason for reason in verdict["reasons"])
     assert read_json(workspace.stage("gate", TARGET) / "calibration.json")["labels"] == 0
 
 
@@ -1364,7 +1364,7 @@ def test_a_class_that_the_champion_does_not_know_counts_against_it_and_is_named(
 
     assert verdict["champion"]["accuracy"] == pytest.approx(2 / 3)
     assert (
-        "version 4 in service does not know green: every image of these counts against it"
+        "version 4 in service does not know green: every example of these counts against it"
         in verdict["warnings"]
     )
 
@@ -1476,7 +1476,7 @@ def test_outputs_over_other_images_than_the_manifest_lists_are_refused(tmp_path)
     write_manifest(workspace, TARGET, [("images/new.png", "test", sha("new"), "red")], {})
 
     with pytest.raises(
-        BadInput, match=r"refers to 120 test images, of which 0 are among the 1 of .*manifest.cam7"
+        BadInput, match=r"refers to 120 test examples, of which 0 are among the 1 of .*manifest.cam7"
     ):
         judge(workspace)
 
