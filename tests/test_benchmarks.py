@@ -10,10 +10,12 @@ from PIL import Image
 from benchmarks.accuracy import DIGITS, Outcome, document, settings_of, tasks_of
 from benchmarks.harder import CAMERAS, FEW, harder
 from benchmarks.selection import Task, rightness_of_vetoes, say_of_losers, table
+from benchmarks.telephone import RATE_HZ, by_telephone, split_by_telephone
 from tasks.config.starting import starting_params
 from tasks.config.yaml_file import read_yaml_file
 from tasks.selection.choose import Scored
 from tasks.selection.pool import Candidate
+from tests.support.sounds import encoded, noises, tone
 
 GOOD = Outcome(
     pair="photo → cartoon", source_only=(0.4, 0.5), chosen="mcc-1", method=(0.7, 0.8), selected=0.8, oracle=0.83,
@@ -23,7 +25,7 @@ GOOD = Outcome(
 BAD = replace(GOOD, pair="a → b", selected=0.44, oracle=0.5, pool_s=None)
 
 
-@pytest.mark.parametrize("kind", ["image", "text", None])
+@pytest.mark.parametrize("kind", ["image", "text", "sound", "table", None])
 def test_a_benchmark_spends_its_labels_at_once_so_that_every_accuracy_is_shown(kind: str | None):
     content = starting_params(kind) if kind else read_yaml_file(DIGITS)
 
@@ -188,3 +190,22 @@ def test_noise_and_darkness_change_what_is_seen(images: Path, tmp_path: Path):
 
     assert 30 < noise.std() < 45
     assert dark.max() == 35
+
+
+def test_a_telephone_passes_its_band_alone_and_half_of_the_recordings(tmp_path: Path):
+    def power(samples: np.ndarray, hertz: float) -> float:
+        times = np.arange(len(samples)) / RATE_HZ
+        return float(np.abs(np.mean(samples * np.exp(-2j * np.pi * hertz * times))) ** 2)
+
+    inside, outside = (by_telephone(tone(hertz, seconds=1.0), 8000, seed=0) for hertz in (1000, 100))
+    for number, (samples, label) in enumerate(noises(12)):
+        path = tmp_path / "voice" / label / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(samples))
+    near, far = split_by_telephone(tmp_path / "voice", tmp_path / "made")
+
+    assert power(inside, 1000) > 1000 * power(outside, 100)
+    assert np.abs(inside).max() <= 1
+    names = [{path.name for path in folder.glob("*/*.wav")} for folder in (near, far)]
+    assert [len(one) for one in names] == [6, 6]
+    assert not names[0] & names[1]

@@ -165,6 +165,11 @@ def _of_proof(dossier: Dossier, gate: GateParams) -> Iterator[str]:
         return
     if not dossier.has_holdout:
         yield "No label has been read yet."
+    if dossier.judged.metric != "accuracy":
+        yield (
+            "Balanced accuracy is proven on a labelled hold-out: a label of a disagreement alone does not say how much it weighs."
+        )
+        return
     if price.next_fresh <= 0:
         yield "No verdict on fresh labels can promote anything until looks of the past are a year old."
         return

@@ -71,7 +71,7 @@ def result_table(dossier: Dossier) -> list[ResultRow]:
         measured = [] if dossier.has_holdout else [ResultRow("Accuracy", "", ("not measured",) * 4)]
         return [*rows, *measured, *_fresh_rows(dossier, proof, sample)]
     if proof is not None:
-        return rows + _proof_rows(proof)
+        return rows + _proof_rows(proof, is_balanced=dossier.judged.metric == "balanced_accuracy")
     if dossier.has_holdout:
         return rows
     titles = ("Accuracy", "Labelled examples, n", "Gain over source-only", "Interval of the gain",
@@ -86,7 +86,7 @@ def _accuracy_rows(dossier: Dossier, columns: Sequence[Measured | Oracle | None]
         kept_back = tuple(SEALED if one else NONE for one in columns)
         gains = ("baseline", kept_back[1], _sealed_gain(dossier), SEALED)
         return [
-            ResultRow("Accuracy", "share of examples named right", kept_back),
+            ResultRow(*_accuracy_name(dossier), kept_back),
             labelled,
             ResultRow("Gain over source-only", "in percentage points", gains),
         ]
@@ -94,7 +94,7 @@ def _accuracy_rows(dossier: Dossier, columns: Sequence[Measured | Oracle | None]
     base = accuracy[0]
     gains = [points_only(None if a is None or base is None else a - base) for a in accuracy]
     return [
-        ResultRow("Accuracy", "share of examples named right", tuple(percent(a) for a in accuracy)),
+        ResultRow(*_accuracy_name(dossier), tuple(percent(a) for a in accuracy)),
         labelled,
         ResultRow("Gain over source-only", "in percentage points", ("baseline", *gains[1:])),
     ]
@@ -106,12 +106,25 @@ def _sealed_gain(dossier: Dossier) -> str:
     return points_only(proof.gain) if proof is not None and proof.kind == "hold-out" else SEALED
 
 
-def _proof_rows(proof: Proof) -> list[ResultRow]:
+def _accuracy_name(dossier: Dossier) -> tuple[str, str]:
+    """Name and hint of the measure that the models are compared by."""
+    if dossier.judged.metric == "balanced_accuracy":
+        return "Balanced accuracy", "mean of the classes’ recalls"
+    return "Accuracy", "share of examples named right"
+
+
+def _proof_rows(proof: Proof, *, is_balanced: bool) -> list[ResultRow]:
     """The evidence of a hold-out, all of whose labels are read at once."""
+    interval = (
+        "from Tango’s score intervals of the classes, points"
+        if is_balanced
+        else "Tango’s score interval, points"
+    )
+    test = "p by classes" if is_balanced else "McNemar p"
     judged = [
-        (f"{percent(proof.confidence, 0)} interval of the gain", _by(proof, "Tango’s score interval, points"), interval_ends(proof.interval)),
+        (f"{percent(proof.confidence, 0)} interval of the gain", _by(proof, interval), interval_ends(proof.interval)),
         ("Wrong to right / right to wrong", "examples", f"{proof.better:,} / {proof.worse:,}"),
-        ("McNemar p" if proof.groups is None else "p by groups", _by(proof, "one-sided, exact"), p_value(proof.mcnemar_p)),
+        (test if proof.groups is None else "p by groups", _by(proof, "one-sided, exact"), p_value(proof.mcnemar_p)),
         ("Smallest detectable gain", "points; by this hold-out, at 80 % power", _detectable(proof)),
     ]  # fmt: skip
     return [ResultRow(title, hint, (NONE, NONE, value, "not judged")) for title, hint, value in judged]

@@ -554,7 +554,7 @@ def arrival(drill: Drill) -> None:
     assert not growing.exists()
     assert len(list((drill.workspace.data("camera-8") / "arrived").glob("*/*.png"))) == 24
     assert (drill.workspace.stage("report", "camera-8") / "report.html").exists()
-    assert "waits: camera-9: 3 images wait; 20 are needed" in said
+    assert "waits: camera-9: 3 examples wait; 20 are needed" in said
 
 
 @plan("An event was lost")
@@ -563,7 +563,7 @@ def event(drill: Drill) -> None:
     write_pictures(batch, count=2, first_seed=50_000, shifted=True, labelled=False)
     drill.run(f"acclimate emit TARGET '{batch}'", status=1)
     said = drill.follow()
-    assert f"waits: {TARGET}: 6 images wait; 20 are needed" in said
+    assert f"waits: {TARGET}: 6 examples wait; 20 are needed" in said
 
 
 @plan("The Prefect server is gone")

@@ -469,7 +469,7 @@ def test_where_the_labels_left_cannot_be_enough_no_more_is_asked_for(
 def test_where_every_image_was_labelled_before_it_says_where_fresh_ones_come_from(tmp_path: Path):
     place = judged(tmp_path / "w", World())
 
-    with pytest.raises(BadInput, match=r"no fresh label can be given\. New examples of the target can"):
+    with pytest.raises(BadInput, match=r"no fresh label can be given\. New images of the target can"):
         ask(place, Person())
 
 

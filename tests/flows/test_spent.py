@@ -191,7 +191,7 @@ def test_unseal_shows_every_candidate_and_the_next_run_trains_with_the_labels(wo
 
     assert "mcc-0" in said
     assert "source-only" in said
-    assert f"{NAME}: the labels of 36 examples of the hold-out are open, and prove nothing any more." in said
+    assert f"{NAME}: the labels of 36 images of the hold-out are open, and prove nothing any more." in said
     assert len(unsealed(workspace_copy)) == 1
     with (workspace_copy.data(NAME) / RETIRED).open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 36

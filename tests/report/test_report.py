@@ -395,6 +395,31 @@ def test_where_no_label_was_read_the_cost_of_a_proof_is_told(pages):
     assert "evidence-dots" not in page.paths
 
 
+def test_balanced_accuracy_is_named_where_it_is_what_was_compared(build: Build, params: Params):
+    workspace = build(PROMOTE)
+    edit(workspace.stage("gate", PROMOTE.target) / "verdict.json", metric="balanced_accuracy")
+
+    page = Page(written(workspace, params, PROMOTE)[0])
+
+    titles = [row[0] for row in page.tables["result-table"]]
+    assert "Balanced accuracymean of the classes’ recalls" in titles
+    assert any(title.startswith("p by classes") for title in titles)
+    assert not any("McNemar" in title for title in titles)
+
+
+def test_labels_of_disagreements_are_not_asked_for_where_balanced_accuracy_is_compared(
+    build: Build, params: Params
+):
+    case = replace(PROVISIONAL, verdicts_left=0)
+    workspace = build(case)
+    edit(workspace.stage("gate", case.target) / "verdict.json", metric="balanced_accuracy")
+
+    page = Page(written(workspace, params, case)[0])
+
+    assert "Balanced accuracy is proven on a labelled hold-out" in cost_told(page)
+    assert "acclimate label" not in page.by_id["next"]
+
+
 def test_a_proof_that_takes_more_images_than_there_are_says_so(build: Build, params: Params):
     case = replace(PROVISIONAL, to_label=9)
     assert "There are 9 such examples without a label." in cost_told(

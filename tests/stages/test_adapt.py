@@ -276,7 +276,7 @@ def test_the_source_speaks_through_its_own_map_and_a_warning_says_so(aligned: tu
     assert np.abs(recorded - said(validation).features_ND.numpy()).max() > 0.1
     rows = {row["name"]: row for row in read_json(folder / "candidates.json")["candidates"]}
     assert rows["source_only-0"]["warnings"] == []
-    assert "do not use it on source images" in rows["subspace-0"]["warnings"][0]
+    assert "do not use it on source examples" in rows["subspace-0"]["warnings"][0]
 
 
 def test_aligned_candidates_give_the_same_bytes_again(aligned: tuple[Workspace, Params]):
