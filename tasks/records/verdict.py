@@ -168,7 +168,7 @@ class DataDigest(Part):
 class Judged(Record):
     """The content of verdict.json."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     target: str
     candidate: str
     """Name of the selected one."""

@@ -28,7 +28,7 @@ SHAPES: dict[type[Record], tuple[int, str]] = {
     Calibration: (1, "453f53d61eba"),
     Candidates: (4, "c3cbc400cc2a"),
     Selected: (3, "84eb77d5dffe"),
-    Judged: (4, "3fd4f3ccf01c"),
+    Judged: (5, "b626dd7f257c"),
     Exported: (2, "112f540ed922"),
     Probed: (1, "fd1a112c544b"),
     Result: (4, "80c71541595d"),

@@ -301,7 +301,7 @@ def test_a_candidate_that_labels_prove_is_promoted_with_all_numbers(tmp_path):
 
     # source-only names the 40 greens wrongly, mcc the first six images: two of them are greens
     tests = [hashlib.sha256(picture(number, i)).hexdigest() for i, number in enumerate(TRUTH)]
-    assert verdict["schema_version"] == 4
+    assert verdict["schema_version"] == 5
     assert verdict["target"] == TARGET
     assert verdict["verdict"] == "promote"
     assert verdict["candidate"] == "mcc-0"

@@ -1,4 +1,4 @@
-"""Of every kind: wrong labels on the examples that a target adapts to and is chosen on change no byte of any model."""
+"""Wrong labels on the examples that a target adapts to and is chosen on change no byte of any model, whatever its kind."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -235,7 +235,7 @@ def test_a_target_with_no_image_to_take_the_style_from_is_told_what_to_change(wo
     manifest.run(workspace, params, TARGET)
 
     with pytest.raises(
-        BadInput, match=r"images of new-camera to take their style from.* raise split.target_adapt"
+        BadInput, match=r"examples of new-camera to take their style from.* raise split.target_adapt"
     ):
         views.run(workspace, params, TARGET)
 
