@@ -129,10 +129,18 @@ def _owner(descriptor: int, path: Path) -> str:
     except (ValueError, KeyError, TypeError):
         return "another run"  # it took the lock a moment ago and has not written who it is yet
     # Those who wait have the file open as well; DVC alone inherits the lock.
-    heirs = [] if _lives(pid) else [heir for heir in _holders(path) if WORKER in heir.cmdline()]
+    heirs = [] if _lives(pid) else [heir for heir in _holders(path) if _is_worker(heir)]
     if not heirs:
         return f"`{purpose}` (process {pid}, since {since})"
     return f"what is left of `{purpose}` (since {since}), whose process {pid} has ended{_named(heirs)}"
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    """Whether it works for DVC; one that has ended in this moment, or whose command may not be read, does not."""
+    try:
+        return WORKER in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _lives(pid: int) -> bool:

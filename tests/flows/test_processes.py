@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.runs import lock
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.walk import try_twice
@@ -140,6 +141,24 @@ def test_whoever_finds_the_workspace_taken_by_what_a_dead_run_left_is_told_which
     said = str(raised.value)
     assert "what is left of `retrain` (since 20" in said
     assert f"whose process {run.pid} has ended: `kill {worker.pid}` ends it" in said
+
+
+def test_a_process_that_ends_while_the_holders_are_looked_through_is_none_of_them(
+    slow: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    with subprocess.Popen(["true"]) as ended:
+        process = psutil.Process(ended.pid)
+    monkeypatch.setattr(lock, "_holders", lambda path: [process])
+    monkeypatch.setattr(lock, "_lives", lambda pid: False)
+
+    with (
+        lock_workspace(slow, purpose="retrain"),
+        pytest.raises(Busy) as raised,
+        lock_workspace(slow, purpose="run", wait=False),
+    ):
+        pass
+
+    assert "`retrain` (process" in str(raised.value)
 
 
 def counting(error: Exception) -> tuple[list[str], Callable[[str, str | None], object]]:
