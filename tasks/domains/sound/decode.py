@@ -25,6 +25,16 @@ _SHORTFALL = 0.01
 """A file that lacks more than this share of what its header promises is told; encoders of MP3 round."""
 
 
+class _Content(io.BytesIO):
+    """Bytes in which a damaged header can lead nowhere: libsndfile calls this from C, where an error would only be printed."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
+
+
 @dataclass(frozen=True)
 class Waveform:
     """A decoded recording."""
@@ -52,7 +62,7 @@ def decode(content: bytes, *, max_seconds: float) -> Waveform:
         raise UnreadableExample("the file is empty")
     library: Any = _library()
     try:
-        with library.SoundFile(io.BytesIO(content)) as file:
+        with library.SoundFile(_Content(content)) as file:
             return _whole(file, max_seconds, is_short=_is_short_wav(content))
     except library.LibsndfileError as error:
         raise UnreadableExample(f"cannot be read as sound: it is damaged, or no {READ} file") from error

@@ -146,6 +146,18 @@ def test_a_file_that_ends_early_gives_what_there_is_with_a_note(reader: Sounds, 
     assert reader.measure(content).note == ("cut off: shorter than its header says" if is_cut else None)
 
 
+def test_a_damaged_header_that_leads_before_the_file_says_no_more_than_that_it_is_damaged(
+    reader: Sounds, capfd: pytest.CaptureFixture[str]
+):
+    whole = encoded(NOISE, form="AIFF")
+
+    for at in (36, 40):
+        with pytest.raises(UnreadableExample, match="it is damaged"):
+            reader.read(whole[:at] + b"\xff" * 4 + whole[at + 4 :])
+
+    assert capfd.readouterr().err == ""
+
+
 def test_an_mp3_with_broken_frames_gives_the_rest(reader: Sounds):
     whole = bytearray(encoded(tone(440, seconds=2, rate_hz=16_000), rate_hz=16_000, form="MP3"))
     whole[len(whole) // 2 : len(whole) // 2 + 100] = b"\xff" * 100
