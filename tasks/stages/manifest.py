@@ -11,13 +11,12 @@ split it is in (:mod:`tasks.domains.splits`).
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tasks.config.params import Params
 from tasks.domains.contract import Reader
-from tasks.domains.cores import usable_cores
-from tasks.domains.decoding.pool import MAX_FILES, Decoders, MeasuredFile
+from tasks.domains.decoding.measuring import measure_files
+from tasks.domains.decoding.pool import MeasuredFile
 from tasks.domains.groups import group_rows
 from tasks.domains.kinds import reader_of
 from tasks.domains.places import (
@@ -42,9 +41,6 @@ from tasks.records.manifest import Row, write_manifest
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-DECODE_CPU_S = 10.0
-"""A file that takes longer to decode is left out. The slowest formats need a tenth of it for each 10 megapixels."""
 
 
 def run(workspace: Workspace, params: Params, domain: str) -> None:
@@ -97,24 +93,13 @@ def measure(places: Sequence[Place], folder: Path, reader: Reader) -> list[Row]:
         Fault: The processes that decode cannot be started.
     """
     files = [place.path for place in places if place.reason is None]
-    found = dict(zip(files, _measure_files([folder / path for path in files], reader), strict=True))
+    found = dict(zip(files, measure_files([folder / path for path in files], reader), strict=True))
     return [
         Row(place.path, "quarantined", place.reason)
         if place.reason is not None
         else _row(place, found[place.path])
         for place in places
     ]
-
-
-def _measure_files(paths: Sequence[Path], reader: Reader) -> list[MeasuredFile]:
-    """The findings about each file, which is read once, in another process."""
-    if not paths:
-        return []
-    num = usable_cores()
-    batches = [paths[start : start + MAX_FILES] for start in range(0, len(paths), MAX_FILES)]
-    with Decoders(num, reader, measuring=True) as decoders, ThreadPoolExecutor(num) as pool:
-        measured = pool.map(lambda batch: decoders.measure(reader, batch, cpu_s=DECODE_CPU_S), batches)
-        return [file for batch in measured for file in batch]
 
 
 def _row(place: Place, file: MeasuredFile) -> Row:

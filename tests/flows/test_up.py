@@ -332,7 +332,9 @@ def test_a_prefect_server_that_is_killed_under_up_is_started_again(finished: Fin
         )
         until(lambda: len(runs_of(api, workspace)) > 0, "runs are started on it", process)
     # Of a process that ends in this moment there is no command line, and so no fault.
-    assert not [left for left in psutil.process_iter(["cmdline"]) if str(port) in (left.info["cmdline"] or ())]
+    assert not [
+        left for left in psutil.process_iter(["cmdline"]) if str(port) in (left.info["cmdline"] or ())
+    ]
 
 
 def test_a_run_that_is_cancelled_is_left_alone_and_one_whose_up_is_killed_ends_with_all_its_processes(

@@ -17,6 +17,7 @@ from PIL import Image
 from benchmarks.hostile_files import jpeg_of_scans, tiff_of_pages
 from tasks.config.params import Params, load_params
 from tasks.config.sections.data import ImagesParams, SplitParams
+from tasks.domains.decoding import measuring
 from tasks.domains.retired import add_retired
 from tasks.domains.splits import position
 from tasks.errors import BadInput
@@ -724,7 +725,7 @@ def test_a_file_that_hangs_its_decoder_is_left_out_with_the_reason_and_the_stage
     write(folder / "cat" / "scans.jpg", jpeg_of_scans(60))
     write(folder / "cat" / "a thousand scans.jpg", jpeg_of_scans(1000, side=64))
     write(folder / "cat" / "pages.tif", tiff_of_pages(20_000))
-    monkeypatch.setattr(manifest, "DECODE_CPU_S", 0.3)
+    monkeypatch.setattr(measuring, "DECODE_CPU_S", 0.3)
     images = ImagesParams(size_px=16, max_pixels=50_000_000, grey_range=None, orientation_matters=True)
     manifest.run(workspace, params.model_copy(update={"images": images}), "source")
 

@@ -60,7 +60,7 @@ def decode(content: bytes, *, max_seconds: float) -> Waveform:
     """
     if not content:
         raise UnreadableExample("the file is empty")
-    library: Any = _library()
+    library: Any = sound_files()
     try:
         with library.SoundFile(_Content(content)) as file:
             return _whole(file, max_seconds, is_short=_is_short_wav(content))
@@ -107,7 +107,7 @@ def _is_short_wav(content: bytes) -> bool:
 
 def _blocks(file: "soundfile.SoundFile") -> Iterator[np.ndarray]:
     """The frames as far as they can be decoded: damage in the middle ends a recording, and loses nothing before it."""
-    library: Any = _library()
+    library: Any = sound_files()
     is_first = True
     while True:
         try:
@@ -122,7 +122,12 @@ def _blocks(file: "soundfile.SoundFile") -> Iterator[np.ndarray]:
         yield block_FK
 
 
-def _library() -> Any:
+def sound_files() -> Any:
+    """The library that decodes.
+
+    Raises:
+        BadInput: It is not installed.
+    """
     try:
         import soundfile
     except (ImportError, OSError) as error:

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from tasks.domains.contract import UnreadableExample
-from tasks.domains.sound.decode import Waveform
+from tasks.domains.sound.decode import Waveform, sound_files
 from tasks.errors import BadInput
 
 PADDING = -2.0
 """Behind a sound that is shorter: no sample of a sound is kept below -1, so a model knows where it ends."""
+
+LOWEST_SOUND = -1.5
+"""Between the two: samples below it are padding."""
 
 LOWEST_SHARE = 1 / 32
 """A sound of fewer samples than this share of what the model reads has next to nothing of what it listens to."""
@@ -45,17 +48,28 @@ def fit(waveform: Waveform, *, rate_hz: int, num_samples: int) -> np.ndarray:
     return fitted_S
 
 
+def load_libraries() -> None:
+    """Load what decoding and resampling need at their first use.
+
+    Raises:
+        BadInput: It is not installed.
+    """
+    sound_files()
+    _resampler()
+
+
 def _resampled(mono_F: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray:
-    if rate_hz == wanted_hz:
-        return mono_F
+    return mono_F if rate_hz == wanted_hz else _resampler().resample(mono_F, rate_hz, wanted_hz)
+
+
+def _resampler() -> Any:
     try:
         import soxr
     except ImportError as error:
         raise BadInput(
             "sound needs the library `soxr`, which is not installed: pip install 'acclimate[sound]'"
         ) from error
-    library: Any = soxr
-    return library.resample(mono_F, rate_hz, wanted_hz)
+    return soxr
 
 
 def _loudest(mono_F: np.ndarray, num_samples: int, *, step: int) -> int:

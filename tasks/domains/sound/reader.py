@@ -24,7 +24,7 @@ from tasks.domains.contract import (
 from tasks.domains.description import NOTHING, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.sound.decode import READ, Waveform, decode
-from tasks.domains.sound.fit import fit
+from tasks.domains.sound.fit import fit, load_libraries
 from tasks.domains.sound.measures import measure_waveform
 from tasks.domains.sound.spec import rate_in, sound_spec
 from tasks.errors import BadInput, reason_of
@@ -120,7 +120,9 @@ class Sounds:
         """
         if params.sounds.seconds is not None:
             return {}
-        return {"sounds": {"seconds": _usual_seconds(source, params.sounds.max_seconds)}}
+        sounds = params.sounds
+        reader = cls(sound_spec(sounds.rate_hz, LONGEST_S), sounds.max_seconds)
+        return {"sounds": {"seconds": _usual_seconds(source, reader)}}
 
     @property
     def limits(self) -> Limits:
@@ -183,7 +185,8 @@ class Sounds:
             raise UnreadableExample(error.reason, path=path) from error
 
     def warm_up(self) -> None:
-        """Nothing: the libraries are loaded with the process."""
+        """The libraries that decode and resample."""
+        load_libraries()
 
     def of_json(self, value: object) -> bytes:
         """No sound comes as JSON.
@@ -247,16 +250,14 @@ def _checked(file: FoundFile) -> FoundFile:
     return FoundFile(file.path, f"{suffix} files cannot be read as sound: save it as {READ}")
 
 
-def _usual_seconds(source: Path, max_seconds: int) -> float:
+def _usual_seconds(source: Path, reader: Sounds) -> float:
     """The length within which nearly all recordings of the source are, in tenths of a second, rounded up."""
-    files = [file for file in map(_checked, list_files(source)) if file.reason is None]
-    every = max(1, len(files) // MAX_SOURCE_FILES)
-    seconds = []
-    for file in files[::every]:
-        try:
-            seconds.append(decode((source / file.path).read_bytes(), max_seconds=max_seconds).seconds)
-        except (UnreadableExample, OSError):  # the manifest names it
-            continue
+    # Imported here: the processes that measure import this module.
+    from tasks.domains.decoding.measuring import measure_files
+
+    paths = [source / file.path for file in reader.find(source) if file.reason is None]
+    measured = measure_files(paths[:: max(1, len(paths) // MAX_SOURCE_FILES)], reader)
+    seconds = [float(length) for one in measured if (length := one.measures.get("seconds")) is not None]
     if not seconds:
         raise BadInput(
             f"{source} holds no recording that can be read, from which sounds.seconds could be taken. Put class folders with"

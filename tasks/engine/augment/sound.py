@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.domains.sound.fit import PADDING
+from tasks.domains.sound.fit import LOWEST_SOUND, PADDING
 from tasks.engine.augment.augmentation import Augmentation, as_they_are
 
 GAIN_DB, COLOUR_DB = 6.0, 6.0
@@ -27,7 +27,7 @@ def waveform(samples_NS: Tensor) -> Tensor:
 
     Draws from torch's global generator. Same shape and dtype out; padding stays padding.
     """
-    is_sound_NS = samples_NS > PADDING / 2 - 0.5
+    is_sound_NS = samples_NS > LOWEST_SOUND
     sound_NS = _coloured(torch.where(is_sound_NS, samples_NS, 0.0))
     num = len(sound_NS)
     gain_N1 = _decibels((2 * torch.rand(num, 1) - 1) * GAIN_DB)
@@ -38,7 +38,7 @@ def waveform(samples_NS: Tensor) -> Tensor:
 
 def strengthen(samples_NS: Tensor) -> Tensor:
     """A harder view: much noise, and a quarter of the sound silenced. Same shape and dtype out."""
-    is_sound_NS = samples_NS > PADDING / 2 - 0.5
+    is_sound_NS = samples_NS > LOWEST_SOUND
     sound_NS = torch.where(is_sound_NS, samples_NS, 0.0)
     noise_db_N1 = torch.full((len(sound_NS), 1), HARDER_NOISE_DB)
     return _put_back(

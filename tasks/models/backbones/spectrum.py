@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.domains.sound.fit import PADDING
+from tasks.domains.sound.fit import LOWEST_SOUND
 
 
 class Spectrogram(nn.Module):
@@ -43,7 +43,7 @@ class Spectrogram(nn.Module):
 
 def without_padding(samples_NS: Tensor) -> tuple[Tensor, Tensor]:
     """The samples with zeros for padding, and which of them are of the sound, as floats."""
-    is_sound_NS = (samples_NS > PADDING / 2 - 0.5).to(samples_NS.dtype)
+    is_sound_NS = (samples_NS > LOWEST_SOUND).to(samples_NS.dtype)
     return samples_NS * is_sound_NS, is_sound_NS
 
 

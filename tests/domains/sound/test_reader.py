@@ -235,6 +235,20 @@ def test_the_length_is_taken_from_nearly_all_recordings_of_the_source(tmp_path: 
         reader_of(params)
 
 
+def test_the_recordings_of_the_source_are_looked_at_in_processes_that_can_be_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.wav").write_bytes(encoded(tone(440, seconds=0.5)))
+
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("decoded in the process of the run")
+
+    monkeypatch.setattr("tasks.domains.sound.reader.decode", never)
+
+    assert Sounds.settings_from(sound_params("sounds.seconds=null"), tmp_path) == {"sounds": {"seconds": 0.5}}
+
+
 def test_a_source_without_a_sound_is_refused_with_what_to_do(tmp_path: Path):
     with pytest.raises(BadInput, match="holds no recording that can be read"):
         Sounds.settings_from(sound_params("sounds.seconds=null"), tmp_path)
