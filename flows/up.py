@@ -3,7 +3,9 @@
 import fcntl
 import logging
 import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.deployments import EVENT, SERVED, deployment_name, resource_of, start_run
-from flows.prefect_server import server
+from flows.prefect_server import answers, server
 from flows.workspaces.landing import observe, targets_with_batches
 from flows.workspaces.marker import open_workspace
 from flows.workspaces.reconcile import derive_due
@@ -36,21 +38,37 @@ def serve_deployments(root: Path, *, port: int) -> None:
     check_rights(workspace)
     os.environ[SERVED] = str(workspace.root)  # the runs of the deployments inherit it
     with _only_one(workspace), server(workspace, port=port) as api:
-        from prefect import serve
-
         log.info("events about a target: %s on %s", EVENT, resource_of(workspace, "NAME"))
         ended = threading.Event()
         threading.Thread(target=_look_on_time, args=(workspace, api, ended), daemon=True).start()
         try:
-            # One run at a time: the others wait without a process of their own, and most are superseded.
-            serve(
-                *deployments(workspace, params),
-                limit=1,
-                pause_on_shutdown=False,
-                print_starting_message=False,
-            )
+            while not _served_to_the_end(workspace, params, api):
+                log.error(
+                    "the Prefect server at %s does not answer; the deployments are served when it does", api
+                )
+                while not answers(api):
+                    time.sleep(AGAIN_S)
         finally:
             ended.set()
+
+
+def _served_to_the_end(workspace: Workspace, params: Params, api: str) -> bool:
+    """Whether serving ended because somebody ended it, and not because the server went away.
+
+    Prefect's ``serve`` gives up a server that fails three polls in a row, as one does while it is started again.
+    """
+    from prefect import serve
+
+    heeded = signal.getsignal(signal.SIGTERM)
+    try:
+        # One run at a time: the others wait without a process of their own, and most are superseded.
+        serve(*deployments(workspace, params), limit=1, pause_on_shutdown=False, print_starting_message=False)
+    except Exception:
+        if answers(api):
+            raise
+        signal.signal(signal.SIGTERM, heeded)  # Prefect's handler speaks to a runner that is gone
+        return False
+    return True
 
 
 def deployments(workspace: Workspace, params: Params) -> list[Any]:
@@ -102,6 +120,7 @@ def _look_on_time(workspace: Workspace, api: str, ended: threading.Event) -> Non
             log.exception("cannot see what is due")
 
 
+AGAIN_S = 1
 FIRST_LOOK_S = 3
 """After this time the deployments are there; a look that failed is repeated as soon."""
 SHORTEST_WAIT_S = 1

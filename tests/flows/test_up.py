@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -331,10 +331,37 @@ def test_a_prefect_server_that_is_killed_under_up_is_started_again(finished: Fin
             workspace.landing("new-camera") / "b", count=8, first_seed=5000, shifted=True, labelled=False
         )
         until(lambda: len(runs_of(api, workspace)) > 0, "runs are started on it", process)
-    # Of a process that ends in this moment there is no command line, and so no fault.
+    # A process that ends in this moment has no command line, which is no fault.
     assert not [
         left for left in psutil.process_iter(["cmdline"]) if str(port) in (left.info["cmdline"] or ())
     ]
+
+
+def test_an_up_that_lost_the_server_it_found_serves_again_when_one_is_back(
+    finished: Finished, tmp_path: Path
+):
+    first, second = copy_of(finished, tmp_path / "first"), copy_of(finished, tmp_path / "second")
+    port = free_port()
+    api, said = f"http://127.0.0.1:{port}/api", tmp_path / "second.log"
+    with ExitStack() as stack:
+        with up(first, port=port) as host:
+            until(lambda: len(rows(api, "deployments")) == 3, "the first deployments are served", host)
+            guest = stack.enter_context(up(second, port=port))
+            until(lambda: len(rows(api, "deployments")) == 6, "the second deployments are served", guest)
+
+        until(
+            lambda: "does not answer; the deployments are served when it does" in said.read_text(),
+            "told",
+            guest,
+        )
+
+        stack.enter_context(up(first, port=port))
+        write_pictures(
+            second.landing("new-camera") / "b", count=8, first_seed=5000, shifted=True, labelled=False
+        )
+        until(
+            lambda: any(run["state"]["type"] != "SCHEDULED" for run in runs_of(api, second)), "it runs", guest
+        )
 
 
 def test_a_run_that_is_cancelled_is_left_alone_and_one_whose_up_is_killed_ends_with_all_its_processes(
