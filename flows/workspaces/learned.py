@@ -1,7 +1,8 @@
 """Settings that params.yaml leaves to the source, such as the columns of a table: learned once, and written there to be read."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -9,6 +10,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from flows.workspaces.editing import read_yaml, to_text
 from tasks.config.params import Params, check_params, load_params
 from tasks.config.yaml_file import parse_yaml
+from tasks.domains.contract import Measures, Reader
+from tasks.domains.decoding.measuring import measure_files
 from tasks.domains.kinds import kind_of
 from tasks.files import write_text
 from tasks.workspace import Workspace
@@ -26,7 +29,7 @@ def learn_settings(workspace: Workspace) -> Params:
         ConfigError: They do not describe a run; nothing was written.
     """
     params = load_params(workspace.params)
-    learned = kind_of(params).settings_from(params, workspace.data("source"))
+    learned = kind_of(params).settings_from(params, workspace.data("source"), _measure)
     if not learned:
         return params
     writer, content = read_yaml(workspace.params.read_text(encoding="utf-8"))
@@ -39,6 +42,10 @@ def learn_settings(workspace: Workspace) -> Params:
     names = ", ".join(f"{section}.{key}" for section, settings in learned.items() for key in settings)
     log.info("learned from %s, and written to %s: %s", workspace.data("source"), workspace.params, names)
     return params
+
+
+def _measure(reader: Reader, paths: Sequence[Path]) -> list[Measures]:
+    return [file.measures for file in measure_files(paths, reader)]
 
 
 def _readable(value: Any) -> Any:

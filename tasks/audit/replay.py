@@ -41,7 +41,6 @@ from tasks.audit.rows import (
 from tasks.audit.year import first_price
 from tasks.config.sections.gate import GateParams
 from tasks.judgement.account import DECIMALS
-from tasks.judgement.balanced import weights_of
 from tasks.judgement.decide import Case, decide
 from tasks.judgement.holdout import Holdout
 from tasks.records.verdict import Verdict
@@ -160,18 +159,11 @@ def replay(
                     draw,
                     case.candidate,
                     decision.judgement.verdict,
-                    gain=_mean_gain(gain_N, holdout, unseen_N),
-                    gain_all=_mean_gain(gain_N, holdout, np.ones(len(gain_N), dtype=bool)),
+                    gain=holdout.mean_of(gain_N, unseen_N),
+                    gain_all=holdout.share_of(gain_N),
                 )
             )
     return trials
-
-
-def _mean_gain(gain_N: np.ndarray, holdout: Holdout, where_N: np.ndarray) -> float:
-    """The gain on some of the labelled images, by the metric of ``holdout``."""
-    is_balanced = holdout.metric == "balanced_accuracy"
-    weights_N = weights_of(holdout.class_numbers()[where_N]) if is_balanced else None
-    return float(np.average(gain_N[where_N], weights=weights_N))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ruamel.yaml import YAMLError
 from tasks.config.sections.data import ValidateParams
 from tasks.config.sections.section import Section
 from tasks.config.yaml_file import parse_yaml
-from tasks.domains.contract import Parts, Reader
+from tasks.domains.contract import Facets, Reader
 from tasks.errors import ConfigError
 
 SUITES = Path(__file__).parent / "suites"
@@ -39,8 +39,8 @@ class Check(Section):
     by_value: bool = False
     """Whether the offending values stand beside the paths."""
     each: str = ""
-    """The parts of an example, by their group in `Reader.parts`, for each of which there is such a check; ``${name}`` then
-    stands for what the source taught about that part, too."""
+    """The facets of an example, by their group in `Reader.facets`, for each of which there is such a check; ``${name}`` then
+    stands for what the source taught about that facet, too."""
 
 
 def suites_of(reader: Reader) -> list[Path]:
@@ -55,13 +55,13 @@ def names_for(params: ValidateParams, reader: Reader, *, domain: str) -> dict[st
     return bounds | {"domain": domain, "noun": reader.noun, "plural": reader.plural}
 
 
-def load_suite(path: Path, names: Mapping[str, Any], parts: Parts) -> list[Check]:
+def load_suite(path: Path, names: Mapping[str, Any], facets: Facets) -> list[Check]:
     """The checks of a suite, their bounds filled in.
 
     Args:
         path: Its YAML file.
         names: As :func:`names_for` gives them.
-        parts: As of the reader of the kind.
+        facets: As of the reader of the kind.
 
     Raises:
         ConfigError: The file is not a list of checks, or names a bound that ``validate`` does not have.
@@ -77,9 +77,9 @@ def load_suite(path: Path, names: Mapping[str, Any], parts: Parts) -> list[Check
         return check.model_copy(update={"kwargs": kwargs, "message": message, "advice": advice})
 
     return [
-        filled(check, {**names, **part})
+        filled(check, {**names, **facet})
         for check in checks
-        for part in (parts.get(check.each, ()) if check.each else ({},))
+        for facet in (facets.get(check.each, ()) if check.each else ({},))
     ]
 
 

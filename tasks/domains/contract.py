@@ -38,8 +38,8 @@ Limits = Mapping[str, int]
 Measures = Mapping[str, int | float | str | None]
 """The measures of one example in the manifest, by name."""
 
-Parts = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The parts of examples, such as the columns of a table, by groups: a suite repeats a check for each part of a group."""
+Facets = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Facets of examples, such as the columns of a table, by groups: a suite repeats a check for each facet of a group."""
 
 
 class UnreadableExample(BadInput):
@@ -119,6 +119,15 @@ def spec_from_json(text: str, *, origin: str) -> InputSpec:
     return spec
 
 
+def differing_rules(spec: InputSpec, expected: Mapping[str, Any]) -> str:
+    """The keys of the rule of ``spec`` whose values are not the expected ones, in words; empty where there are none."""
+    return "; ".join(
+        f"{key}: {spec.rule.get(key)!r} instead of {value!r}"
+        for key, value in expected.items()
+        if spec.rule.get(key) != value
+    )
+
+
 @dataclass(frozen=True)
 class Measured:
     """The record of an example that can be decoded, for the manifest."""
@@ -186,8 +195,8 @@ class Reader(Protocol):
         ...
 
     @property
-    def parts(self) -> Parts:
-        """The parts of an example, with what the source taught about them; none of a kind that is one piece."""
+    def facets(self) -> Facets:
+        """The facets of an example, with what the source taught about each; none where an example is one piece."""
         ...
 
     def find(self, folder: Path) -> list[FoundFile]:
@@ -255,6 +264,10 @@ class Reader(Protocol):
         ...
 
 
+Measure = Callable[[Reader, Sequence[Path]], Sequence[Measures]]
+"""Measures files in other processes; nothing is known about one that cannot be read."""
+
+
 class Kind(Protocol):
     """Makes the readers of one kind; it is their class."""
 
@@ -285,8 +298,13 @@ class Kind(Protocol):
         """Memory in bytes that one example within ``limits`` may take while it is read or measured."""
         ...
 
-    def settings_from(self, params: KindParams, source: Path) -> Mapping[str, Any]:
+    def settings_from(self, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
         """Settings that the examples of ``source`` decide, by section and key: those that ``params`` leave open.
+
+        Args:
+            params: The settings as they are.
+            source: Its folder.
+            measure: Measures examples where that cannot hurt.
 
         Raises:
             BadInput: There is nothing that could decide them.

@@ -100,7 +100,7 @@ def _on_holdout(case: Case, other: str | None, params: GateParams) -> Evidence |
         groups_N=holdout.labelled_groups,
         confidence=params.confidence,
         margin=margin_of(params),
-        labels_N=holdout.class_numbers() if holdout.metric == "balanced_accuracy" else None,
+        labels_N=holdout.balanced_labels,
     )
 
 
@@ -132,7 +132,7 @@ def _against(
             differ_N=np.array([said[image] != mine[image] for image in holdout.labelled]),
             groups_N=holdout.labelled_groups,
             confidence=params.confidence,
-            labels_N=holdout.class_numbers() if holdout.metric == "balanced_accuracy" else None,
+            labels_N=holdout.balanced_labels,
         )
     return Champion(in_service.version, is_selected, evidence)
 

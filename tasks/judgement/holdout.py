@@ -92,8 +92,18 @@ class Holdout:
 
     def share_of(self, right_N: np.ndarray) -> float:
         """The accuracy, by the metric, of a model that names these of the labelled images rightly."""
-        weights_N = weights_of(self.class_numbers()) if self.metric == "balanced_accuracy" else None
-        return float(np.average(right_N, weights=weights_N))
+        return self.mean_of(right_N, np.ones(len(right_N), dtype=bool))
+
+    def mean_of(self, values_N: np.ndarray, where_N: np.ndarray) -> float:
+        """The mean of values of the labelled images, as the metric weighs those of them that are in ``where_N``."""
+        labels_N = self.balanced_labels
+        weights_N = None if labels_N is None else weights_of(labels_N[where_N])
+        return float(np.average(values_N[where_N], weights=weights_N))
+
+    @property
+    def balanced_labels(self) -> np.ndarray | None:
+        """The classes of the labelled images, ``(N,)``, where balanced accuracy is the metric; else None."""
+        return self.class_numbers() if self.metric == "balanced_accuracy" else None
 
 
 def read_holdout(workspace: Workspace, target: str, pool: Pool, metric: Metric) -> Holdout:

@@ -78,7 +78,7 @@ def _judge_suite(
 ) -> list[DataCheck]:
     names = names_for(params, reader, domain=domain)
     files = [SUITES / f"{suite}.yaml", *([] if suite == "pair" else suites_of(reader))]
-    checks = [check for file in files for check in load_suite(file, names, reader.parts)]
+    checks = [check for file in files for check in load_suite(file, names, reader.facets)]
     outcomes = run_great_expectations(tables, checks, origin=f"{suite}.yaml")
     return [
         describe(suite, check, outcome, tables[check.table])

@@ -32,7 +32,7 @@ def test_every_bound_of_the_parameters_is_used_by_a_suite():
 
 
 def test_no_message_is_left_with_a_gap():
-    suites, parts = list(SUITES.rglob("*.yaml")), reader_of(table_params()).parts
+    suites, parts = list(SUITES.rglob("*.yaml")), reader_of(table_params()).facets
     checks = [check for path in suites for check in load_suite(path, NAMES, parts)]
 
     assert len(suites) == 7

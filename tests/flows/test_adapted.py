@@ -113,7 +113,7 @@ def test_what_is_wrong_with_the_data_is_not_tried_again_until_data_or_settings_c
     assert why_due(workspace, "cam") is None
     stuck = why_stuck(workspace, "cam")
     assert stuck
-    assert stuck.startswith("too few images (due again when its data or settings change")
+    assert stuck.startswith("too few examples (due again when its data or settings change")
     write_text(workspace.root / "targets" / "cam.yaml", "gate: {}\n")
     assert why_due(workspace, "cam") == "its settings changed since then"
     note_failed(workspace, "cam", BadInput("too few examples"))

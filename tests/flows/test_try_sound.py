@@ -1,20 +1,16 @@
 """Two folders of recordings in one command: a length learned, adapted, judged, exported and served, every file accounted for."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
-from deploy import registry
-from deploy.server.app import create_app
 from flows.commands.predict import predict_files
 from flows.commands.try_pair import try_folders
-from flows.release import publish_latest
 from tasks.config.params import load_params
 from tasks.files import read_json
 from tasks.workspace import Workspace
+from tests.support.served import served
 from tests.support.sounds import QUICK, encoded, noises, tone, write_sounds
 
 
@@ -85,13 +81,8 @@ def test_files_are_classified_on_the_command_line(tried: Workspace, tmp_path: Pa
 
 
 def test_the_server_answers_recordings_and_refuses_what_is_none(tried: Workspace):
-    version = publish_latest(tried, "far", by="ana", reason="a test")
-    registry.promote(tried, "far", version, by="ana", reason="a test", force=True)
 
-    with TestClient(create_app(tried.root, "cpu")) as client:
-        deadline = time.monotonic() + 60
-        while client.get("/ready").status_code != 200:
-            assert time.monotonic() < deadline, "the champion was never ready"
+    with served(tried, "far") as client:
 
         def ask(content: bytes, form: str = "audio/wav"):
             return client.post("/predict/far", content=content, headers={"content-type": form})

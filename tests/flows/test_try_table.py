@@ -1,23 +1,19 @@
 """Two tables in one command: columns learned, adapted, judged, exported and served, and every row accounted for."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
-from deploy import registry
-from deploy.server.app import create_app
 from flows.commands.predict import predict_files
 from flows.commands.try_pair import try_folders
-from flows.release import publish_latest
 from flows.runs.walk import run_pipeline
 from tasks.config.params import load_params
 from tasks.config.sections.columns import LeftOut, NumberColumn
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.workspace import Workspace
+from tests.support.served import served
 from tests.support.tables import QUICK, readings, write_rows
 
 
@@ -105,14 +101,9 @@ def test_a_table_is_classified_row_by_row_on_the_command_line(tried: Workspace, 
 
 
 def test_the_server_answers_rows_and_refuses_what_is_none(tried: Workspace):
-    version = publish_latest(tried, "new", by="ana", reason="a test")
-    registry.promote(tried, "new", version, by="ana", reason="a test", force=True)
     low, high = ({"torque": torque, "heat": heat, "grade": "low"} for torque, heat in ((1, 296), (9, 310)))
 
-    with TestClient(create_app(tried.root, "cpu")) as client:
-        deadline = time.monotonic() + 60
-        while client.get("/ready").status_code != 200:
-            assert time.monotonic() < deadline, "the champion was never ready"
+    with served(tried, "new") as client:
         many = client.post(
             "/predict/new",
             json={"rows": [low, high, {**low, "heat": None}, {"torque": 1}, 7, {**low, "grade": "odd"}]},

@@ -1,22 +1,18 @@
 """Two files of reviews, in one command: adapted, judged, exported and served, and every row accounted for."""
 
 import json
-import time
 from pathlib import Path
 
 import onnx
 import pytest
-from starlette.testclient import TestClient
 
-from deploy import registry
-from deploy.server.app import create_app
 from flows.commands.predict import predict_files
 from flows.commands.try_pair import try_folders
-from flows.release import publish_latest
 from tasks.config.params import load_params
 from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.workspace import Workspace
+from tests.support.served import served
 from tests.support.texts import QUICK, reviews, write_csv
 
 
@@ -104,13 +100,8 @@ def test_files_are_classified_on_the_command_line(tried: Workspace, tmp_path: Pa
 
 
 def test_the_server_answers_texts_and_refuses_what_is_none(tried: Workspace):
-    version = publish_latest(tried, "tools", by="ana", reason="a test")
-    registry.promote(tried, "tools", version, by="ana", reason="a test", force=True)
 
-    with TestClient(create_app(tried.root, "cpu")) as client:
-        deadline = time.monotonic() + 60
-        while client.get("/ready").status_code != 200:
-            assert time.monotonic() < deadline, "the champion was never ready"
+    with served(tried, "tools") as client:
         plain = client.post(
             "/predict/tools",
             content="The motor is terrible.",

@@ -61,7 +61,7 @@ GOOD = (
 BAD = {
     "cut.jpg": "truncated",
     "bomb.png": "100000 x 100000",
-    "text.jpg": "not an example",
+    "text.jpg": "not an image",
     "empty.png": "empty",
     "moving.gif": "animated",
     "link.png": "link",
@@ -80,7 +80,7 @@ def write_hostile(folder: Path, outside: Path) -> None:
     pictures[8].save(folder / "cut.jpg")
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-200])
     (folder / "bomb.png").write_bytes(png_claiming(100_000, 100_000))
-    (folder / "text.jpg").write_text("I am not an example")
+    (folder / "text.jpg").write_text("I am not an image")
     (folder / "empty.png").touch()
     pictures[9].save(folder / "moving.gif", save_all=True, append_images=pictures[10:13])
     pictures[13].save(outside)

@@ -15,12 +15,13 @@ from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains import kinds
 from tasks.domains.contract import (
+    Facets,
     InputSpec,
     Kind,
     Limits,
+    Measure,
     Measured,
     Measures,
-    Parts,
     UnreadableExample,
     Views,
 )
@@ -70,7 +71,7 @@ class Vectors:
         return {"max_bytes": 4096}
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
         return {}
 
     @classmethod
@@ -78,7 +79,7 @@ class Vectors:
         return 2**24
 
     @property
-    def parts(self) -> Parts:
+    def facets(self) -> Facets:
         return {}
 
     def find(self, folder: Path) -> list[FoundFile]:

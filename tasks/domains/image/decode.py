@@ -9,7 +9,6 @@ Shape suffixes: H = height, W = width.
 
 import logging
 import re
-import stat
 import threading
 import warnings
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from tasks.domains.contract import BeyondLimits, UnreadableExample
 from tasks.domains.image.captured import BROKEN_EXIF, captured_at
 from tasks.domains.image.containers import Size, contents_of, counted
 from tasks.domains.image.grey import DEEP_GREY, GreyRange, Scaled, scale_to_8_bits, whites_of
+from tasks.domains.opened import opened
 
 READABLE = "JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 and PPM"
 
@@ -96,18 +96,12 @@ def read_file(path: Path, *, max_pixels: int) -> bytes:
     Raises:
         UnreadableExample: It is missing, no regular file, unreadable, or larger than any such image.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
-            raise UnreadableExample("not a regular file")
-        largest = max_pixels * MAX_BYTES_PER_PIXEL + BYTES_FOR_METADATA
-        if status.st_size > largest:
+    with opened(path) as (file, size):
+        if size > max_pixels * MAX_BYTES_PER_PIXEL + BYTES_FOR_METADATA:
             raise UnreadableExample(
-                f"file of {status.st_size} bytes, more than an image of max_pixels {max_pixels} can need"
+                f"file of {size} bytes, more than an image of max_pixels {max_pixels} can need"
             )
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableExample(f"cannot be read: {error.strerror or error}") from error
+        return file.read()
 
 
 def _decode(content: bytes, max_pixels: int, grey_range: GreyRange) -> ReadImage:

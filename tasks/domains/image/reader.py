@@ -15,11 +15,12 @@ from PIL import Image
 from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains.contract import (
+    Facets,
     InputSpec,
     Limits,
+    Measure,
     Measured,
     Measures,
-    Parts,
     UnreadableExample,
     Views,
 )
@@ -103,7 +104,7 @@ class Images:
         return {"max_pixels": params.images.max_pixels}
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
         """None: every setting has a value from the start."""
         return {}
 
@@ -113,7 +114,7 @@ class Images:
         return BYTES_PER_PIXEL * limits["max_pixels"] + BYTES_BESIDES
 
     @property
-    def parts(self) -> Parts:
+    def facets(self) -> Facets:
         """None."""
         return {}
 

@@ -1,6 +1,6 @@
 """The input of a model of images: a square of RGB pixels, and the rule by which a picture becomes one."""
 
-from tasks.domains.contract import InputSpec
+from tasks.domains.contract import InputSpec, differing_rules
 from tasks.domains.image.grey import GreyRange
 from tasks.errors import BadInput
 from tasks.files import parse_json
@@ -54,15 +54,10 @@ def size_px_of(spec: InputSpec) -> int:
     expected = image_spec(size_px)
     if (spec.dtype, spec.shape) != (expected.dtype, expected.shape):
         raise BadInput(f"the model takes {spec}, which are no square images: export it again.")
-    keys = sorted(RULE.keys() | spec.rule.keys() - {GREY_RANGE})
-    differing = [
-        f"{key}: {spec.rule.get(key)!r} instead of {RULE.get(key)!r}"
-        for key in keys
-        if spec.rule.get(key) != RULE.get(key)
-    ]
-    if differing:
+    unknown = sorted(spec.rule.keys() - RULE.keys() - {GREY_RANGE})
+    if differing := differing_rules(spec, RULE | dict.fromkeys(unknown)):
         raise BadInput(
-            f"the model expects images prepared in another way than this acclimate does ({'; '.join(differing)}):"
+            f"the model expects images prepared in another way than this acclimate does ({differing}):"
             " its answers would be wrong. Export it again with this version."
         )
     return size_px

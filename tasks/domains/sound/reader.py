@@ -1,7 +1,6 @@
 """Sounds as the rest of the code reads them, in training and in service: speech, machines, any waveform."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,23 @@ from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains.contract import (
     BeyondLimits,
+    Facets,
     InputSpec,
     Limits,
+    Measure,
     Measured,
     Measures,
-    Parts,
     UnreadableExample,
     Views,
 )
 from tasks.domains.description import NOTHING, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
+from tasks.domains.opened import opened
 from tasks.domains.sound.decode import READ, Waveform, decode
 from tasks.domains.sound.fit import fit, load_libraries
 from tasks.domains.sound.measures import measure_waveform
 from tasks.domains.sound.spec import rate_in, sound_spec
-from tasks.errors import BadInput, reason_of
+from tasks.errors import BadInput
 
 MEASURES: Mapping[str, type] = {
     "seconds": float,
@@ -112,7 +113,7 @@ class Sounds:
         return 4 * BYTES_PER_SECOND * limits["max_seconds"] + BYTES_BESIDES
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
         """A length that holds nearly all recordings of the source, where ``sounds.seconds`` has none.
 
         Raises:
@@ -122,7 +123,7 @@ class Sounds:
             return {}
         sounds = params.sounds
         reader = cls(sound_spec(sounds.rate_hz, LONGEST_S), sounds.max_seconds)
-        return {"sounds": {"seconds": _usual_seconds(source, reader)}}
+        return {"sounds": {"seconds": _usual_seconds(source, reader, measure)}}
 
     @property
     def limits(self) -> Limits:
@@ -130,7 +131,7 @@ class Sounds:
         return {"max_seconds": self.max_seconds}
 
     @property
-    def parts(self) -> Parts:
+    def facets(self) -> Facets:
         """None."""
         return {}
 
@@ -146,18 +147,13 @@ class Sounds:
             UnreadableExample: It is missing, no regular file, unreadable, or larger than any such recording.
         """
         most = BYTES_PER_SECOND * self.max_seconds
-        try:
-            if not path.is_file():
-                raise UnreadableExample("not a regular file", path=path)
-            size = os.stat(path).st_size
+        with opened(path) as (file, size):
             if size > most:
                 raise BeyondLimits(
                     f"{size / 2**20:,.0f} MiB, more than {self.max_seconds:,} s (sounds.max_seconds) of any sound: cut it into examples",
                     needed={"max_seconds": math.ceil(size / BYTES_PER_SECOND)},
                 )
-            return path.read_bytes()
-        except OSError as error:
-            raise UnreadableExample(f"cannot be read: {reason_of(error)}", path=path) from error
+            return file.read()
 
     def identity(self, content: bytes) -> bytes:
         """The samples: the same recording in a container without loss is no other one.
@@ -250,14 +246,11 @@ def _checked(file: FoundFile) -> FoundFile:
     return FoundFile(file.path, f"{suffix} files cannot be read as sound: save it as {READ}")
 
 
-def _usual_seconds(source: Path, reader: Sounds) -> float:
+def _usual_seconds(source: Path, reader: Sounds, measure: Measure) -> float:
     """The length within which nearly all recordings of the source are, in tenths of a second, rounded up."""
-    # Imported here: the processes that measure import this module.
-    from tasks.domains.decoding.measuring import measure_files
-
     paths = [source / file.path for file in reader.find(source) if file.reason is None]
-    measured = measure_files(paths[:: max(1, len(paths) // MAX_SOURCE_FILES)], reader)
-    seconds = [float(length) for one in measured if (length := one.measures.get("seconds")) is not None]
+    measured = measure(reader, paths[:: max(1, len(paths) // MAX_SOURCE_FILES)])
+    seconds = [float(length) for one in measured if (length := one.get("seconds")) is not None]
     if not seconds:
         raise BadInput(
             f"{source} holds no recording that can be read, from which sounds.seconds could be taken. Put class folders with"

@@ -1,6 +1,6 @@
 """The input of a model of sounds: samples, and the rule by which a recording becomes them."""
 
-from tasks.domains.contract import InputSpec
+from tasks.domains.contract import InputSpec, differing_rules
 from tasks.domains.sound.fit import PADDING
 from tasks.errors import BadInput
 
@@ -34,11 +34,7 @@ def rate_in(spec: InputSpec) -> int:
     Raises:
         BadInput: It names none, or sounds would be prepared in another way than this version of acclimate does.
     """
-    differing = [
-        f"{key}: {spec.rule.get(key)!r} instead of {value!r}"
-        for key, value in RULE.items()
-        if spec.rule.get(key) != value
-    ]
+    differing = differing_rules(spec, RULE)
     rate_hz = spec.rule.get("rate_hz")
     if (
         spec.dtype != "float32"
@@ -49,7 +45,7 @@ def rate_in(spec: InputSpec) -> int:
     ):
         raise BadInput(
             f"the model takes {spec}, prepared in another way than this acclimate prepares sounds"
-            f" ({'; '.join(differing) or 'a row of float32 and a rate were expected'}): its answers would be wrong. Export it"
+            f" ({differing or 'a row of float32 and a rate were expected'}): its answers would be wrong. Export it"
             " again with this version."
         )
     return rate_hz

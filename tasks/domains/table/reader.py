@@ -14,22 +14,23 @@ from tasks.config.sections.columns import CategoryColumn, NumberColumn
 from tasks.config.sections.kind import KindParams
 from tasks.domains.contract import (
     BeyondLimits,
+    Facets,
     InputSpec,
     Limits,
+    Measure,
     Measured,
     Measures,
-    Parts,
     UnreadableExample,
     Views,
 )
 from tasks.domains.description import spread, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
+from tasks.domains.opened import opened
 from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
 from tasks.domains.table.cells import NoNumberError, category_in, number_in, shown
 from tasks.domains.table.learn import columns_of
 from tasks.domains.table.numerals import as_told, decimal_comma_in
 from tasks.domains.table.spec import Columns, columns_in, table_spec
-from tasks.errors import reason_of
 from tasks.files import parse_json
 
 MEASURES: Mapping[str, type] = {"missing": int, "unusual": int, "cells": str}
@@ -94,7 +95,7 @@ class Rows:
         return BYTES_PER_BYTE * limits["max_bytes"] + BYTES_BESIDES
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
         """The columns of the source, where ``tables.columns`` has none yet.
 
         Raises:
@@ -109,7 +110,7 @@ class Rows:
         return {"max_bytes": self.max_bytes}
 
     @property
-    def parts(self) -> Parts:
+    def facets(self) -> Facets:
         """The columns: ``numbers`` with ``low`` and ``high``, ``categories`` with ``values``, all with ``mostly`` known."""
         numbers, categories = [], []
         for name, column in self._columns.read.items():
@@ -166,9 +167,10 @@ class Rows:
         """
         place = row_in(path)
         if place is None:
-            return self._within(_bytes_of(path, self.max_bytes))
-        file, line = place
-        cells, comma = read_row(file, line).cells, decimal_comma_in(file)
+            with opened(path) as (file, _):
+                return self._within(file.read(self.max_bytes + 1))
+        table, line = place
+        cells, comma = read_row(table, line).cells, decimal_comma_in(table)
         told = {
             name: as_told(cells.get(name), decimal_comma=comma if isinstance(column, NumberColumn) else None)
             for name, column in self._columns.read.items()
@@ -340,13 +342,3 @@ def _lacking(lacking: Sequence[str], there: Sequence[str]) -> str:
         f"no column{plural} {some(lacking)}, which the model reads; there {'are' if len(there) != 1 else 'is'} {some(there) or 'none'}."
         " Is the first line a header?"
     )
-
-
-def _bytes_of(path: Path, max_bytes: int) -> bytes:
-    try:
-        if not path.is_file():
-            raise UnreadableExample("not a regular file", path=path)
-        with open(path, "rb") as file:
-            return file.read(max_bytes + 1)
-    except OSError as error:
-        raise UnreadableExample(f"cannot be read: {reason_of(error)}", path=path) from error

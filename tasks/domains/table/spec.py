@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.config.sections.columns import CategoryColumn, Column, LeftOut, NumberColumn, TablesParams
-from tasks.domains.contract import InputSpec
+from tasks.domains.contract import InputSpec, differing_rules
 from tasks.errors import BadInput
 
 KIND = "table"
@@ -68,15 +68,11 @@ def columns_in(spec: InputSpec) -> Columns:
             f"the model names no columns that this acclimate knows ({error.errors()[0]['msg']}): export it again."
         ) from error
     read = {name: column for name, column in columns.items() if not isinstance(column, LeftOut)}
-    differing = [
-        f"{key}: {spec.rule.get(key)!r} instead of {value!r}"
-        for key, value in RULE.items()
-        if spec.rule.get(key) != value
-    ]
+    differing = differing_rules(spec, RULE)
     if spec.dtype != "float32" or spec.shape != (len(read),) or differing:
         raise BadInput(
             f"the model takes {spec}, prepared in another way than this acclimate prepares rows of {len(read)} columns"
-            f" ({'; '.join(differing) or 'one float32 per column was expected'}): its answers would be wrong. Export it again"
+            f" ({differing or 'one float32 per column was expected'}): its answers would be wrong. Export it again"
             " with this version."
         )
     label: Any = spec.rule.get("label")

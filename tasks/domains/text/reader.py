@@ -1,6 +1,5 @@
 """Texts as the rest of the code reads them, in training and in service."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,22 @@ from tasks.config.sections.kind import KindParams
 from tasks.domains.characters import Decoded, canonical, decode
 from tasks.domains.contract import (
     BeyondLimits,
+    Facets,
     InputSpec,
     Limits,
+    Measure,
     Measured,
     Measures,
-    Parts,
     UnreadableExample,
     Views,
 )
 from tasks.domains.description import spread, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
+from tasks.domains.opened import opened
 from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
 from tasks.domains.text.measures import measure_text
 from tasks.domains.text.published import vocabulary_of
 from tasks.domains.text.spec import columns_in, text_spec, vocabulary_in
-from tasks.errors import reason_of
 
 MEASURES: Mapping[str, type] = {
     "characters": int,
@@ -98,7 +98,7 @@ class Texts:
         return {"max_bytes": params.texts.max_bytes}
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path) -> Mapping[str, Any]:
+    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
         """None: every setting has a value from the start."""
         return {}
 
@@ -113,7 +113,7 @@ class Texts:
         return {"max_bytes": self.max_bytes}
 
     @property
-    def parts(self) -> Parts:
+    def facets(self) -> Facets:
         """None."""
         return {}
 
@@ -165,13 +165,8 @@ class Texts:
         return self._within(text.encode("utf-8", errors="replace"))
 
     def _file(self, path: Path) -> bytes:
-        try:
-            if not path.is_file():
-                raise UnreadableExample("not a regular file", path=path)
-            with open(path, "rb") as file:
-                return self._within(file.read(self.max_bytes + 1), size=os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            raise UnreadableExample(f"cannot be read: {reason_of(error)}", path=path) from error
+        with opened(path) as (file, size):
+            return self._within(file.read(self.max_bytes + 1), size=size)
 
     def _within(self, content: bytes, *, size: int | None = None) -> bytes:
         if len(content) > self.max_bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tasks.domains.contract import InputSpec
+from tasks.domains.contract import InputSpec, differing_rules
 from tasks.domains.text.vocabulary import Vocabulary
 from tasks.errors import BadInput
 
@@ -44,15 +44,11 @@ def vocabulary_in(spec: InputSpec) -> Vocabulary:
         BadInput: It brings none, another one than its rule names, or texts would be prepared in another way than this version
             of acclimate does.
     """
-    differing = [
-        f"{key}: {spec.rule.get(key)!r} instead of {value!r}"
-        for key, value in RULE.items()
-        if spec.rule.get(key) != value
-    ]
+    differing = differing_rules(spec, RULE)
     if spec.dtype != "int32" or len(spec.shape) != 1 or differing:
         raise BadInput(
             f"the model takes {spec}, prepared in another way than this acclimate prepares texts"
-            f" ({'; '.join(differing) or 'a row of int32 was expected'}): its answers would be wrong. Export it again with"
+            f" ({differing or 'a row of int32 was expected'}): its answers would be wrong. Export it again with"
             " this version."
         )
     vocabulary = Vocabulary(

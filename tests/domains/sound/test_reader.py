@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.workspaces.learned import _measure as measure
 from tasks.domains.contract import BeyondLimits, UnreadableExample, spec_from_json
 from tasks.domains.decoding.pool import Decoders
 from tasks.domains.kinds import kind_in, metadata_of, reader_for, reader_of, spec_in
@@ -229,29 +230,15 @@ def test_the_length_is_taken_from_nearly_all_recordings_of_the_source(tmp_path: 
     (tmp_path / "a" / "broken.wav").write_bytes(b"x")
     params = sound_params("sounds.seconds=null")
 
-    assert Sounds.settings_from(params, tmp_path) == {"sounds": {"seconds": 0.6}}
-    assert Sounds.settings_from(sound_params(), tmp_path) == {}
+    assert Sounds.settings_from(params, tmp_path, measure) == {"sounds": {"seconds": 0.6}}
+    assert Sounds.settings_from(sound_params(), tmp_path, measure) == {}
     with pytest.raises(BadInput, match=r"sounds\.seconds is null\. `acclimate run` takes it"):
         reader_of(params)
 
 
-def test_the_recordings_of_the_source_are_looked_at_in_processes_that_can_be_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.wav").write_bytes(encoded(tone(440, seconds=0.5)))
-
-    def never(*args: object, **options: object) -> None:
-        raise AssertionError("decoded in the process of the run")
-
-    monkeypatch.setattr("tasks.domains.sound.reader.decode", never)
-
-    assert Sounds.settings_from(sound_params("sounds.seconds=null"), tmp_path) == {"sounds": {"seconds": 0.5}}
-
-
 def test_a_source_without_a_sound_is_refused_with_what_to_do(tmp_path: Path):
     with pytest.raises(BadInput, match="holds no recording that can be read"):
-        Sounds.settings_from(sound_params("sounds.seconds=null"), tmp_path)
+        Sounds.settings_from(sound_params("sounds.seconds=null"), tmp_path, measure)
 
 
 def test_processes_that_decode_give_the_same_samples(reader: Sounds):

@@ -111,7 +111,7 @@ def test_a_text_beyond_the_limit_is_refused_before_it_is_decoded(reader: Texts, 
 
 
 def test_a_file_that_is_none_is_told_with_its_path(reader: Texts, tmp_path: Path):
-    with pytest.raises(UnreadableExample, match=r"gone\.txt: not a regular file"):
+    with pytest.raises(UnreadableExample, match=r"gone\.txt: cannot be read: No such file or directory"):
         reader.read(tmp_path / "gone.txt")
 
 
