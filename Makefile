@@ -13,8 +13,9 @@ export OMP_NUM_THREADS ?= 2
 
 install: .venv/installed
 
+# KIND: image, text, sound or table.
 demo: .venv/installed
-	.venv/bin/python -m flows.cli demo
+	.venv/bin/python -m flows.cli demo $(if $(KIND),--kind $(KIND))
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest

@@ -159,11 +159,15 @@ def try_pair(
 
 
 @app.command()
-def demo(workspace: WorkspaceOption = Path(), no_prefect: NoPrefectOption = False) -> None:
-    """Prepare the demo's digits from installed packages and run the pipeline on them."""
+def demo(
+    kind: Annotated[str, typer.Option(help="The examples: image, text, sound or table.")] = "image",
+    workspace: Annotated[Path | None, typer.Option("--workspace", "-w")] = None,
+    no_prefect: NoPrefectOption = False,
+) -> None:
+    """Make a demo's data from packages and run the pipeline on them, here or in acclimate-demo-KIND."""
     from flows.commands.demo import run_demo
 
-    run_demo(workspace, no_prefect=no_prefect)
+    run_demo(kind, workspace, no_prefect=no_prefect)
 
 
 @app.command()

@@ -46,6 +46,8 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 
 PARITY_BATCHES = (1, 7, 32)
+ANSWERED_AT_ONCE = 32
+"""More take gigabytes where an example is a long text, and no less time."""
 
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
@@ -305,8 +307,8 @@ def _check_metric(
     """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
     reader = reader_of(params)
     parts = []
-    for start in range(0, len(paths), 256):
-        inputs_NX = read_batch(reader, paths[start : start + 256])
+    for start in range(0, len(paths), ANSWERED_AT_ONCE):
+        inputs_NX = read_batch(reader, paths[start : start + ANSWERED_AT_ONCE])
         parts.append(predict(exported, inputs_NX).probabilities.argmax(1))
     onnx_N = np.concatenate(parts)
     if labels is None:

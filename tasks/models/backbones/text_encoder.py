@@ -97,11 +97,7 @@ class Layer(nn.Module):
         """The states after this layer, of the same shape."""
         if torch.compiler.is_exporting():
             return self._whole(states_NTE)
-        num = states_NTE.shape[1]
-        longest = max(
-            1, int(states_NTE[..., -1].sum(dim=1).max())
-        )  # what is behind it is padding in all texts
-        return functional.pad(self._whole(states_NTE[:, :longest]), (0, 0, 0, num - longest))
+        return _by_length(self._whole, states_NTE)
 
     def _whole(self, states_NTE: Tensor) -> Tensor:
         states_NTD, is_token_NT1 = states_NTE[..., :-1], states_NTE[..., -1:]
@@ -123,6 +119,22 @@ class Layer(nn.Module):
         query, key, value = by_head(self.query), by_head(self.key), by_head(self.value)
         attended_NHTD = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         return attended_NHTD.transpose(1, 2).reshape(num_texts, num_tokens, width)
+
+
+def _by_length(layer: Callable[[Tensor], Tensor], states_NTE: Tensor) -> Tensor:
+    """``layer`` of texts of about the same length at a time: what is behind the longest of these is padding, and costs nothing."""
+    num = states_NTE.shape[1]
+    lengths_N = states_NTE[..., -1].sum(dim=1).long()
+    order_N = torch.argsort(lengths_N, stable=True)
+    after = []
+    for some_M in order_N.split(TOGETHER):
+        longest = max(1, int(lengths_N[some_M].max()))
+        after.append(functional.pad(layer(states_NTE[some_M, :longest]), (0, 0, 0, num - longest)))
+    return torch.cat(after)[torch.argsort(order_N)]
+
+
+TOGETHER = 16
+"""Fewer texts at a time leave cores idle, and more of them are padded."""
 
 
 class Mean(nn.Module):
