@@ -10,7 +10,7 @@ from tasks.domains.text.spec import text_spec
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
-from tasks.models.backbones.text_encoder import FourBitTable
+from tasks.models.backbones.text_encoder import TOGETHER, FourBitTable
 from tasks.models.boundary import cut
 from tests.support.texts import reviews, text_params
 
@@ -53,6 +53,19 @@ def test_features_do_not_depend_on_the_texts_beside_nor_on_room_that_is_left(bac
     torch.testing.assert_close(together[:1], alone, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, in_more_room, rtol=0, atol=1e-5)
     torch.testing.assert_close(together.norm(dim=1), torch.ones(2))
+
+
+@torch.inference_mode()
+def test_each_of_many_texts_of_all_lengths_has_the_features_that_it_has_alone(
+    backbone: tuple[str, Backbone],
+):
+    name, network = backbone
+    texts = [" ".join(["word"] * ((7 * number) % 20)) for number in range(2 * TOGETHER + 3)]
+
+    together = network(tokens(name, texts))
+    alone = torch.cat([network(tokens(name, [text])) for text in texts])
+
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
