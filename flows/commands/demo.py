@@ -10,7 +10,7 @@ from flows.commands.try_pair import try_folders
 from flows.prefect_server import through_prefect
 from flows.runs.prepare import check_weights
 from flows.runs.walk import run_pipeline
-from flows.workspaces.marker import check_place
+from flows.workspaces.marker import check_place, open_workspace
 from flows.workspaces.rights import check_rights
 from tasks.config.params import check_params
 from tasks.config.starting import starting_params
@@ -19,7 +19,6 @@ from tasks.domains.kinds import kind_named
 from tasks.domains.sound.voices import write_voices
 from tasks.domains.table.exercises import write_exercises
 from tasks.domains.text.sentences import write_sentences
-from tasks.workspace import Workspace
 
 SENTENCES = Archive(
     "vaderSentiment==3.3.2",
@@ -76,7 +75,7 @@ def run_demo(kind: str, root: Path | None, *, no_prefect: bool) -> None:
 
 
 def _run_digits(root: Path, *, no_prefect: bool) -> None:
-    check_rights(Workspace(root.resolve()))
+    check_rights(open_workspace(root))
     prepare_demo(root)
     result = run_pipeline(root).raise_failures() if no_prefect else through_prefect(root, None)
     print_result(result, json=False)
