@@ -201,7 +201,7 @@ def label(
     workspace: WorkspaceOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Label images that can tell apart the models that the gate compares, until the matter is settled; judge again."""
+    """Label examples that can tell apart the models that the gate compares, until the matter is settled; judge again."""
     from flows.commands.label import label_disagreements
     from flows.commands.output import print_result
 
@@ -315,14 +315,14 @@ def status(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> Non
 @app.command()
 def predict(
     target: str,
-    images: Annotated[list[Path], typer.Argument(help="Files of examples, or tables of them.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of examples, or tables of them.")],
     workspace: WorkspaceOption = Path(),
     device: Annotated[str, typer.Option(help="auto, cuda, tensorrt or cpu.")] = "auto",
 ) -> None:
-    """Classify images with TARGET's champion (its latest export before any promotion); JSON lines."""
+    """Classify examples with TARGET's champion (its latest export before any promotion); JSON lines."""
     from flows.commands.predict import predict_files
 
-    failures = predict_files(workspace, target, images, device=device)
+    failures = predict_files(workspace, target, files, device=device)
     if failures:
         raise typer.Exit(BadInput.exit_status)
 
@@ -383,7 +383,7 @@ def emit(
     workspace: WorkspaceOption = Path(),
     api: Annotated[str | None, typer.Option(help="Prefect API. [default: that of `acclimate up`]")] = None,
 ) -> None:
-    """Hand in a batch of images of TARGET: copy it to the landing zone and tell the arrival flow."""
+    """Hand in a batch of examples of TARGET: copy it to the landing zone and tell the arrival flow."""
     from flows.commands.emit import emit_batch
 
     print(emit_batch(workspace, target, folder, api=api))

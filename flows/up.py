@@ -42,33 +42,47 @@ def serve_deployments(root: Path, *, port: int) -> None:
         ended = threading.Event()
         threading.Thread(target=_look_on_time, args=(workspace, api, ended), daemon=True).start()
         try:
-            while not _served_to_the_end(workspace, params, api):
-                log.error(
-                    "the Prefect server at %s does not answer; the deployments are served when it does", api
-                )
-                while not answers(api):
-                    time.sleep(AGAIN_S)
+            _serve_to_the_end(workspace, params, api)
         finally:
             ended.set()
 
 
-def _served_to_the_end(workspace: Workspace, params: Params, api: str) -> bool:
-    """Whether serving ended because somebody ended it, and not because the server went away.
+def _serve_to_the_end(workspace: Workspace, params: Params, api: str) -> None:
+    """Serve until somebody ends it, whatever becomes of the server meanwhile.
 
-    Prefect's ``serve`` gives up a server that fails three polls in a row, as one does while it is started again.
+    Prefect's ``serve`` gives up a server that fails three polls in a row, as one does whose machine or database starts again.
+
+    Raises:
+        Exception: What Prefect raises of a server that answers, where it has never served for a while: that would happen again.
     """
     from prefect import serve
 
-    heeded = signal.getsignal(signal.SIGTERM)
-    try:
-        # One run at a time: the others wait without a process of their own, and most are superseded.
-        serve(*deployments(workspace, params), limit=1, pause_on_shutdown=False, print_starting_message=False)
-    except Exception:
-        if answers(api):
-            raise
+    has_served = False
+    while True:
+        heeded, began = signal.getsignal(signal.SIGTERM), time.monotonic()
+        try:
+            # One run at a time: the others wait without a process of their own, and most are superseded.
+            serve(
+                *deployments(workspace, params),
+                limit=1,
+                pause_on_shutdown=False,
+                print_starting_message=False,
+            )
+            return
+        except Exception as raised:
+            error = raised
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            has_served = has_served or time.monotonic() - began > SERVED_S
+            if not has_served and answers(api):
+                raise
+            log.error(
+                "the Prefect server at %s fails (%s); the deployments are served when it answers", api, error
+            )
         signal.signal(signal.SIGTERM, heeded)  # Prefect's handler speaks to a runner that is gone
-        return False
-    return True
+        time.sleep(AGAIN_S)
+        while not answers(api):
+            time.sleep(AGAIN_S)
 
 
 def deployments(workspace: Workspace, params: Params) -> list[Any]:
@@ -120,7 +134,9 @@ def _look_on_time(workspace: Workspace, api: str, ended: threading.Event) -> Non
             log.exception("cannot see what is due")
 
 
-AGAIN_S = 1
+AGAIN_S = 2
+SERVED_S = 20
+"""Registering the deployments takes less."""
 FIRST_LOOK_S = 3
 """After this time the deployments are there; a look that failed is repeated as soon."""
 SHORTEST_WAIT_S = 1

@@ -498,6 +498,10 @@ def keyword(call: ast.Call, name: str) -> object:
     return next((ast.literal_eval(k.value) for k in call.keywords if k.arg == name), None)
 
 
+def test_no_program_that_is_started_finds_modules_in_the_folder_that_a_person_is_in():
+    assert [m for m, path in modules().items() if 'sys.executable, "-m"' in path.read_text()] == []
+
+
 def test_no_pickle_crosses_a_boundary():
     picklers = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 

@@ -192,7 +192,7 @@ def _fill(root: Path, folder: Path, content: bytes, model_sha256: str) -> None:
 
 
 def _dvc_add(root: Path, path: Path) -> None:
-    command = [sys.executable, "-m", "dvc", "add", path.relative_to(root).as_posix()]
+    command = [sys.executable, "-P", "-m", "dvc", "add", path.relative_to(root).as_posix()]
     result = subprocess.run(
         command,
         cwd=root,

@@ -1,11 +1,13 @@
 """The demos: a pair of domains of each kind, made from packages, and the pipeline on them."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from flows.commands.archives import Archive, fetch
 from flows.commands.output import print_result
-from flows.commands.packages import Archive, fetch
 from flows.commands.try_pair import try_folders
 from flows.prefect_server import through_prefect
 from flows.runs.prepare import check_weights
@@ -42,14 +44,17 @@ class Pair:
     """Where a source and a target of a kind come from."""
 
     archive: Archive
-    write: Callable[[Path, Path], tuple[Path, Path]]
-    """Makes both in a folder, of the archive; returns their paths."""
+    source: str
+    target: str
+    """What they are called in the folder of the demo."""
+    write: Callable[[Path, Path], None]
+    """Makes both of the archive, in a folder."""
 
 
 PAIRS = {
-    "text": Pair(SENTENCES, write_sentences),
-    "sound": Pair(VOICES, write_voices),
-    "table": Pair(EXERCISES, write_exercises),
+    "text": Pair(SENTENCES, "sentences.csv", "tweets.csv", write_sentences),
+    "sound": Pair(VOICES, "studio", "telephone", write_voices),
+    "table": Pair(EXERCISES, "five-people.csv", "five-others.csv", write_exercises),
 }
 """Digits, the demo of images, come from packages that a plain installation has."""
 
@@ -91,8 +96,7 @@ def _run_pair(kind: str, place: Path) -> None:
     """Do as `acclimate try` does with any two domains."""
     check_weights(check_params(starting_params(kind), origin="the demo"), root=place)
     folder = place.with_name(f"demo-{kind}")
-    pair = PAIRS[kind]
-    source, target = pair.write(fetch(pair.archive, folder), folder)
+    source, target = make_pair(PAIRS[kind], folder)
     result = try_folders(
         source, target, holdout=None, labelled=None, workspace=place, overrides=[], kind=kind
     )
@@ -109,3 +113,20 @@ def _run_pair(kind: str, place: Path) -> None:
             else f"\nMore labels: acclimate label {name} -w {place}"
         )
     )
+
+
+def make_pair(pair: Pair, folder: Path) -> tuple[Path, Path]:
+    """The paths of source and target in ``folder``; what is there stays, and what is not is made whole or not at all.
+
+    Raises:
+        Fault: The archive could not be fetched.
+    """
+    paths = folder / pair.source, folder / pair.target
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        archive = fetch(pair.archive, folder)
+        with TemporaryDirectory(dir=folder, prefix=".making-") as partial:
+            pair.write(archive, Path(partial))
+            for path in missing:
+                os.replace(Path(partial) / path.name, path)
+    return paths

@@ -50,7 +50,7 @@ def dvc(workspace: Workspace, *arguments: str) -> str:
     Raises:
         Fault: It failed.
     """
-    return _output(workspace, "dvc", arguments, command=[sys.executable, "-m", "dvc"])
+    return _output(workspace, "dvc", arguments, command=[sys.executable, "-P", "-m", "dvc"])
 
 
 def git(workspace: Workspace, *arguments: str) -> str:

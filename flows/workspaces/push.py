@@ -208,7 +208,7 @@ def _dvc(workspace: Workspace, *arguments: str, until: float) -> str:
         Fault: It failed, or took too long.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments],
+        [sys.executable, "-P", "-m", "dvc", *arguments],
         cwd=workspace.root,
         env=child_environment(workspace.root),
         stdin=subprocess.DEVNULL,

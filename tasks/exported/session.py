@@ -39,6 +39,8 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 
 CPU = "CPUExecutionProvider"
 OUTPUTS = ("logits", "probabilities", "features")
+ASKED_AT_ONCE = 32
+"""Examples of a batch where nobody waits for one: more take gigabytes where an example is a long text, and no less time."""
 METADATA_KEYS = (
     "acclimate_version",
     "target",

@@ -20,9 +20,6 @@ from tasks.files import read_json
 from tasks.judgement.holdout import Holdout
 from tasks.workspace import Workspace
 
-EXAMPLES_AT_ONCE = 64
-"""Examples that the champion is asked about in one batch."""
-
 
 @dataclass(frozen=True, eq=False)
 class InService:
@@ -90,7 +87,7 @@ def _ask(
     if not images:
         return InService(*known, says={}, classes=())
     # Imported here, because few runs have a champion.
-    from tasks.exported.session import open_session, predict
+    from tasks.exported.session import ASKED_AT_ONCE, open_session, predict
 
     path = workspace.root / version["path"]
     model = open_session(path, device="cpu")
@@ -101,8 +98,8 @@ def _ask(
         )
     reader = reader_for(model.spec, limits)
     says: dict[str, str] = {}
-    for start in range(0, len(images), EXAMPLES_AT_ONCE):
-        hashes = images[start : start + EXAMPLES_AT_ONCE]
+    for start in range(0, len(images), ASKED_AT_ONCE):
+        hashes = images[start : start + ASKED_AT_ONCE]
         batch_NX = np.stack(
             [_read(reader, workspace.data(target) / holdout.paths[sha256], sha256) for sha256 in hashes]
         )

