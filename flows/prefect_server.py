@@ -94,8 +94,10 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
 
 
 def configure_environment(workspace: Workspace, *, api: str | None) -> None:
-    """Set what Prefect reads at import: server address, a home inside the workspace, no telemetry, no proxy."""
-    os.environ.update(SILENCE | no_proxy())
+    """Set what Prefect reads at import, and what its runs inherit: server address, a home inside the workspace, no telemetry, no
+    proxy, no modules from the folder in which this process was started.
+    """
+    os.environ.update(SILENCE | no_proxy() | {"PYTHONSAFEPATH": "1"})
     if api:
         os.environ["PREFECT_API_URL"] = api
     home = Path(os.environ.setdefault("PREFECT_HOME", str(workspace.private / "prefect")))

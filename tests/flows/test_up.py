@@ -54,12 +54,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def up(workspace: Workspace, *, port: int, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+def up(
+    workspace: Workspace, *, port: int, cwd: Path = CHECKOUT, **environment: str
+) -> Iterator["subprocess.Popen[bytes]"]:
     """`acclimate up` on a port; ends by the signal a person's Ctrl-C sends."""
     log = (workspace.root.parent / f"{workspace.root.name}.log").open("ab")
     with log, subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "up", "--port", str(port), "-w", str(workspace.root)],
-        cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        [Path(sys.executable).with_name("acclimate"), "up", "--port", str(port), "-w", str(workspace.root)],
+        cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         env=os.environ | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"} | environment,
         preexec_fn=heed_interrupts,
     ) as process, interrupted_at_end(process):  # fmt: skip
@@ -369,6 +371,28 @@ def test_an_up_that_lost_the_server_it_found_serves_again_when_one_is_back(
         until(
             lambda: any(run["state"]["type"] != "SCHEDULED" for run in runs_of(api, second)), "it runs", guest
         )
+
+
+def test_runs_find_no_modules_in_the_folder_in_which_up_was_started(finished: Finished, tmp_path: Path):
+    workspace, port = copy_of(finished, tmp_path / "work space"), free_port()
+    api, theirs = f"http://127.0.0.1:{port}/api", tmp_path / "theirs"
+    theirs.mkdir()
+    for name in ("uuid", "random", "httpx"):
+        (theirs / f"{name}.py").write_text("raise SystemExit('not what was meant')\n")
+    write_pictures(
+        workspace.landing("new-camera") / "b", count=8, first_seed=5000, shifted=True, labelled=False
+    )
+
+    def states() -> set[str]:
+        return {run["state"]["type"] for run in runs_of(api, workspace)}
+
+    with up(workspace, port=port, cwd=theirs) as process:
+        until(
+            lambda: states() & {"COMPLETED", "CRASHED", "FAILED"}, "a run comes to an end of its own", process
+        )
+        found = states()
+
+    assert not found & {"CRASHED", "FAILED"}
 
 
 def failing_then_ended(*errors: Exception) -> Callable[..., None]:
