@@ -48,7 +48,7 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
 
     Raises:
         ConfigError: params.yaml does not describe a run, which is reported before a server is started.
-        Fault: The server did not come up; its log is named.
+        Fault: The server did not come up, in which case its log is named, or went away.
         AcclimateError: As :func:`flows.runs.walk.run_pipeline`.
     """
     workspace = open_workspace(root)
@@ -87,10 +87,15 @@ def through_prefect(root: Path, targets: Sequence[str] | None, *, wait: bool = T
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
                 PREFECT_LOGGING_TO_API_ENABLED: False,
             }
-        with temporary_settings(settings):
-            return pipeline(
-                str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait
-            )
+        try:
+            with temporary_settings(settings):
+                return pipeline(
+                    str(workspace.root), targets=list(targets) if targets else None, purpose="run", wait=wait
+                )
+        except httpx.HTTPError as error:
+            raise Fault(
+                f"the Prefect server went away during the run ({error}). All that was finished is kept in {workspace.root}. {advice}"
+            ) from error
 
 
 def configure_environment(workspace: Workspace, *, api: str | None) -> None:

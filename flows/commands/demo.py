@@ -45,8 +45,9 @@ class Pair:
 
     archive: Archive
     source: str
+    """Name in the folder of the demo."""
     target: str
-    """What they are called in the folder of the demo."""
+    """Name in the folder of the demo."""
     write: Callable[[Path, Path], None]
     """Makes both of the archive, in a folder."""
 

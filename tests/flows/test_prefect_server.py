@@ -5,10 +5,16 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from flows.prefect_server import answers
+import httpx
+import pytest
+
+from flows import prefect_server
+from flows.prefect_server import answers, through_prefect
+from tasks.errors import Fault
+from tests.support.tiny import Finished
 
 
 @contextmanager
@@ -54,3 +60,22 @@ def test_a_server_whose_certificate_this_machine_does_not_know_is_there(tmp_path
 
     with listening(b"true", certificate=both) as api:
         assert answers(api)
+
+
+def test_a_server_that_goes_away_during_a_run_is_told_as_what_it_is(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+):
+    def pipeline(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("[Errno 111] Connection refused")
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(prefect_server, "_own_server", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("flows.pipeline.pipeline", pipeline)
+
+    with pytest.raises(Fault) as caught:
+        through_prefect(finished.workspace.root, None)
+
+    assert str(caught.value) == (
+        "the Prefect server went away during the run ([Errno 111] Connection refused). All that was finished is kept in"
+        f" {finished.workspace.root}. Run again, or with --no-prefect."
+    )
