@@ -298,7 +298,7 @@ class Kind(Protocol):
         """Memory in bytes that one example within ``limits`` may take while it is read or measured."""
         ...
 
-    def settings_from(self, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
+    def settings_from(self, params: Params, source: Path, measure: Measure) -> Mapping[str, Any]:
         """Settings that the examples of ``source`` decide, by section and key: those that ``params`` leave open.
 
         Args:

@@ -7,6 +7,7 @@ import torch
 
 from tasks.domains.text.published import vocabulary_of
 from tasks.domains.text.spec import text_spec
+from tasks.engine.augment.text import dropout, strengthen
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
@@ -140,3 +141,26 @@ def test_what_does_not_fit_is_refused_with_what_to_set(
 
     with pytest.raises(BadInput, match=words):
         build_backbone(text_params(*settings).model, spec)
+
+
+def test_words_that_augmentation_drops_are_replaced_by_others_of_their_text_and_marks_and_padding_stay():
+    torch.manual_seed(0)
+    begin, end, padding = 0, 2, 1
+    whole = torch.tensor([begin, *range(10, 208), end])
+    short = torch.tensor([begin, *range(300, 398), end, *[padding] * 100])
+    empty = torch.tensor([begin, end, *[padding] * 198])
+    tokens_NT = torch.stack([whole, short, empty]).int()
+
+    few, many = dropout(tokens_NT), strengthen(tokens_NT)
+
+    for redrawn in (few, many):
+        assert redrawn.dtype == torch.int32
+        assert redrawn.shape == tokens_NT.shape
+        assert redrawn[0, 0] == begin
+        assert redrawn[0, -1] == end
+        assert set(redrawn[0, 1:-1].tolist()) <= set(range(10, 208))
+        assert set(redrawn[1, 1:99].tolist()) <= set(range(300, 398))
+        assert torch.equal(redrawn[1, 99:], tokens_NT[1, 99:])
+        assert torch.equal(redrawn[2], tokens_NT[2])
+    changed = [(redrawn[:2] != tokens_NT[:2]).sum().item() for redrawn in (few, many)]
+    assert 0.1 * 296 < changed[0] < 0.3 * 296 < changed[1] < 0.5 * 296

@@ -34,7 +34,9 @@ _BAD = ("terrible", "awful", "a waste", "useless", "dreadful", "disappointing")
 
 def text_params(*settings: str) -> Params:
     """Settings of a workspace of texts."""
-    content = apply_overrides(starting_params("text"), ["model.backbone=e5-small-enpt", *settings])
+    content = apply_overrides(
+        starting_params("text"), ["model.backbone=e5-small-enpt", "texts.tokens=128", *settings]
+    )
     return check_params(content, origin="the test")
 
 

@@ -34,8 +34,9 @@ class ImagesParams(Section):
 class TextsParams(Section):
     """Settings that every reader of texts must agree on, in training and in service."""
 
-    tokens: Annotated[int, Field(ge=8, le=512)]
-    """Tokens of the backbone's vocabulary that are read of a text; what follows is cut off. Twice as many take twice as long."""
+    tokens: Annotated[int, Field(ge=8, le=512)] | None
+    """Tokens of the backbone's vocabulary that are read of a text; what follows is cut off. Twice as many take twice as long.
+    ``null``: the next run takes the length that holds nine of ten texts of the source, 64 to 256, and writes it here."""
     max_bytes: Count
     """Longer texts are quarantined unread."""
     column: Annotated[str, Field(min_length=1)]

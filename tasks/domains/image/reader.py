@@ -104,7 +104,7 @@ class Images:
         return {"max_pixels": params.images.max_pixels}
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
+    def settings_from(cls, params: Params, source: Path, measure: Measure) -> Mapping[str, Any]:
         """None: every setting has a value from the start."""
         return {}
 

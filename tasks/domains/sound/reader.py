@@ -28,6 +28,7 @@ from tasks.domains.sound.decode import READ, Waveform, decode
 from tasks.domains.sound.fit import fit, load_libraries
 from tasks.domains.sound.measures import measure_waveform
 from tasks.domains.sound.spec import rate_in, sound_spec
+from tasks.domains.sound.views import VIEWS
 from tasks.errors import BadInput
 
 MEASURES: Mapping[str, type] = {
@@ -75,7 +76,7 @@ class Sounds:
     measures: ClassVar[Mapping[str, type]] = MEASURES
     likeness: ClassVar[str | None] = None
     captured: ClassVar[str | None] = None
-    views: ClassVar[Views] = Views(augmentations=("waveform",))
+    views: ClassVar[Views] = VIEWS
     loads: ClassVar[tuple[str, ...]] = ("soundfile", "soxr")
 
     @classmethod
@@ -113,7 +114,7 @@ class Sounds:
         return 4 * BYTES_PER_SECOND * limits["max_seconds"] + BYTES_BESIDES
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
+    def settings_from(cls, params: Params, source: Path, measure: Measure) -> Mapping[str, Any]:
         """A length that holds nearly all recordings of the source, where ``sounds.seconds`` has none.
 
         Raises:

@@ -95,7 +95,7 @@ class Rows:
         return BYTES_PER_BYTE * limits["max_bytes"] + BYTES_BESIDES
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
+    def settings_from(cls, params: Params, source: Path, measure: Measure) -> Mapping[str, Any]:
         """The columns of the source, where ``tables.columns`` has none yet.
 
         Raises:

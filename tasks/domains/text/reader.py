@@ -1,6 +1,7 @@
 """Texts as the rest of the code reads them, in training and in service."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,8 @@ from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, 
 from tasks.domains.text.measures import measure_text
 from tasks.domains.text.published import vocabulary_of
 from tasks.domains.text.spec import columns_in, text_spec, vocabulary_in
+from tasks.domains.text.views import VIEWS
+from tasks.errors import BadInput
 
 MEASURES: Mapping[str, type] = {
     "characters": int,
@@ -50,6 +53,18 @@ NO_TEXT = frozenset({
 EXCERPT_CHARACTERS = 500
 """A person can tell the class of most texts by so many."""
 
+MOST_TOKENS = 256
+"""More than this are read of a text only where params.yaml says so: an answer takes too long."""
+
+LEAST_TOKENS = 64
+"""So many cost little, and a target's texts may be longer than the source's."""
+
+PERCENTILE = 90
+"""The percentile of the tokens in the source's texts that becomes ``texts.tokens`` where it is left open."""
+
+MAX_SOURCE_TEXTS = 500
+"""So many tell it closely enough."""
+
 BYTES_PER_BYTE = 64
 BYTES_BESIDES = 2**30
 """Memory while a text is read: its characters, the pieces it is parted into, and the vocabulary."""
@@ -71,15 +86,27 @@ class Texts:
     measures: ClassVar[Mapping[str, type]] = MEASURES
     likeness: ClassVar[str | None] = "shingles"
     captured: ClassVar[str | None] = None
-    views: ClassVar[Views] = Views()
+    views: ClassVar[Views] = VIEWS
     loads: ClassVar[tuple[str, ...]] = ("tasks.domains.text.measures",)
 
     @classmethod
     def of_params(cls, params: Params) -> "Texts":
-        """Texts for the backbone that ``model`` names, of the length in section ``texts``."""
+        """Texts for the backbone that ``model`` names, of the length in section ``texts``.
+
+        Raises:
+            BadInput: There is no length yet.
+        """
+        if params.texts.tokens is None:
+            raise BadInput(
+                "params.yaml: texts.tokens is null. `acclimate run` takes it from the texts of the source, and writes it there."
+            )
+        return cls._of_length(params.texts.tokens, params)
+
+    @classmethod
+    def _of_length(cls, num_tokens: int, params: Params) -> "Texts":
         texts = params.texts
         vocabulary = vocabulary_of(params.model.backbone)
-        return cls(text_spec(texts.tokens, vocabulary, (texts.column, texts.label)), texts.max_bytes)
+        return cls(text_spec(num_tokens, vocabulary, (texts.column, texts.label)), texts.max_bytes)
 
     @classmethod
     def of_spec(cls, spec: InputSpec, limits: Limits) -> "Texts":
@@ -98,9 +125,15 @@ class Texts:
         return {"max_bytes": params.texts.max_bytes}
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
-        """None: every setting has a value from the start."""
-        return {}
+    def settings_from(cls, params: Params, source: Path, measure: Measure) -> Mapping[str, Any]:
+        """A length that holds nearly all texts of the source, where ``texts.tokens`` has none.
+
+        Raises:
+            BadInput: None of those that were looked at can be read.
+        """
+        if params.texts.tokens is not None:
+            return {}
+        return {"texts": {"tokens": _usual_tokens(source, cls._of_length(MOST_TOKENS, params))}}
 
     @classmethod
     def memory_within(cls, limits: Limits) -> int:
@@ -250,6 +283,23 @@ class Texts:
             ("Script", tally(str(script).capitalize() for one in measured if (script := one.get("script")))),
             ("Encoding", tally(str(encoding) for one in measured if (encoding := one.get("encoding")))),
         ]
+
+
+def _usual_tokens(source: Path, reader: Texts) -> int:
+    """The tokens within which most texts of the source are, rounded up to a multiple of 32."""
+    paths = [source / file.path for file in reader.find(source) if file.reason is None]
+    padding = vocabulary_in(reader.spec).padding
+    nums = []
+    for path in paths[:: max(1, len(paths) // MAX_SOURCE_TEXTS)]:
+        with suppress(UnreadableExample):
+            nums.append(int((reader.read(path) != padding).sum()))
+    if not nums:
+        raise BadInput(
+            f"{source} holds no text that can be read, from which texts.tokens could be taken. Put class folders with .txt files, or a"
+            " file with a text in each row, there, or set texts.tokens in params.yaml."
+        )
+    usual = int(np.percentile(nums, PERCENTILE, method="inverted_cdf"))
+    return max(LEAST_TOKENS, min(MOST_TOKENS, -(-usual // 32) * 32))
 
 
 def _name(label: object) -> str:

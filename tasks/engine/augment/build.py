@@ -19,6 +19,10 @@ def build_augmentation(kind: str | None, name: str) -> Augmentation:
             from tasks.engine.augment.image import IMAGE_AUGMENTATIONS
 
             known = IMAGE_AUGMENTATIONS
+        case "text":
+            from tasks.engine.augment.text import TEXT_AUGMENTATIONS
+
+            known = TEXT_AUGMENTATIONS
         case "sound":
             from tasks.engine.augment.sound import SOUND_AUGMENTATIONS
 

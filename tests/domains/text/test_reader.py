@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.workspaces.learned import _measure as measure
 from tasks.domains.contract import BeyondLimits, UnreadableExample, spec_from_json
 from tasks.domains.decoding.pool import Decoders
 from tasks.domains.kinds import kind_in, metadata_of, reader_for, reader_of, spec_in
@@ -248,3 +249,27 @@ def test_an_excerpt_is_one_line_that_a_terminal_can_show(reader: Texts, tmp_path
 
     assert reader.excerpt(tmp_path / "a.txt") == "two lines [31mred"
     assert reader.excerpt(tmp_path / "b.csv#2") == "word " * 100 + " ..."
+
+
+@pytest.mark.parametrize(("words", "tokens"), [(3, 64), (100, 128), (1000, 256)])
+def test_the_length_is_taken_from_most_texts_of_the_source(tmp_path: Path, words: int, tokens: int):
+    rows = ["read " * (words if number else 2000) for number in range(40)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *(f"{row},good" for row in rows)]))
+    (tmp_path / "empty.txt").write_text("")
+
+    learned = Texts.settings_from(text_params("texts.tokens=null"), tmp_path, measure)
+
+    assert learned == {"texts": {"tokens": tokens}}
+
+
+def test_a_length_that_is_written_down_stays_and_one_that_is_not_is_asked_for(tmp_path: Path):
+    assert Texts.settings_from(text_params("texts.tokens=64"), tmp_path, measure) == {}
+    with pytest.raises(BadInput, match=r"texts\.tokens is null\. `acclimate run` takes it"):
+        reader_of(text_params("texts.tokens=null"))
+
+
+def test_a_source_without_a_text_is_refused_with_what_to_do(tmp_path: Path):
+    with pytest.raises(
+        BadInput, match=r"holds no text that can be read.*or set texts\.tokens in params\.yaml"
+    ):
+        Texts.settings_from(text_params("texts.tokens=null"), tmp_path, measure)
