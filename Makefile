@@ -7,6 +7,8 @@ export OMP_NUM_THREADS ?= 2
 .venv/installed: pyproject.toml requirements.lock
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	# Only its weights are wanted, and not the libraries that it names.
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openwakeword==0.5.1
 	# A missing library should fail here, not in the middle of a run.
 	.venv/bin/python -c 'import dvc.repo, great_expectations, onnxruntime, onnxscript, prefect, sklearn, timm, torch, torchvision'
 	touch .venv/installed

