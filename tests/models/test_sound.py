@@ -66,6 +66,11 @@ def test_the_bands_of_mel_cover_every_tone_between_their_ends():
 
 
 @torch.inference_mode()
+def test_a_sound_gives_as_many_features_as_the_backbone_says(backbone: Backbone):
+    assert backbone(backbone.sample.inputs_NX).shape == (2, backbone.feature_width)
+
+
+@torch.inference_mode()
 def test_more_room_behind_a_sound_changes_little_and_other_sounds_beside_it_nothing(backbone: Backbone):
     samples = tone(500, seconds=0.3, rate_hz=RATE_HZ) + tone(1500, seconds=0.3, rate_hz=RATE_HZ)
     alone = backbone(padded(samples))

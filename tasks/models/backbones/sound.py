@@ -1,7 +1,7 @@
 """Backbones for sounds: samples in, one feature vector per sound out.
 
 Names: ``whisper-tiny`` (the encoder of OpenAI's Whisper tiny.en, for speech, from a PyPI package), ``speech-embedding``
-(Google's, a sixth of its size, for words) and ``logmel-cnn`` (small, from scratch, for any waveform).
+(Google's small network, for words) and ``logmel-cnn`` (small, from scratch, for any waveform).
 
 Shape suffixes: N = sounds, S = samples, T = frames, M = bands, D = width of a state, E = D + 1.
 """
@@ -71,7 +71,8 @@ def build_sound_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
                 raise BadInput(
                     f"params.yaml: speech-embedding hears {sound_embedding.RATE_HZ} Hz, got sounds.rate_hz {rate_hz}"
                 )
-            prepare, trunk = sound_embedding.speech_embedding()
+            prepare, network = sound_embedding.speech_embedding()
+            trunk = nn.Sequential(*network, Summary(nn.Identity()))
             width = sound_embedding.WIDTH * ROWS
         case "logmel-cnn":
             _check_weights(params, expected="none")

@@ -117,7 +117,7 @@ class Places(nn.Module):
         return torch.cat([first_N1E, states_NTE[:, 1:]], dim=1)
 
 
-def speech_embedding() -> tuple[nn.Module, nn.Module]:
+def speech_embedding() -> tuple[nn.Module, nn.Sequential]:
     """What prepares samples, and the network from there to states ``(N, T, D + 1)``, with its published weights.
 
     Raises:
