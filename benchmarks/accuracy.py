@@ -8,6 +8,7 @@
     office_caltech10/{amazon,caltech10,dslr,webcam}/<class>/*      (Gong et al., CVPR 2012)
     digits/mnist_train10k.npz, usps_train.npz        arrays ``images`` and ``labels``
     text/{books,electronics}.csv              columns ``text`` and ``label`` (Blitzer et al., ACL 2007)
+    languages/{english,french,german,japanese}.csv   names of emoji, made by benchmarks/languages.py
     sound/fsdd/{george,jackson,theo}/<class>/*  spoken digits, one speaker each (Free Spoken Digit Dataset)
     sound/cwru/{hp0,hp1}/<class>/*            vibrations of bearings at two loads (Case Western Reserve University)
     table/{cool,hot}.csv                      machine failures by the air's temperature (AI4I 2020)
@@ -33,6 +34,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harder import harder
+from benchmarks.languages import LANGUAGES
 from flows.runs.dvc_client import DvcClient
 from flows.runs.lock import lock_workspace
 from flows.runs.prepare import prepare, prepare_target
@@ -183,6 +185,9 @@ def _makers(
     if texts.is_dir():
         for source, target in (("books", "electronics"), ("electronics", "books")):
             yield source, partial(Task, source, texts / f"{source}.csv", (texts / f"{target}.csv",), "text")
+    if (data / "languages").is_dir():
+        source, *others = (data / "languages" / f"{name}.csv" for name in LANGUAGES)
+        yield source.stem, partial(Task, source.stem, source, tuple(others), "text")
     yield from _sound_makers(data / "sound", scratch / "sounds")
     if (data / "table").is_dir():
         for source, target in (("cool", "hot"), ("hot", "cool")):

@@ -29,6 +29,7 @@ from tests.support.tiny import (
     settings,
     write_pictures,
 )
+from tests.support.tried import TRIES, TriedOf
 
 # Each process takes a module, in this order, and then the others: none ends long after the others. The second and
 # the third module need no finished workspace, which the first one makes meanwhile.
@@ -94,6 +95,26 @@ def finished(pair: Pair, shared_folder: Path) -> Finished:
             )
             answer.write_text(done.stdout)
     return Finished(Workspace(root), json.loads(answer.read_text()))
+
+
+@pytest.fixture(scope="session")
+def tried_of(shared_folder: Path, request: pytest.FixtureRequest) -> TriedOf:
+    """The finished workspace of a kind, made once for all tests."""
+
+    def tried(kind: str) -> Workspace:
+        if kind == "image":
+            return request.getfixturevalue("finished").workspace
+        folder = shared_folder / f"tried {kind}"
+        done = folder / "done"
+        with FileLock(shared_folder / f"tried-{kind}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                TRIES[kind](folder)
+                done.touch()
+        return Workspace(folder / "work space")
+
+    return tried
 
 
 @pytest.fixture(scope="session")

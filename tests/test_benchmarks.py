@@ -1,14 +1,20 @@
 """The pages that the benchmarks write, and the tasks that they find in a folder."""
 
+import io
+import json
+import re
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from benchmarks.accuracy import DIGITS, Outcome, document, settings_of, tasks_of
 from benchmarks.harder import CAMERAS, FEW, harder
+from benchmarks.languages import LANGUAGES, rows_by_language, write_rows
 from benchmarks.selection import Task, rightness_of_vetoes, say_of_losers, table
 from benchmarks.telephone import RATE_HZ, by_telephone, split_by_telephone
 from tasks.config.starting import starting_params
@@ -92,6 +98,49 @@ def test_texts_are_pairs_of_files_of_rows(tmp_path: Path):
         tmp_path / "text" / "books.csv",
         (tmp_path / "text" / "electronics.csv",),
     )
+
+
+def emoji(number: int, *, language: str, group: int | None) -> dict[str, object]:
+    named = {
+        "label": f"thing {number}, {language}",
+        "hexcode": f"1F{number:03X}",
+        "tags": ["a", f"{language} b"],
+    }
+    return named if group is None else named | {"group": group}
+
+
+def test_no_emoji_is_in_the_source_language_and_in_another_one_and_each_has_its_group_as_class(
+    tmp_path: Path,
+):
+    archive, told = tmp_path / "e.tgz", {}
+    with tarfile.open(archive, "w:gz") as package:
+        for language, code in LANGUAGES.items():
+            things = [emoji(number, language=language, group=number % 10) for number in range(200)]
+            content = json.dumps([*things, emoji(999, language=language, group=None)]).encode()
+            info = tarfile.TarInfo(f"package/{code}/data.json")
+            info.size = len(content)
+            package.addfile(info, io.BytesIO(content))
+
+    for language, rows in rows_by_language(archive).items():
+        write_rows(tmp_path / "languages" / f"{language}.csv", rows)
+        kept = pd.read_csv(tmp_path / "languages" / f"{language}.csv")
+        told[language] = dict(zip(kept["text"], kept["label"], strict=True))
+
+    numbers = {
+        language: {int(re.findall(r"\d+", text)[0]) for text in rows} for language, rows in told.items()
+    }
+    assert numbers["french"] == numbers["german"] == numbers["japanese"]
+    assert numbers["english"] | numbers["french"] == {number for number in range(200) if number % 10 != 2}
+    assert not numbers["english"] & numbers["french"]
+    assert len(numbers["english"]) > 60
+    assert len(numbers["french"]) > 60
+    text = next(iter(told["german"]))
+    assert re.fullmatch(r"thing \d+, german, a, german b", text)
+    assert set(told["german"].values()) == set(told["english"].values())
+    assert len(set(told["german"].values())) == 9
+    [english] = tasks_of(tmp_path, tmp_path / "scratch", [], only=["english"])
+    assert (english.kind, len(english.targets)) == ("text", 3)
+    assert all(path.is_file() for path in (english.source, *english.targets) if path)
 
 
 # --- other rules of selection ------------------------------------------------------------------

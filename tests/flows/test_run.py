@@ -28,6 +28,7 @@ from tasks.models.backbones.image_lenet import LeNet
 from tasks.workspace import Workspace
 from tests.support.interrupted import heed_interrupts
 from tests.support.tiny import CHECKOUT, Finished, acclimate
+from tests.support.tried import TARGETS, TriedOf, copy_of
 
 
 def locked_outputs(workspace: Workspace) -> dict[str, str]:
@@ -214,11 +215,13 @@ def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact_wh
     assert [row["target"] for row in table] == ["new-camera"]
 
 
+@pytest.mark.parametrize("kind", TARGETS)
 def test_a_run_killed_in_one_stage_after_the_other_is_finished_by_a_rerun_with_the_same_bytes(
-    finished: Finished, workspace_copy: Workspace
+    tried_of: TriedOf, tmp_path: Path, kind: str
 ):
-    expected = locked_outputs(finished.workspace)
-    forget_results(workspace_copy)
+    workspace = copy_of(tried_of(kind), tmp_path / "a copy")
+    expected = locked_outputs(workspace)
+    forget_results(workspace)
     killed: list[str] = []
     # Those that last long enough to be caught, in their order. One can still end between two looks at its note: three tries.
     stages = ("manifest", "finetune", "adapt", "export")
@@ -226,20 +229,20 @@ def test_a_run_killed_in_one_stage_after_the_other_is_finished_by_a_rerun_with_t
         if stage in killed:
             continue
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace_copy.root)],
+            [sys.executable, "-m", "flows.cli", "run", "--no-prefect", "-w", str(workspace.root)],
             cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        if wait_for_stage(workspace_copy, stage, process):
+        if wait_for_stage(workspace, stage, process):
             killed.append(stage)
         with contextlib.suppress(ProcessLookupError):  # it ended before it could be caught
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    result = json.loads(acclimate("run", "--no-prefect", "--json", "-w", workspace_copy.root).stdout)
+    result = json.loads(acclimate("run", "--no-prefect", "--json", "-w", workspace.root).stdout)
 
     assert killed == list(stages)
-    assert result["targets"].keys() == {"new-camera"}
-    assert locked_outputs(workspace_copy) == expected
+    assert result["targets"].keys() == {TARGETS[kind]}
+    assert locked_outputs(workspace) == expected
 
 
 def wait_for_stage(workspace: Workspace, stage: str, process: subprocess.Popen) -> bool:

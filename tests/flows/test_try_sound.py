@@ -6,28 +6,18 @@ from pathlib import Path
 import pytest
 
 from flows.commands.predict import predict_files
-from flows.commands.try_pair import try_folders
 from tasks.config.params import load_params
 from tasks.files import read_json
 from tasks.workspace import Workspace
 from tests.support.served import served
-from tests.support.sounds import QUICK, encoded, noises, tone, write_sounds
+from tests.support.sounds import encoded, tone
+from tests.support.tried import TriedOf, copy_of
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def tried(tried_of: TriedOf, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace made of recordings of two levels and a labelled hold-out, after a whole run."""
-    folder = tmp_path_factory.mktemp("recordings")
-    write_sounds(folder / "near", noises(60), in_classes=True)
-    (folder / "near" / "whistle" / "song.m4a").write_bytes(b"x")
-    (folder / "near" / "whistle" / "empty.wav").write_bytes(encoded(tone(0)))
-    write_sounds(folder / "far", noises(50, level=0.1), in_classes=False)
-    write_sounds(folder / "judge", noises(40, level=0.1, seed=1), in_classes=True)
-    root = folder / "work space"
-    try_folders(
-        folder / "near", folder / "far", holdout=folder / "judge", labelled=None, workspace=root, overrides=QUICK,
-    )  # fmt: skip
-    return Workspace(root)
+    return copy_of(tried_of("sound"), tmp_path_factory.mktemp("tried") / "work space")
 
 
 def test_kind_and_length_are_told_by_the_files_and_written_down(tried: Workspace):

@@ -14,23 +14,14 @@ from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.workspace import Workspace
 from tests.support.served import served
-from tests.support.tables import QUICK, readings, write_rows
+from tests.support.tables import readings, write_rows
+from tests.support.tried import TriedOf, copy_of
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def tried(tried_of: TriedOf, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace made of two tables and a labelled hold-out of other rows, after a whole run."""
-    folder = tmp_path_factory.mktemp("machines")
-    source = readings(160)
-    source[3] |= {"torque": "much"}
-    write_rows(folder / "old.csv", source)
-    write_rows(folder / "new.csv", readings(120, hotter=3.0), without=["label"])
-    write_rows(folder / "judge.csv", readings(80, hotter=3.0, seed=1))
-    root = folder / "work space"
-    try_folders(
-        folder / "old.csv", folder / "new.csv", holdout=folder / "judge.csv", labelled=None, workspace=root, overrides=QUICK,
-    )  # fmt: skip
-    return Workspace(root)
+    return copy_of(tried_of("table"), tmp_path_factory.mktemp("tried") / "work space")
 
 
 def test_the_columns_are_learned_from_the_source_and_written_to_be_read(tried: Workspace):

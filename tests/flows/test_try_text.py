@@ -13,26 +13,13 @@ from tasks.errors import BadInput
 from tasks.files import read_json
 from tasks.workspace import Workspace
 from tests.support.served import served
-from tests.support.texts import QUICK, reviews, write_csv
+from tests.support.tried import TriedOf, copy_of
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def tried(tried_of: TriedOf, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace made of two files of rows and a folder of labelled texts, after a whole run."""
-    folder = tmp_path_factory.mktemp("reviews")
-    source = [*reviews("books", 80), ("  ", "good"), ("No class.", ""), *reviews("books", 1)]
-    write_csv(folder / "books.csv", source)
-    write_csv(folder / "tools.csv", [(text, "") for text, _ in reviews("tools", 60)])
-    for number, (text, label) in enumerate(reviews("tools", 40, seed=1)):
-        place = folder / "holdout" / label / f"{number}.txt"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-16")
-    root = folder / "work space"
-    try_folders(
-        folder / "books.csv", folder / "tools.csv", holdout=folder / "holdout", labelled=None, workspace=root,
-        overrides=QUICK,
-    )  # fmt: skip
-    return Workspace(root)
+    return copy_of(tried_of("text"), tmp_path_factory.mktemp("tried") / "work space")
 
 
 def test_the_kind_is_told_by_the_files_and_written_down(tried: Workspace):
