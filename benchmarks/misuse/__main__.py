@@ -1,6 +1,6 @@
 """Whatever a command is given, it ends in a message and never in a trace.
 
-    python -m benchmarks.misuse --examples 2000
+    python -m benchmarks.misuse --examples 2000 --kind image
 
 Every command is called with drawn arguments on a finished workspace of which a file is damaged, missing or of another kind, or whose
 params.yaml has another value somewhere; on folders that are none, or that hold whatever people and systems leave; and with any text
@@ -27,7 +27,7 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from benchmarks.misuse.arguments import Arguments, calls
-from benchmarks.misuse.damage import Damage, damages, make_workspace, put_back
+from benchmarks.misuse.damage import WORLDS, Damage, damages, make_workspace, put_back
 from benchmarks.misuse.trees import TREES, Tree
 from flows import cli
 from flows.commands import bug
@@ -133,11 +133,12 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="a command; may be repeated")
+    parser.add_argument("--kind", choices=WORLDS, default="image", help="of the examples of the workspace")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="acclimate-misuse-"))
     seen = Seen()
     try:
-        root = make_workspace(folder)
+        root = make_workspace(folder, arguments.kind)
         shutil.copytree(root, folder / AS_IT_WAS, symlinks=True)
         with contextlib.ExitStack() as patches:
             # With another allocator, a stage would start its process over.
@@ -146,7 +147,7 @@ def main() -> int:
                 patches.enter_context(mock.patch(name, stopped))
             for name in LEFT_OUT:
                 patches.enter_context(mock.patch(name, return_value=()))
-            for command, drawn in calls(root, folder).items():
+            for command, drawn in calls(root, folder, WORLDS[arguments.kind].label).items():
                 if not arguments.only or command in arguments.only:
                     began = time.monotonic()
                     tried(command, drawn, root, seen, examples=arguments.examples, number=arguments.seed)()

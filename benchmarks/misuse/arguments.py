@@ -27,7 +27,18 @@ TARGETS = (
 NUMBERS = ("0", "1", "2", "99", "-1", "x", "1e9", "99999999999999999999", "")
 VALUES = (
     *("", "null", "[", "-1", "1e400", "x", "{a: 1}", "no", "[1, 2]", "!!python/object:os.system x"),
-    *("text", "image", "e5-small-enpt", "2024-13-01", "1" * 5000, "[" * 5000, "&a [*a]"),
+    *(
+        "text",
+        "image",
+        "sound",
+        "table",
+        "e5-small-enpt",
+        "logmel-cnn",
+        "2024-13-01",
+        "1" * 5000,
+        "[" * 5000,
+        "&a [*a]",
+    ),
 )
 """Values of settings, as text."""
 TEXT = st.text(max_size=12).filter(lambda drawn: "\0" not in drawn)
@@ -52,14 +63,14 @@ def odd_folders(folder: Path) -> list[str]:
     return [str(folder / name) for name in names]
 
 
-def good_files(root: Path) -> list[str]:
-    """An image, and a list of labels as `acclimate label` takes it."""
-    image = next((root / "data" / "new-camera").rglob("*.png"))
+def good_files(root: Path, label: str) -> list[str]:
+    """A file with an example, and a list of labels as `acclimate label` takes it."""
+    example = next(path for path in sorted((root / "data" / "new-camera").rglob("*.*")) if path.is_file())
     labels = root.parent / "labels.csv"
     to_label = root / "results" / "gate" / "unlabelled" / "to_label.csv"
     header, *listed = to_label.read_text().splitlines()
-    labels.write_text("\n".join([header, *(f"{line}bars" for line in listed)]))
-    return [str(image), str(labels)]
+    labels.write_text("\n".join([header, *(f"{line}{label}" for line in listed)]))
+    return [str(example), str(labels)]
 
 
 def some(*parts: Arguments) -> Arguments:
@@ -90,20 +101,26 @@ def stage_of(name: str) -> Arguments:
     return st.sampled_from([good] * 15 + [["source"], [], ["no-such"], [""], ["../x"], ["\udcff"]])
 
 
-def calls(root: Path, folder: Path) -> dict[str, Arguments]:
-    """Arguments for every command on the workspace at ``root``, beside which ``folder`` holds other places."""
+def calls(root: Path, folder: Path, label: str) -> dict[str, Arguments]:
+    """Arguments for every command on the workspace at ``root``, beside which ``folder`` holds other places.
+
+    Args:
+        root: The workspace.
+        folder: Where other places are.
+        label: A class of the workspace.
+    """
     odd = odd_folders(folder)
-    image, labels = good_files(root)
-    path = st.sampled_from([*odd, image, labels, "/proc/self/mem", "/dev/null", ""]) | TEXT
+    example, labels = good_files(root, label)
+    path = st.sampled_from([*odd, example, labels, "/proc/self/mem", "/dev/null", ""]) | TEXT
     target, number = st.sampled_from(TARGETS), st.sampled_from(NUMBERS)
     one, place = target.map(lambda drawn: [drawn]), path.map(lambda drawn: [drawn])
-    good_images, good_labels = st.just([image]), st.just([labels])
+    good_examples, good_labels = st.just([example]), st.just([labels])
     workspace = st.sampled_from([["-w", str(root)]] * 30 + [["-w", name] for name in odd] + [[]])
     setting = st.builds("{}={}".format, st.sampled_from(keys_of(root)) | TEXT, st.sampled_from(VALUES) | TEXT)
     who = maybe(option("--by", TEXT), option("--reason", TEXT), flag("--force"))
     return {
         "run": some(workspace, maybe(option("--target", target), flag("--no-prefect"), flag("--no-wait"), flag("--enforce"), flag("--json"))),
-        "try": some(place, place, workspace, maybe(option("--set", setting), option("--holdout", path), option("--labelled", path), option("--name", target), option("--kind", st.sampled_from(("image", "text", "smell", "")) | TEXT), option("--source-split", TEXT), flag("--follow-links"))),
+        "try": some(place, place, workspace, maybe(option("--set", setting), option("--holdout", path), option("--labelled", path), option("--name", target), option("--kind", st.sampled_from(("image", "text", "sound", "table", "smell", "")) | TEXT), option("--source-split", TEXT), flag("--follow-links"))),
         "demo": some(workspace, maybe(flag("--no-prefect"))),
         "stage": st.sampled_from([*STAGES, "nope", ""]).flatmap(lambda name: some(st.just([name]), stage_of(name))),
         "label": some(one, good_labels | maybe(place), workspace, maybe(flag("--json"))),
@@ -114,7 +131,7 @@ def calls(root: Path, folder: Path) -> dict[str, Arguments]:
         "freeze": some(one, workspace, maybe(flag("--lift")), who),
         "history": some(one, workspace, maybe(flag("--json"))),
         "status": some(workspace, maybe(flag("--json"))),
-        "predict": some(one, good_images | st.lists(path, min_size=1, max_size=2), workspace, maybe(option("--device", TEXT))),
+        "predict": some(one, good_examples | st.lists(path, min_size=1, max_size=2), workspace, maybe(option("--device", TEXT))),
         "serve": some(workspace, option("--port", number)),
         "export-triton": some(st.sampled_from([*odd[1:3], "/proc/x", ""]).map(lambda drawn: [drawn]), workspace),
         "up": some(workspace, maybe(option("--port", number))),

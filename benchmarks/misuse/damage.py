@@ -5,7 +5,7 @@ import functools
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from tasks.config.yaml_file import parse_yaml
-from tests.support.tiny import acclimate, settings, write_pictures
+from tests.support import sounds, tables, texts
+from tests.support.sounds import noises, write_sounds
+from tests.support.tables import readings, write_rows
+from tests.support.texts import reviews, write_csv
+from tests.support.tiny import TINY_SETTINGS, acclimate, write_pictures
 
 VALUES = (
     None, True, False, 0, -1, 3, 10**30, 0.5, -0.1, float("inf"), float("nan"), "", "x", "no", "a b", [], [1], ["x", "x"], {},
@@ -29,21 +33,68 @@ CONTENTS = (
 WAYS = ("another content", "missing", "a folder", "a link to nothing", "cut")
 
 
-def make_workspace(folder: Path) -> Path:
+@dataclass(frozen=True)
+class World:
+    """The examples of one kind, and settings that train on them in seconds."""
+
+    write: Callable[[Path, str], object]
+    """Writes ``source``, ``target``, ``holdout`` or ``unlabelled`` examples into a folder."""
+    settings: Sequence[str]
+    label: str
+    """One of its classes."""
+
+
+def write_images(folder: Path, part: str) -> None:
+    """Pictures of two cameras."""
+    seeds = {"source": 0, "target": 1000, "holdout": 2000, "unlabelled": 3000}
+    count, labelled = 12 if part == "holdout" else 30, part in LABELLED
+    write_pictures(folder, count=count, first_seed=seeds[part], shifted=part != "source", labelled=labelled)
+
+
+def write_texts(folder: Path, part: str) -> None:
+    """Reviews of two kinds of things."""
+    folder.mkdir()
+    rows = reviews("books" if part == "source" else "tools", 60, seed=len(part))
+    write_csv(folder / "a.csv", [(text, label if part in LABELLED else "") for text, label in rows])
+
+
+def write_recordings(folder: Path, part: str) -> None:
+    """Sounds of two levels."""
+    made = noises(60, level=0.3 if part == "source" else 0.1, seed=len(part))
+    write_sounds(folder, made, in_classes=part in LABELLED)
+
+
+def write_tables(folder: Path, part: str) -> None:
+    """Rows of two machines."""
+    rows = readings(120, hotter=0.0 if part == "source" else 3.0, seed=len(part))
+    write_rows(folder / "a.csv", rows, without=() if part in LABELLED else ["label"])
+
+
+LABELLED = ("source", "holdout")
+WORLDS = {
+    "image": World(write_images, TINY_SETTINGS, "bars"),
+    "text": World(write_texts, texts.QUICK, "good"),
+    "sound": World(write_recordings, sounds.QUICK, "whistle"),
+    "table": World(write_tables, tables.QUICK, "runs"),
+}
+
+
+def make_workspace(folder: Path, kind: str) -> Path:
     """A finished workspace: a target with a hold-out, two versions and a later result, and one that only fresh labels can judge."""
     source, target, holdout = folder / "source", folder / "new camera", folder / "hold-out"
-    write_pictures(source, count=30, first_seed=0, shifted=False, labelled=True)
-    write_pictures(target, count=30, first_seed=1000, shifted=True, labelled=False)
-    write_pictures(holdout, count=12, first_seed=2000, shifted=True, labelled=True)
+    world = WORLDS[kind]
+    for place, part in ((source, "source"), (target, "target"), (holdout, "holdout")):
+        world.write(place, part)
     root = folder / "workspace"
     in_place = ("promote", "new-camera", "--force", "--by", "a", "--reason", "b", "-w", root)
-    acclimate("try", source, target, "--holdout", holdout, "-w", root, *settings())
+    options = [argument for setting in world.settings for argument in ("--set", setting)]
+    acclimate("try", source, target, "--holdout", holdout, "-w", root, *options)
     acclimate(*in_place)
     _run_again(root, adapt_steps=40)
     acclimate(*in_place)
-    _run_again(root, adapt_steps=60, infomax_weight=3.0)  # so much that images differ
+    _run_again(root, adapt_steps=60, infomax_weight=3.0)  # so much that answers differ
     unlabelled = folder / "unlabelled"
-    write_pictures(unlabelled, count=30, first_seed=3000, shifted=True, labelled=False)
+    world.write(unlabelled, "unlabelled")
     acclimate("try", source, unlabelled, "-w", root)
     return root
 

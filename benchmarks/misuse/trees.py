@@ -9,12 +9,13 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from tests.support.sounds import encoded, tone
 from tests.support.tiny import draw
 
 NAMES = (
     b"bars", b"dots", b"plain", b"train", b"test", b"images", b"2024-05-01", b"Thumbs.db", b".DS_Store", b"._1.png", b"b\xff", b"a b",
     b"1.png", b"2.jpg", b"3.txt", b"1.json", b"x.dvc", b"dvc.yaml", b".dvcignore", "größe.png".encode(), b"-w", b"n\nl.png", b"x" * 200,
-    b"4.csv", b"5.jsonl", b"6.parquet", b"7.tsv",
+    b"4.csv", b"5.jsonl", b"6.parquet", b"7.tsv", b"8.wav", b"9.flac",
 )  # fmt: skip
 KINDS = (
     "picture",
@@ -25,6 +26,11 @@ KINDS = (
     "rows",
     "bad rows",
     "json lines",
+    "sound",
+    "half a sound",
+    "sound without end",
+    "table",
+    "bad table",
     "folder",
     "link to nothing",
     "link out",
@@ -79,13 +85,18 @@ def _picture() -> bytes:
     return file.getvalue()
 
 
-PICTURE = _picture()
+PICTURE, SOUND = _picture(), encoded(tone(1000))
 CONTENTS = {
     "empty": b"",
     "text": b"no picture",
     "half": PICTURE[:200],
     "rows": b"text,label\na good book,bars\na bad one,dots\n",
     "bad rows": b'text;label\n"never closed;bars\n\xff\x00;dots\n',
+    "sound": SOUND,
+    "half a sound": SOUND[:2000],
+    "sound without end": SOUND[:40] + b"\xff" * 4 + SOUND[44:],
+    "table": b"serial,torque,heat,grade,label\n1,2.5,300.1,low,bars\n2,7.5,310,high,dots\n",
+    "bad table": b"torque;torque;heat\n1,5;inf;\n=1+1;1.234,5;2024-05-01\n;;\n",
     "json lines": b'{"text": "a", "label": ["x"]}\n' + b"[" * 5000 + b'\n{"text": 1' + b"0" * 5000 + b"}\n",
 }
 TREES = st.builds(
