@@ -9,6 +9,7 @@ import functools
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,8 +177,10 @@ def _separated(text: str, notes: tuple[str, ...]) -> RowsFile:
     if fault:
         raise UnreadableExample(f"the first line cannot be read ({fault})")
     columns = tuple(name.strip() for name in header)
-    if repeated := sorted({name for name in columns if columns.count(name) > 1 and name}):
+    if repeated := sorted(name for name, num in Counter(columns).items() if num > 1 and name):
         raise UnreadableExample(f"two columns have the name {repeated[0]!r}: rename one")
+    if not rows:
+        raise UnreadableExample("holds no row: nothing follows the header")
     return RowsFile(
         columns, tuple(_row(line, cells, fault, columns) for line, cells, fault in rows), notes, delimiter
     )
@@ -265,6 +268,8 @@ def _parquet(path: Path) -> RowsFile:
             columns = tuple(file.schema_arrow.names)
     except (OSError, pa.ArrowException) as error:
         raise UnreadableExample(f"no Parquet file ({str(error).splitlines()[0]})") from error
+    if not rows:
+        raise UnreadableExample("holds no row: the table is empty")
     return RowsFile(columns, tuple(rows))
 
 

@@ -130,6 +130,8 @@ def test_files_whose_rows_are_read_in_turn_are_parsed_once(tmp_path: Path, monke
         ("a.csv", "", "no text: the file is empty"),
         ("a.csv", '"never closed\n', "the first line cannot be read"),
         ("a.parquet", "no parquet", "no Parquet file"),
+        ("a.csv", "text,label\n\n\n", "holds no row: nothing follows the header"),
+        ("a.jsonl", "\n \n", "no text: nothing but white space and marks"),
     ],
 )
 def test_a_file_without_rows_says_why(tmp_path: Path, name: str, content: str, reason: str):
@@ -137,6 +139,15 @@ def test_a_file_without_rows_says_why(tmp_path: Path, name: str, content: str, r
         read_rows(written(tmp_path, name, content))
 
     assert caught.value.reason.startswith(reason)
+
+
+def test_a_header_of_any_number_of_columns_is_looked_through_once(tmp_path: Path):
+    names = [f"c{number}" for number in range(300_000)]
+
+    found = read_rows(written(tmp_path, "a.csv", f"{','.join(names)}\n1,2\n"))
+
+    assert found.columns == tuple(names)
+    assert (found.rows[0].cells["c1"], found.rows[0].cells["c299999"]) == ("2", None)
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -37,15 +37,19 @@ def fit(waveform: Waveform, *, rate_hz: int, num_samples: int) -> np.ndarray:
             f"{waveform.rate_hz:,} samples per second are too few for a model that reads {rate_hz:,}"
         )
     mono_F = waveform.samples_FK.mean(axis=1, dtype=np.float64)
-    mono_F = _resampled((mono_F - mono_F.mean()).astype(np.float32), waveform.rate_hz, rate_hz)
-    largest = float(np.abs(mono_F).max(initial=0.0))
-    if largest > 1:  # files of floats, and what resampling adds at steep places
-        mono_F = mono_F / largest
+    # Files of floats may be above full scale, up to where a sum has no number: once more after resampling, for what that adds.
+    centred_F = _within_full_scale(mono_F - mono_F.mean()).astype(np.float32)
+    mono_F = _within_full_scale(_resampled(centred_F, waveform.rate_hz, rate_hz))
     fitted_S = np.full(num_samples, PADDING, dtype=np.float32)
     start = _loudest(mono_F, num_samples, step=max(1, int(rate_hz * STEP_S)))
     part = mono_F[start : start + num_samples]
     fitted_S[: len(part)] = part
     return fitted_S
+
+
+def _within_full_scale(mono_F: np.ndarray) -> np.ndarray:
+    largest = float(np.abs(mono_F).max(initial=0.0))
+    return mono_F / largest if largest > 1 else mono_F
 
 
 def load_libraries() -> None:

@@ -38,8 +38,8 @@ def measure_waveform(waveform: Waveform) -> Measures:
 
 def _loudness(samples_FK: np.ndarray, length: int) -> np.ndarray:
     """The root of the mean square of every block; the last may be shorter."""
-    centred_FK = samples_FK - samples_FK.mean(axis=0)
-    square_F = (centred_FK.astype(np.float64) ** 2).mean(axis=1)
+    centred_FK = samples_FK - samples_FK.mean(axis=0, dtype=np.float64)
+    square_F = (centred_FK**2).mean(axis=1)
     starts = np.arange(0, len(square_F), length)
     sizes = np.diff(np.append(starts, len(square_F)))
     return np.sqrt(np.add.reduceat(square_F, starts) / sizes)

@@ -107,6 +107,17 @@ def test_a_sound_above_full_scale_is_brought_within_it(reader: Sounds):
     assert 0.99 <= np.abs(found[found > -1.5]).max() <= 1
 
 
+@pytest.mark.parametrize("rate_hz", [4000, 8000, 44_100])
+def test_samples_of_any_finite_size_stay_finite_at_every_rate(reader: Sounds, rate_hz: int):
+    content = encoded(np.array([3e38, -3e38] * 2000, np.float32), rate_hz=rate_hz, subtype="FLOAT")
+
+    heard, measured = reader.read(content), reader.measure(content).measures
+
+    assert np.isfinite(heard).all()
+    assert 0 < np.abs(heard[heard > -1.5]).max() <= 1
+    assert measured["silent"] == 0
+
+
 NOT_FINITE = np.array([0.1, np.nan, 0.2], np.float32)
 
 
