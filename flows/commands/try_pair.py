@@ -196,8 +196,9 @@ def _settings(workspace: Workspace, target: str, overrides: Sequence[str], kind:
         content["domains"].append(target)
         content["targets"].append(target)
     content = apply_overrides(content, [printable(override) for override in overrides])
-    if any(override.startswith("model.weights=") for override in overrides):
-        content["model"]["weights"] = _from_here(str(content["model"]["weights"]))
+    for key, prefix in (("weights", ""), ("backbone", "hf/")):
+        if any(override.startswith(f"model.{key}=") for override in overrides):
+            content["model"][key] = _from_here(str(content["model"][key]), prefix)
     params = check_params(content, origin=origin)
     check_views(params, origin=origin)
     ask_losses(params, origin=origin)
@@ -211,9 +212,11 @@ def _backbone_in(overrides: Sequence[str]) -> str | None:
     )
 
 
-def _from_here(weights: str) -> str:
-    """The path of a file as it is seen from the workspace, too: what the command line names lies beside the person."""
-    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+def _from_here(value: str, prefix: str) -> str:
+    """The path behind ``prefix`` as it is seen from the workspace, too: what the command line names lies beside the person."""
+    place = Path(value.removeprefix(prefix))
+    is_there = value.startswith(prefix) and (place.is_dir() if prefix else place.is_file())
+    return f"{prefix}{place.resolve()}" if is_there else value
 
 
 def _take_in(

@@ -10,7 +10,6 @@ import psutil
 from flows.doctor.finding import Finding
 from flows.runs.lock import is_held, taken_by
 from flows.runs.prepare import (
-    NO_FILE,
     check_data,
     check_registry_is_here,
     check_settings,
@@ -44,7 +43,7 @@ def settings(workspace: Workspace) -> Iterator[Finding]:
             check_settings(workspace, target)
         except AcclimateError as error:
             yield Finding("settings", "wrong", str(error))
-    if params.model.weights not in NO_FILE:
+    if params.model.file or params.model.folder:
         check_weights(params, root=workspace.root)
         yield Finding("weights", "ok", f"{params.model.weights} fits {params.model.backbone}")
 

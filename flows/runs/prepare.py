@@ -18,15 +18,14 @@ from flows.workspaces.targets import create_settings
 from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
 from tasks.config.per_target import settings_path
+from tasks.config.sections.model import ModelParams
+from tasks.domains.hf_folder import digests_of
 from tasks.domains.kinds import reader_of
 from tasks.domains.places import class_names
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
 from tasks.files import sha256_of_file
 from tasks.workspace import Workspace
-
-NO_FILE = ("default", "none")
-"""Values of ``model.weights`` that name no file."""
 
 
 def read_params(workspace: Workspace) -> Params:
@@ -81,7 +80,7 @@ def prepare(dvc: DvcClient) -> None:
     check_weights(params, root=workspace.root)
     track_data(dvc, "source")
     note_classes(workspace)
-    note_weights(workspace, params.model.weights)
+    note_weights(workspace, params.model)
 
 
 def prepare_target(dvc: DvcClient, target: str) -> None:
@@ -117,22 +116,27 @@ def check_registry_is_here(workspace: Workspace, target: str) -> None:
 
 
 def check_weights(params: Params, *, root: Path) -> None:
-    """Refuse a file of weights that does not fit the backbone, before anything is computed.
+    """Refuse files that the user named and that do not fit the backbone, before anything is computed.
 
     Raises:
         BadInput: In one line, which names the file.
     """
-    if params.model.weights not in NO_FILE:
+    params = params.model_copy(update={"model": params.model.seen_from(root)})
+    if params.model.file or params.model.folder:
         from tasks.models.backbones.build import build_backbone
 
-        model = params.model.model_copy(update={"weights": str(root / params.model.weights)})
-        build_backbone(model, reader_of(params).spec)
+        build_backbone(params.model, reader_of(params).spec)
 
 
-def note_weights(workspace: Workspace, weights: str) -> None:
-    """Write data/weights.json, by which DVC sees that the file of ``model.weights`` has become another."""
-    content = None if weights in NO_FILE else {"sha256": sha256_of_file(workspace.root / weights)}
-    write_if_changed(workspace.root / "data" / "weights.json", json.dumps(content) + "\n")
+def note_weights(workspace: Workspace, model: ModelParams) -> None:
+    """Write data/weights.json, by which DVC sees that what ``model`` names has become another."""
+    model = model.seen_from(workspace.root)
+    note: dict[str, str | dict[str, str]] = {}
+    if model.file:
+        note["sha256"] = sha256_of_file(model.file)
+    if model.folder:
+        note["folder"] = digests_of(model.folder)
+    write_if_changed(workspace.root / "data" / "weights.json", json.dumps(note or None) + "\n")
 
 
 def note_classes(workspace: Workspace) -> None:

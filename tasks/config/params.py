@@ -129,15 +129,17 @@ class Params(KindParams):
 def load_params(path: Path, *, target: str | None = None) -> Params:
     """Read and check params.yaml, with the settings of ``target`` over it if one is given.
 
+    The folder and the file that ``model`` names begin where ``path`` lies.
+
     Raises:
         ConfigError: A file is missing, cannot be read, or breaks rules; every offending key is named.
     """
     content = read_yaml_file(path)
     params = check_params(content, origin=str(path))
-    if target is None:
-        return params
-    settings = settings_path(path, target)
-    return check_params(lay_over(content, settings), origin=f"params.yaml with {settings} over it")
+    if target is not None:
+        settings = settings_path(path, target)
+        params = check_params(lay_over(content, settings), origin=f"params.yaml with {settings} over it")
+    return params.model_copy(update={"model": params.model.seen_from(path.parent)})
 
 
 def check_params(content: Any, *, origin: str) -> Params:

@@ -1,10 +1,12 @@
-"""Vocabularies of the backbones for texts, from the packages that carry their weights. No torch."""
+"""Vocabularies of the backbones for texts, from what carries their weights: packages, or a folder. No torch."""
 
 import functools
 from pathlib import Path
 
+from tasks.config.sections.model import ModelParams
 from tasks.domains.packages import PublishedFile, published_file
 from tasks.domains.text.e5_file import open_e5_file
+from tasks.domains.text.hf_vocabulary import open_text_folder, vocabulary_in_folder
 from tasks.domains.text.vocabulary import Vocabulary
 from tasks.errors import BadInput
 from tasks.files import parse_json
@@ -40,16 +42,29 @@ def weights_file(backbone: str) -> Path:
     return published_file(PUBLISHED[backbone], backbone=backbone)
 
 
+def vocabulary_for(model: ModelParams) -> Vocabulary:
+    """The vocabulary that the backbone of ``model`` was trained with.
+
+    Raises:
+        BadInput: There is no such backbone for texts, its package is not installed, or its folder is damaged.
+    """
+    return (
+        vocabulary_in_folder(open_text_folder(model.folder))
+        if model.folder
+        else vocabulary_of(model.backbone)
+    )
+
+
 @functools.lru_cache(maxsize=4)
 def vocabulary_of(backbone: str) -> Vocabulary:
-    """The vocabulary that ``backbone`` was trained with.
+    """The vocabulary of a backbone that comes in a package.
 
     Raises:
         BadInput: There is no such backbone for texts, or its package is not installed.
     """
     if backbone not in PUBLISHED:
         raise BadInput(
-            f"params.yaml: model.backbone {backbone!r} is none for texts; expected {', '.join(PUBLISHED)}"
+            f"params.yaml: model.backbone {backbone!r} is none for texts; expected {', '.join(PUBLISHED)} or hf/<folder>"
         )
     path = weights_file(backbone)
     if backbone.startswith("e5-"):

@@ -27,7 +27,7 @@ from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.opened import opened
 from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
 from tasks.domains.text.measures import measure_text
-from tasks.domains.text.published import vocabulary_of
+from tasks.domains.text.published import vocabulary_for
 from tasks.domains.text.spec import columns_in, text_spec, vocabulary_in
 from tasks.domains.text.views import VIEWS
 from tasks.errors import BadInput
@@ -105,7 +105,7 @@ class Texts:
     @classmethod
     def _of_length(cls, num_tokens: int, params: Params) -> "Texts":
         texts = params.texts
-        vocabulary = vocabulary_of(params.model.backbone)
+        vocabulary = vocabulary_for(params.model)
         return cls(text_spec(num_tokens, vocabulary, (texts.column, texts.label)), texts.max_bytes)
 
     @classmethod

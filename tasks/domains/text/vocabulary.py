@@ -32,6 +32,22 @@ class Vocabulary:
         """Digest of ``content``."""
         return hashlib.sha256(self.content).hexdigest()
 
+    def check(self) -> int:
+        """How many tokens there are.
+
+        Raises:
+            ValueError: ``content`` is no vocabulary, or has no token for padding.
+        """
+        try:
+            tokenizer = _tokenizer(self.content)
+        except BadInput:
+            raise
+        except Exception as error:  # the library has no type of its own for what it cannot read
+            raise ValueError(str(error).splitlines()[0]) from error
+        if tokenizer.id_to_token(self.padding) is None:
+            raise ValueError(f"no token has the number {self.padding}, which is to be the padding")
+        return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
     def tokens(self, text: str, num: int) -> np.ndarray:
         """The first ``num`` tokens of ``text``, int32 ``(num,)``; what it leaves is padding.
 

@@ -6,7 +6,7 @@ So each part can be run, kept on disk and trained without the others.
 Shape suffixes: N = texts, T = tokens, D = width of a state, E = D + 1, V = pieces of the vocabulary, H = heads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -95,17 +95,13 @@ class Layer(nn.Module):
 
     def forward(self, states_NTE: Tensor) -> Tensor:
         """The states after this layer, of the same shape."""
-        if torch.compiler.is_exporting():
-            return self._whole(states_NTE)
-        return _by_length(self._whole, states_NTE)
+        return by_length(self._whole, states_NTE)
 
-    def _whole(self, states_NTE: Tensor) -> Tensor:
-        states_NTD, is_token_NT1 = states_NTE[..., :-1], states_NTE[..., -1:]
-        attended_NTD = self._attend(states_NTD, is_token_NT1[..., 0] > 0.5)
+    def _whole(self, states_NTD: Tensor, is_token_NT: Tensor) -> Tensor:
+        attended_NTD = self._attend(states_NTD, is_token_NT)
         states_NTD = self.norm_attention(states_NTD + self.out(attended_NTD))
         dense_NTD = self.outer(functional.gelu(self.inner(states_NTD)))
-        states_NTD = self.norm_dense(states_NTD + dense_NTD)
-        return torch.cat([states_NTD, is_token_NT1.to(states_NTD.dtype)], dim=-1)
+        return self.norm_dense(states_NTD + dense_NTD)
 
     def _attend(self, states_NTD: Tensor, is_token_NT: Tensor) -> Tensor:
         num_texts, num_tokens, width = states_NTD.shape
@@ -121,16 +117,32 @@ class Layer(nn.Module):
         return attended_NHTD.transpose(1, 2).reshape(num_texts, num_tokens, width)
 
 
-def _by_length(layer: Callable[[Tensor], Tensor], states_NTE: Tensor) -> Tensor:
-    """``layer`` of texts of about the same length at a time: what is behind the longest of these is padding, and costs nothing."""
+def by_length(layer: Callable[[Tensor, Tensor], Tensor], states_NTE: Tensor) -> Tensor:
+    """The states ``(N, T, E)`` after ``layer``, which goes over texts of about the same length at a time.
+
+    The padding behind the longest of these costs nothing. An exported graph goes over all texts at once.
+
+    Args:
+        layer: From states ``(N, T, D)``, and whether each is a token ``(N, T)``, to states ``(N, T, D)``.
+        states_NTE: Before it.
+    """
+    if torch.compiler.is_exporting():
+        return _beside_tokens(layer, states_NTE)
     num = states_NTE.shape[1]
     lengths_N = states_NTE[..., -1].sum(dim=1).long()
     order_N = torch.argsort(lengths_N, stable=True)
     after = []
     for some_M in order_N.split(TOGETHER):
         longest = max(1, int(lengths_N[some_M].max()))
-        after.append(functional.pad(layer(states_NTE[some_M, :longest]), (0, 0, 0, num - longest)))
+        states = _beside_tokens(layer, states_NTE[some_M, :longest])
+        after.append(functional.pad(states, (0, 0, 0, num - longest)))
     return torch.cat(after)[torch.argsort(order_N)]
+
+
+def _beside_tokens(layer: Callable[[Tensor, Tensor], Tensor], states_NTE: Tensor) -> Tensor:
+    states_NTD, is_token_NT1 = states_NTE[..., :-1], states_NTE[..., -1:]
+    states_NTD = layer(states_NTD, is_token_NT1[..., 0] > 0.5)
+    return torch.cat([states_NTD, is_token_NT1.to(states_NTD.dtype)], dim=-1)
 
 
 TOGETHER = 16
@@ -148,12 +160,29 @@ class Mean(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The chain: embedding, layers, mean."""
+    """The chain: embedding, layers, mean.
 
-    def __init__(self, words: nn.Module, sizes: Sizes, *, padding: int) -> None:
+    Args:
+        embed: From tokens ``(N, T)`` to states ``(N, T, E)``.
+        layers: Each from states to states.
+        width: Of a state, ``D``.
+        num_words: How many tokens it knows.
+        num_positions: How many tokens it reads of a text at most; None where any number can be read.
+    """
+
+    def __init__(
+        self,
+        embed: nn.Module,
+        layers: Iterable[nn.Module],
+        *,
+        width: int,
+        num_words: int,
+        num_positions: int | None,
+    ) -> None:
         super().__init__()
-        self.embed = Embed(words, sizes, padding=padding)
-        self.layers = nn.Sequential(*(Layer(sizes) for _ in range(sizes.layers)))
+        self.width, self.num_words, self.num_positions = width, num_words, num_positions
+        self.embed = embed
+        self.layers = nn.Sequential(*layers)
         self.mean = Mean()
 
     def forward(self, tokens_NT: Tensor) -> Tensor:

@@ -38,7 +38,14 @@ _OBJECTS = re.compile("Unsupported (global|class)", re.IGNORECASE)
 _COUNTERS = "num_batches_tracked"
 
 
-def load_weights(model: nn.Module, weights: str, *, backbone: str, is_head: Callable[[str], bool]) -> None:
+def load_weights(
+    model: nn.Module,
+    weights: str,
+    *,
+    backbone: str,
+    is_head: Callable[[str], bool],
+    rename: Callable[[Weights], Weights] | None = None,
+) -> None:
     """Load what the file ``weights`` has for ``model``, whose head keeps the weights it has.
 
     Args:
@@ -46,12 +53,14 @@ def load_weights(model: nn.Module, weights: str, *, backbone: str, is_head: Call
         weights: ``model.weights`` of params.yaml, the path of a file.
         backbone: ``model.backbone``, for messages.
         is_head: Whether a name in the state of ``model`` belongs to its head.
+        rename: From the names that another program gives to the same weights to those of ``model``.
 
     Raises:
         BadInput: The file is no checkpoint, or one of another network; in one line.
     """
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not is_head(name)}
-    found = _without_prefixes(read_checkpoint(Path(weights)), wanted)
+    found = read_checkpoint(Path(weights))
+    found = _without_prefixes(rename(found) if rename else found, wanted)
     _check_fits(found, wanted, weights, backbone=backbone, is_head=is_head)
     model.load_state_dict({name: found[name] for name in wanted if name in found}, strict=False)
 
