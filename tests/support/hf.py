@@ -1,5 +1,6 @@
 """Tiny models as Hugging Face lays them out, with random weights and a vocabulary of a few sentences."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,20 @@ def write_text_folder(folder: Path, model_type: str = "bert") -> Path:
     settings = TEXT_CONFIGS[model_type]
     num = write_tokenizer(folder, padding=settings["pad_token_id"])
     return write_model(folder, model_type, **settings, vocab_size=num)
+
+
+SOUND_CONFIG: dict[str, Any] = {
+    "hidden_size": WIDTH, "num_attention_heads": 4, "intermediate_size": 64, "num_hidden_layers": NUM_LAYERS,
+    "conv_dim": [16, 16, 16], "conv_kernel": [10, 5, 4], "conv_stride": [8, 5, 4], "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+
+
+def write_sound_folder(
+    folder: Path, model_type: str = "wav2vec2", *, rate_hz: int = 16_000, **settings: Any
+) -> Path:
+    """A tiny encoder of waveforms."""
+    folder.mkdir(parents=True)
+    preprocessor = {"do_normalize": True, "feature_size": 1, "padding_value": 0.0, "sampling_rate": rate_hz}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return write_model(folder, model_type, **SOUND_CONFIG | settings)

