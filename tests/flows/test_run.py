@@ -142,7 +142,14 @@ def test_images_that_arrive_make_the_manifest_of_their_target_stale_and_no_other
     [
         (
             "weights.json",
-            {"features@source", "features@new-camera", "views@new-camera", "finetune", "adapt@new-camera"},
+            {
+                "features@source",
+                "features@new-camera",
+                "views@new-camera",
+                "finetune",
+                "adapt@new-camera",
+                "export@new-camera",
+            },
         ),
         ("classes.json", {"manifest@source", "manifest@new-camera"}),
     ],

