@@ -1,5 +1,6 @@
 """The checks of a run before its first stage."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tasks.config.overrides import apply_overrides
 from tasks.config.params import load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.workspace import Workspace
+from tests.support.hf import write_text_folder
 from tests.support.tiny import CHECKOUT
 
 
@@ -54,12 +56,35 @@ def test_weights_that_were_overwritten_are_noted_for_dvc(tmp_path: Path):
     noted = []
     for weights, content in (("default", b""), ("own.pth", b"one"), ("own.pth", b"two"), ("own.pth", b"two")):
         (tmp_path / "own.pth").write_bytes(content)
-        note_weights(workspace, weights)
+        note_weights(workspace, load_params(workspace.params).model.model_copy(update={"weights": weights}))
         noted.append((note.read_text(), note.stat().st_mtime_ns))
 
     assert noted[0][0] == "null\n"
     assert len({text for text, _ in noted}) == 3
     assert noted[2] == noted[3]
+
+
+def test_a_folder_of_hugging_face_lies_beside_the_settings_and_another_file_in_it_is_noted_for_dvc(
+    tmp_path: Path,
+):
+    folder = write_text_folder(tmp_path / "own" / "model")
+    workspace = workspace_with(tmp_path, "kind=text", "model.backbone=hf/own/model", "model.weights=default")
+    params = load_params(workspace.params)
+    note = tmp_path / "data" / "weights.json"
+    noted = []
+    for name in (None, None, "tokenizer.json", "model.safetensors", "README.md"):
+        if name:
+            (folder / name).write_bytes(name.encode())
+        note_weights(workspace, params.model)
+        noted.append(note.read_text())
+
+    assert params.model.folder == folder
+    assert set(json.loads(noted[0])["folder"]) == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert noted[0] == noted[1]
+    assert len(set(noted)) == 3
+    assert noted[3] == noted[4]
+    with pytest.raises(BadInput, match="model.backbone hf/.*own/model: tokenizer.json is no vocabulary"):
+        check_weights(params, root=workspace.root)
 
 
 def test_turned_images_are_refused_before_any_stage_where_orientation_is_the_label(tmp_path: Path):

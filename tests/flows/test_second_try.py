@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from flows.commands import try_pair
+from flows.commands.try_pair import try_folders
 from flows.runs.lock import lock_workspace
 from flows.runs.result import Run
 from flows.workspaces.imports import bring_in
@@ -22,6 +23,8 @@ from tasks.files import write_text
 from tasks.models.backbones.image_lenet import LeNet
 from tasks.workspace import Workspace
 from tests.flows.test_marker import listing
+from tests.support.hf import write_text_folder
+from tests.support.texts import reviews, write_csv
 from tests.support.tiny import Pair, acclimate, draw, settings, write_pictures
 
 NAME = "new-camera"
@@ -299,6 +302,28 @@ def test_weights_of_the_command_line_lie_where_the_person_is_and_are_checked_bef
 
     run_try(pair, lived, monkeypatch, "model.weights=own.pth")
     assert load_params(lived.params).model.weights == str(tmp_path / "own.pth")
+
+
+def test_a_folder_of_the_command_line_lies_where_the_person_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(try_pair, "run_locked", lambda *_, **__: Run(None, {}))  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    write_text_folder(tmp_path / "own")
+    write_csv(tmp_path / "books.csv", reviews("books", 4))
+    write_csv(tmp_path / "tools.csv", reviews("tools", 4))
+
+    def run(folder: str) -> None:
+        try_folders(
+            Path("books.csv"), Path("tools.csv"), holdout=None, labelled=None, workspace=tmp_path / "w",
+            overrides=[f"model.backbone=hf/{folder}", "texts.tokens=24"],
+        )  # fmt: skip
+
+    with pytest.raises(BadInput, match=r"hf/.*other: .* is not a folder; expected one with config.json"):
+        run("other")
+    assert not (tmp_path / "w").exists()
+    run("own")
+    assert load_params(tmp_path / "w" / "params.yaml").model.backbone == f"hf/{tmp_path / 'own'}"
 
 
 def test_two_tries_in_one_new_folder_take_turns(pair: Pair, tmp_path: Path):

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tasks.domains.packages import published_file
 from tasks.domains.sound.fit import PADDING
@@ -23,10 +24,10 @@ RATE_HZ = 16_000
 NUM_SAMPLES = 9_600
 
 
-def built(name: str, num_samples: int = NUM_SAMPLES) -> Backbone:
+def built(name: str, num_samples: int = NUM_SAMPLES, weights: str | None = None) -> Backbone:
     torch.manual_seed(0)
     model = sound_params(backbone="logmel-cnn").model
-    weights = "none" if name == "logmel-cnn" else "default"
+    weights = weights or ("none" if name == "logmel-cnn" else "default")
     spec = sound_spec(RATE_HZ, num_samples / RATE_HZ)
     return build_backbone(model.model_copy(update={"backbone": name, "weights": weights}), spec).eval()
 
@@ -154,6 +155,50 @@ def test_the_exported_network_says_the_same(backbone: Backbone, tmp_path: Path):
         np.testing.assert_allclose(found, backbone(sounds_NS).numpy(), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["whisper-tiny", "logmel-cnn"])
+def test_weights_trained_here_can_be_begun_with(tmp_path: Path, name: str):
+    trained = built(name)
+    for parameter in trained.parameters():
+        parameter.data.mul_(1.5)
+    state = {f"backbone.{key}": one for key, one in trained.state_dict().items()}
+    save_file(state | {"head.weight": torch.zeros(3, 8)}, tmp_path / "own.safetensors")
+
+    again = built(name, weights=str(tmp_path / "own.safetensors"))
+
+    assert all(
+        torch.equal(one, other) for one, other in zip(trained.parameters(), again.parameters(), strict=True)
+    )
+
+
+def test_weights_of_whisper_are_known_by_the_names_that_the_library_transformers_has(tmp_path: Path):
+    from transformers import WhisperConfig, WhisperModel
+
+    config = WhisperConfig(
+        d_model=384, encoder_layers=4, encoder_attention_heads=6, encoder_ffn_dim=1536, decoder_layers=1,
+        decoder_attention_heads=6, decoder_ffn_dim=64, vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    theirs = WhisperModel(config).eval()
+    own = {f"model.{name}": one for name, one in theirs.state_dict().items()}
+    save_file(own, tmp_path / "own.safetensors")
+    network = built("whisper-tiny", 30 * RATE_HZ, weights=str(tmp_path / "own.safetensors"))
+    bands_NMT = network.prepare(torch.randn(1, 30 * RATE_HZ).clamp(-1, 1))
+
+    with torch.inference_mode():
+        states_NTD = theirs.encoder(bands_NMT[:, :-1]).last_hidden_state
+        features_ND = network.trunk(bands_NMT)
+
+    torch.testing.assert_close(features_ND[:, :384], states_NTD.mean(dim=1), rtol=0, atol=1e-4)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path):
+    save_file(built("logmel-cnn").trunk.state_dict(), tmp_path / "own.safetensors")
+
+    with pytest.raises(BadInput, match="is not a checkpoint of whisper-tiny: 49 of 49 weights are missing"):
+        built("whisper-tiny", weights=str(tmp_path / "own.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("name", "weights", "spec", "message"),
     [
@@ -161,7 +206,7 @@ def test_the_exported_network_says_the_same(backbone: Backbone, tmp_path: Path):
             "minilm",
             "default",
             sound_spec(16_000, 1),
-            "is none for sounds; expected whisper-tiny, speech-embedding or logmel-cnn",
+            "is none for sounds; expected whisper-tiny, speech-embedding, logmel-cnn or hf/<folder>",
         ),
         ("whisper-tiny", "none", sound_spec(16_000, 1), "set it to default"),
         ("logmel-cnn", "default", sound_spec(16_000, 1), "set it to none"),

@@ -1,11 +1,14 @@
 """Backbones for texts: known weights, a chain that can be cut, and the same answers whatever stands beside a text."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from tasks.domains.text.published import vocabulary_of
+from tasks.domains.text.published import vocabulary_of, weights_file
 from tasks.domains.text.spec import text_spec
 from tasks.engine.augment.text import dropout, strengthen
 from tasks.errors import BadInput
@@ -18,9 +21,10 @@ from tests.support.texts import reviews, text_params
 NUM_TOKENS = 24
 
 
-def built(name: str, num_tokens: int = NUM_TOKENS) -> Backbone:
+def built(name: str, num_tokens: int = NUM_TOKENS, weights: str | Path = "default") -> Backbone:
     spec = text_spec(num_tokens, vocabulary_of(name), ("text", "label"))
-    return build_backbone(text_params(f"model.backbone={name}").model, spec).eval()
+    model = text_params(f"model.backbone={name}").model.model_copy(update={"weights": str(weights)})
+    return build_backbone(model, spec).eval()
 
 
 def tokens(name: str, texts: list[str], num_tokens: int = NUM_TOKENS) -> torch.Tensor:
@@ -120,6 +124,48 @@ def test_a_table_of_four_bits_is_looked_up_as_its_numbers_say():
 
     expected = ((blocks_V2B - 8) * steps_V2[..., None]).reshape(5, 64).astype(np.float32)
     np.testing.assert_array_equal(table(torch.tensor([[3, 0], [4, 4]])).numpy(), expected[[[3, 0], [4, 4]]])
+
+
+def test_weights_trained_here_can_be_begun_with(tmp_path: Path, backbone: tuple[str, Backbone]):
+    name, _ = backbone
+    trained = built(name)
+    for parameter in trained.parameters():
+        parameter.data.mul_(1.5)
+    state = {f"backbone.{key}": one for key, one in trained.state_dict().items()}
+    save_file(state | {"head.weight": torch.zeros(3, 384)}, tmp_path / "own.safetensors")
+
+    again = built(name, weights=tmp_path / "own.safetensors")
+
+    assert all(
+        torch.equal(one, other) for one, other in zip(trained.parameters(), again.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_weights_of_minilm_are_known_by_the_names_that_bert_has(tmp_path: Path, prefix: str):
+    published = load_file(weights_file("minilm"))
+    own = {prefix + key: 2 * one if one.is_floating_point() else one for key, one in published.items()}
+    save_file(own | {"classifier.weight": torch.zeros(3, 384)}, tmp_path / "own.safetensors")
+
+    state = built("minilm", weights=tmp_path / "own.safetensors").trunk.state_dict()
+
+    assert all(torch.equal(state[key], 2 * one) for key, one in built("minilm").trunk.state_dict().items())
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path):
+    state = built("minilm").trunk.state_dict()
+    wide = {key: torch.cat([one, one]) if key.endswith("outer.weight") else one for key, one in state.items()}
+    save_file(wide, tmp_path / "wide.safetensors")
+    save_file(state, tmp_path / "minilm.safetensors")
+
+    with pytest.raises(
+        BadInput, match=r"is not a checkpoint of minilm: layers.0.outer.weight has the shape \(768, 1536\)"
+    ):
+        built("minilm", weights=tmp_path / "wide.safetensors")
+    with pytest.raises(
+        BadInput, match=r"is not a checkpoint of e5-small-enpt: .* Set model.backbone to its architecture"
+    ):
+        built("e5-small-enpt", weights=tmp_path / "minilm.safetensors")
 
 
 @pytest.mark.parametrize(
