@@ -83,7 +83,7 @@ def test_a_folder_of_hugging_face_lies_beside_the_settings_and_another_file_in_i
     assert noted[0] == noted[1]
     assert len(set(noted)) == 3
     assert noted[3] == noted[4]
-    with pytest.raises(BadInput, match="model.backbone hf/.*own/model: tokenizer.json is no vocabulary"):
+    with pytest.raises(BadInput, match=r"model.backbone hf/.*own/model: tokenizer.json is no vocabulary"):
         check_weights(params, root=workspace.root)
 
 
