@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from tasks.config.sections.model import ModelParams
+from tasks.domains.hf_folder import open_hf_folder
 from tasks.domains.text.published import vocabulary_for
 from tasks.domains.text.spec import text_spec
 from tasks.errors import BadInput
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
+from tasks.models.backbones.hf_model import check_chain
 from tasks.models.boundary import cut
 from tests.support.hf import NUM_LAYERS, NUM_POSITIONS, TEXT_CONFIGS, write_model, write_text_folder
 from tests.support.texts import reviews
@@ -206,6 +208,22 @@ def test_a_deberta_with_a_convolution_is_refused(tmp_path: Path):
 
     with pytest.raises(BadInput, match="has a convolution beside its first layer"):
         built(model_of(f"hf/{folder}"))
+
+
+@pytest.mark.parametrize(
+    "chain", [lambda: torch.ones(2), lambda: torch.zeros(3), lambda: {}["hidden_states"]]
+)
+def test_layers_that_say_something_else_one_by_one_are_refused(
+    tmp_path: Path, chain: Callable[[], torch.Tensor]
+):
+    folder = open_hf_folder(write_text_folder(tmp_path / "m"))
+
+    check_chain(folder, whole=lambda: torch.zeros(2), chain=lambda: torch.zeros(2))
+    with pytest.raises(
+        BadInput,
+        match=r"layers of this bert cannot be called one by one as transformers \d.* brings a version",
+    ):
+        check_chain(folder, whole=lambda: torch.zeros(2), chain=chain)
 
 
 def test_padding_that_the_network_does_not_name_is_that_of_the_vocabulary(tmp_path: Path):

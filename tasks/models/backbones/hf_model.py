@@ -1,10 +1,13 @@
 """The network in a folder of Hugging Face, with all its weights, and nothing else: no code, no network, no pickle."""
 
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tasks.domains.hf_folder import WEIGHTS, HfFolder
 from tasks.errors import BadInput
@@ -55,6 +58,32 @@ def _check_whole(folder: HfFolder, loaded: Any) -> None:
         raise BadInput(
             f"params.yaml: model.backbone {folder.name}: {WEIGHTS} lacks {len(lacking)} weights of a {folder.model_type},"
             f" such as {lacking[0]}. Fetch config.json and {WEIGHTS} from one place."
+        )
+
+
+@torch.inference_mode()
+def check_chain(folder: HfFolder, *, whole: Callable[[], Tensor], chain: Callable[[], Tensor]) -> None:
+    """Refuse layers that say something else when they are called one by one.
+
+    Args:
+        folder: Whose network it is.
+        whole: The states of a sample as the library computes them.
+        chain: The same as they are computed here.
+
+    Raises:
+        BadInput: They differ, as with another version of the library, or with settings that acclimate does not know.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            differ = None if torch.allclose(chain(), whole(), rtol=1e-3, atol=1e-4) else "their states differ"
+    except (TypeError, AttributeError, RuntimeError, ValueError, LookupError) as error:
+        differ = _in_a_line(error)
+    if differ:
+        raise BadInput(
+            f"params.yaml: model.backbone {folder.name}: the layers of this {folder.model_type} cannot be called one by one as"
+            f" transformers {version('transformers')} does it ({differ}): pip install 'acclimate[hf]' brings a version that"
+            " was tried. If it stays so, choose another model."
         )
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from tasks.domains.hf_folder import PREPROCESSOR, HfFolder, open_hf_folder
 from tasks.errors import BadInput
-from tasks.models.backbones.hf_model import load_hf_model
+from tasks.models.backbones.hf_model import check_chain, load_hf_model
 from tasks.models.backbones.spectrum import without_padding
 
 TYPES = ("hubert", "wav2vec2", "wavlm")
@@ -68,7 +68,26 @@ def hf_sound_encoder(folder: HfFolder, *, num_samples: int) -> tuple[nn.Module, 
     runs = _gated(layers) if own_attention else [Plain(layer) for layer in layers]
     chain = [Layer(run, norm if run is runs[-1] else nn.Identity()) for run in runs]
     scale = folder.json(PREPROCESSOR).get("do_normalize", True) is not False
-    return Scale(to_unit_variance=scale), SoundEncoder(hear, chain, width=model.config.hidden_size)
+    encoder = SoundEncoder(hear, chain, width=model.config.hidden_size)
+    _check(folder, model, encoder, shortest)
+    return Scale(to_unit_variance=scale), encoder
+
+
+@torch.inference_mode()
+def _check(folder: HfFolder, model: Any, encoder: "SoundEncoder", shortest: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sounds_N2S = torch.ones(2, 2, 4 * shortest)
+    sounds_N2S[:, 0] = torch.randn(2, 4 * shortest, generator=generator)
+    sounds_N2S[1, :, 2 * shortest :] = 0
+    is_sound_NS = sounds_N2S[:, 1].long()
+    is_sound_NT = encoder.eval().hear(sounds_N2S)[..., -1] > 0.5
+    check_chain(
+        folder,
+        whole=lambda: model.eval()(sounds_N2S[:, 0], attention_mask=is_sound_NS).last_hidden_state[
+            is_sound_NT
+        ],
+        chain=lambda: encoder.layers(encoder.hear(sounds_N2S))[..., :-1][is_sound_NT],
+    )
 
 
 def _shortest(config: Any) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tasks.domains.hf_folder import HfFolder
 from tasks.errors import BadInput
-from tasks.models.backbones.hf_model import load_hf_model
+from tasks.models.backbones.hf_model import check_chain, load_hf_model
 from tasks.models.backbones.text_encoder import Encoder, by_length
 
 _OWN_ATTENTION = ("deberta-v2", "mpnet")
@@ -32,10 +32,31 @@ def hf_text_encoder(folder: HfFolder, *, padding: int) -> Encoder:
     """
     model: Any = load_hf_model(folder, attention="eager" if folder.model_type in _OWN_ATTENTION else "sdpa")
     layers = [Layer(run) for run in _runs(model, folder)]
-    return Encoder(
+    encoder = Encoder(
         Embed(model, padding=padding), layers, width=model.config.hidden_size,
         num_words=model.get_input_embeddings().num_embeddings, num_positions=_num_positions(model),
     )  # fmt: skip
+    _check(folder, model, encoder, padding)
+    return encoder
+
+
+def _check(folder: HfFolder, model: Any, encoder: Encoder, padding: int) -> None:
+    tokens_NT = torch.randint(
+        5, encoder.num_words, (2, NUM_TRIED), generator=torch.Generator().manual_seed(0)
+    )
+    tokens_NT[1, NUM_TRIED // 2 :] = padding
+    is_token_NT = tokens_NT != padding
+    check_chain(
+        folder,
+        whole=lambda: model.eval()(tokens_NT, attention_mask=is_token_NT.long()).last_hidden_state[
+            is_token_NT
+        ],
+        chain=lambda: encoder.eval().layers(encoder.embed(tokens_NT))[..., :-1][is_token_NT],
+    )
+
+
+NUM_TRIED = 8
+"""Tokens of a text that the layers are tried with."""
 
 
 def _num_positions(model: Any) -> int | None:
