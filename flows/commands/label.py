@@ -1,6 +1,5 @@
 """Fresh labels: ask for them one by one, or take in a list that was filled in, and judge again."""
 
-import hashlib
 import logging
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -16,8 +15,9 @@ from flows.workspaces.record import record_by_policy
 from flows.workspaces.targets import check_target
 from flows.workspaces.upgrade import check_upgraded
 from tasks.config.params import Params, load_params
-from tasks.domains.contract import Reader, UnreadableExample
 from tasks.domains.kinds import reader_of
+from tasks.domains.rows import row_in
+from tasks.domains.unchanged import is_unchanged
 from tasks.errors import BadInput
 from tasks.judgement.arms import Arms, arms_of
 from tasks.judgement.holdout import Holdout, read_holdout
@@ -152,11 +152,11 @@ def _one_label(
     """The label of one image; None where the person stops."""
     path, classes = workspace.data(target) / image.path, comparison.classes
     reader = reader_of(comparison.params)
-    if not _is_unchanged(path, image.sha256, reader):
+    if not is_unchanged(path, image.sha256, reader):
         raise BadInput(
             f"{path} changed since the models were compared. Run `acclimate run --target {target}` first."
         )
-    shown = reader.excerpt(path) or path.as_uri()
+    shown = "\n   ".join(filter(None, (reader.excerpt(path), _address(path))))
     while True:
         written = ask(f"{known + 1}. {shown}\n   label: ")
         if written is None or written.strip().casefold() in ("", "stop"):
@@ -165,6 +165,12 @@ def _one_label(
         if label is not None:
             return label
         log.warning("%r is no class. %s", written.strip(), _menu(classes))
+
+
+def _address(path: Path) -> str:
+    """The address under which a terminal opens the file of an example, with the line of a row."""
+    place = row_in(path)
+    return path.as_uri() if place is None else f"{place[0].as_uri()}#{place[1]}"
 
 
 def _as_class(written: str, classes: Sequence[str]) -> str | None:
@@ -313,7 +319,7 @@ def _check_images(
                 f"line {row.line}: sha256 {row.sha256[:12]}... is that of {path}, not of {row.path}: was one column"
                 " sorted without the others?"
             )
-        elif not _is_unchanged(workspace.data(target) / path, row.sha256, reader):
+        elif not is_unchanged(workspace.data(target) / path, row.sha256, reader):
             faults.append(
                 f"line {row.line}: {workspace.data(target) / path} changed since the list was written"
             )
@@ -323,13 +329,6 @@ def _check_images(
         f"Run `acclimate run --target {target}` and label the rows of"
         f" {workspace.stage('gate', target) / CSV}.",
     )
-
-
-def _is_unchanged(path: Path, sha256: str, reader: Reader) -> bool:
-    try:
-        return hashlib.sha256(reader.identity(reader.load(path))).hexdigest() == sha256
-    except UnreadableExample:
-        return False
 
 
 def _outside_holdout(file: Path, filled: Sequence[Filled], holdout: Holdout) -> list[Filled]:

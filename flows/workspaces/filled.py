@@ -18,7 +18,7 @@ from pathlib import Path
 from tasks.errors import BadInput
 from tasks.files import write_bytes
 from tasks.records.answers import write_answers
-from tasks.records.to_label import COLUMNS, CSV
+from tasks.records.to_label import COLUMNS, CSV, as_text
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def read_filled(file: Path) -> list[Filled]:
             faults.append(f"line {line} is about the same example as line {lines[image]}: {row['path']}")
         lines.setdefault(image, line)
         if row["label"].strip():
-            filled.append(Filled(line, row["path"], image, row["arms"].strip(), row["label"]))
+            filled.append(Filled(line, row["path"], image, row["arms"].strip(), as_text(row["label"])))
     refuse(file, faults, "Keep one row per example, as to_label.csv has them.")
     return filled
 

@@ -17,6 +17,7 @@ import numpy as np
 from tasks.config.params import Params
 from tasks.config.sections.kind import KindParams
 from tasks.domains.folder import FoundFile
+from tasks.domains.shown import Shown
 from tasks.errors import BadInput
 from tasks.files import parse_json
 
@@ -253,6 +254,14 @@ class Reader(Protocol):
 
     def excerpt(self, path: Path) -> str | None:
         """The example in a line that a terminal and a table can show; None where it has to be opened to be seen.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        ...
+
+    def show(self, path: Path) -> Shown | None:
+        """The example for a page that a browser opens from disk; None where the page names the file and no more.
 
         Raises:
             UnreadableExample: With the reason.

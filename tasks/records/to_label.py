@@ -1,7 +1,7 @@
 """The images worth labelling (to_label.csv): those that can tell the models apart that the gate compares.
 
-People fill in the column ``label``, in place or in a copy. No model's answer stands beside it. Where an example is a text or a row,
-the column ``example`` shows it.
+People fill in the column ``label``, in place or in a copy. No model's answer stands beside it. The column ``example`` shows what a
+line can show of the example.
 """
 
 import csv
@@ -18,7 +18,7 @@ COLUMNS = ("path", "sha256", "arms", "label")
 """People fill in the last."""
 EXAMPLE = "example"
 """The column after the first, where there is anything to show in it."""
-_FORMULA = ("=", "+", "-", "@", "\t")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """A spreadsheet would compute a cell that begins so, and what it computes may reach out."""
 
 
@@ -60,16 +60,13 @@ def write_to_label(
         labels: Known answers, by SHA-256 of the image.
         examples: The examples that a line can show, by their SHA-256; empty for a kind that has to be opened.
     """
-    text = io.StringIO()
     path, *others = COLUMNS
-    columns = [path, EXAMPLE, *others] if examples else COLUMNS
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    lines = [[path, EXAMPLE, *others] if examples else COLUMNS]
     for one in disagreements:
-        label, shown = labels.get(one.sha256, ""), _as_cell(examples.get(one.sha256, ""))
-        line = (one.path, one.sha256, arms, label)
-        writer.writerow({**dict(zip(COLUMNS, line, strict=True)), EXAMPLE: shown})
-    write_text(folder / CSV, text.getvalue())
+        label, shown = (_as_cell(by_id.get(one.sha256, "")) for by_id in (labels, examples))
+        beside = [shown] if examples else []
+        lines.append([one.path, *beside, one.sha256, arms, label])
+    write_text(folder / CSV, "".join(map(_csv_line, lines)))
 
 
 def read_to_label(folder: Path) -> list[ToLabel]:
@@ -80,7 +77,7 @@ def read_to_label(folder: Path) -> list[ToLabel]:
     """
     path = folder / CSV
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")
         header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         if tuple(name for name in header if name != EXAMPLE) != COLUMNS or any(
             len(line) != len(header) for line in lines
@@ -97,13 +94,21 @@ def read_to_label(folder: Path) -> list[ToLabel]:
 
 def _line(cells: Mapping[str, str]) -> ToLabel:
     disagreement = Disagreement(cells["path"], cells["sha256"])
-    return ToLabel(disagreement, cells["arms"], cells["label"], _as_text(cells.get(EXAMPLE, "")))
+    return ToLabel(disagreement, cells["arms"], as_text(cells["label"]), as_text(cells.get(EXAMPLE, "")))
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    """A line of the file; csv puts a carriage return in quotes only where lines end with one."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _as_cell(text: str) -> str:
-    """``text`` as a spreadsheet shows it and does not compute it."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """``text`` as a spreadsheet shows it and does not compute it; `as_text` takes the apostrophe away."""
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
 
 
-def _as_text(cell: str) -> str:
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
+def as_text(cell: str) -> str:
+    """The text that the gate wrote as ``cell``."""
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'").startswith(_FORMULA) else cell

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.workspaces.filled import read_filled
 from tasks.errors import BadInput
 from tasks.records.to_label import COLUMNS, CSV, Disagreement, ToLabel, read_to_label, write_to_label
 
@@ -27,15 +28,40 @@ def test_whoever_labels_is_not_told_what_a_model_says(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["=HYPERLINK(1)", "+1", "-1 star", "@all", "\tx", "'quoted", 'plain, "text"']
+    "text",
+    [
+        "=HYPERLINK(1)",
+        "+1",
+        "-1 star",
+        "@all",
+        "\tx",
+        "\rx",
+        "\nx",
+        "＝1",
+        "'quoted",
+        "'=1",
+        "''-1",
+        'plain, "text"',
+    ],
 )
 def test_a_text_is_shown_beside_its_file_and_no_spreadsheet_computes_it(tmp_path: Path, text: str):
     write_to_label(tmp_path, ARMS, [OTHER, ONE], {}, {OTHER.sha256: text})
 
-    header, cells, _ = csv.reader((tmp_path / CSV).read_text().splitlines())
+    with (tmp_path / CSV).open(encoding="utf-8", newline="") as file:
+        header, cells, _ = csv.reader(file)
     assert header == ["path", "example", "sha256", "arms", "label"]
-    assert cells[1][0] not in "=+-@\t"
+    assert cells[1][0] not in "=+-@\t\r\n＝"
     assert [line.example for line in read_to_label(tmp_path)] == [text, ""]
+
+
+@pytest.mark.parametrize("label", ["=cmd|' /C calc'!A0", "-1", "+1", "'=x", "unsure"])
+def test_a_label_is_not_computed_by_a_spreadsheet_and_comes_back_as_it_was(tmp_path: Path, label: str):
+    write_to_label(tmp_path, ARMS, [ONE], {ONE.sha256: label}, {})
+
+    with (tmp_path / CSV).open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1][-1][0] not in "=+-@"
+    assert [line.label for line in read_to_label(tmp_path)] == [label]
+    assert [row.label for row in read_filled(tmp_path / CSV)] == [label]
 
 
 def test_a_list_without_disagreements_is_its_header_alone(tmp_path: Path):

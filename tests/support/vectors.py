@@ -118,6 +118,9 @@ class Vectors:
     def excerpt(self, path: Path) -> None:
         return None
 
+    def show(self, path: Path) -> None:
+        return None
+
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         longest = max((float(one["length"] or 0) for one in measured), default=0.0)
         return [("Longest vector", f"{longest:.1f}")]

@@ -188,6 +188,9 @@ class Images:
     def excerpt(self, path: Path) -> None:
         """Nothing: a picture has to be opened."""
 
+    def show(self, path: Path) -> None:
+        """Nothing: a page names the file."""
+
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """Sizes, formats, pixel layouts and the mean luminance."""
         lights = [float(light) for one in measured if (light := one.get("luminance_mean")) is not None]

@@ -39,7 +39,7 @@ def fit(waveform: Waveform, *, rate_hz: int, num_samples: int) -> np.ndarray:
     mono_F = waveform.samples_FK.mean(axis=1, dtype=np.float64)
     # Files of floats may be above full scale, up to where a sum has no number: once more after resampling, for what that adds.
     centred_F = _within_full_scale(mono_F - mono_F.mean()).astype(np.float32)
-    mono_F = _within_full_scale(_resampled(centred_F, waveform.rate_hz, rate_hz))
+    mono_F = _within_full_scale(resampled(centred_F, waveform.rate_hz, rate_hz))
     fitted_S = np.full(num_samples, PADDING, dtype=np.float32)
     start = _loudest(mono_F, num_samples, step=max(1, int(rate_hz * STEP_S)))
     part = mono_F[start : start + num_samples]
@@ -62,7 +62,12 @@ def load_libraries() -> None:
     _resampler()
 
 
-def _resampled(mono_F: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray:
+def resampled(mono_F: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray:
+    """The same waveform at another rate, as many seconds long.
+
+    Raises:
+        BadInput: The library that resamples is not installed.
+    """
     return mono_F if rate_hz == wanted_hz else _resampler().resample(mono_F, rate_hz, wanted_hz)
 
 

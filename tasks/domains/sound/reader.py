@@ -24,9 +24,11 @@ from tasks.domains.contract import (
 from tasks.domains.description import NOTHING, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.opened import opened
+from tasks.domains.shown import Medium, Shown
 from tasks.domains.sound.decode import READ, Waveform, decode
-from tasks.domains.sound.fit import fit, load_libraries
+from tasks.domains.sound.fit import LOWEST_SOUND, STEP_S, fit, load_libraries
 from tasks.domains.sound.measures import measure_waveform
+from tasks.domains.sound.perceived import drawn, playable
 from tasks.domains.sound.spec import rate_in, sound_spec
 from tasks.domains.sound.views import VIEWS
 from tasks.errors import BadInput
@@ -219,8 +221,34 @@ class Sounds:
             "offset": measures.get("offset"),
         }
 
-    def excerpt(self, path: Path) -> None:
-        """Nothing: a recording has to be heard."""
+    def excerpt(self, path: Path) -> str:
+        """The length of the recording, which has to be heard.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        return f"{self._decoded(self.load(path)).seconds:.2f} s"
+
+    def show(self, path: Path) -> Shown:
+        """The recording as the model hears it, with its spectrogram, and its whole length.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        waveform = self._decoded(self.load(path))
+        rate_hz = rate_in(self.spec)
+        fitted_S = fit(waveform, rate_hz=rate_hz, num_samples=self.spec.shape[0])
+        heard_S = fitted_S[fitted_S > LOWEST_SOUND]
+        heard_s = len(heard_S) / rate_hz
+        told = f"{waveform.seconds:.2f} s"
+        if waveform.seconds > heard_s + STEP_S:
+            told += f"; the loudest {heard_s:.2f} s are played, as the model hears them"
+        sound = Medium(
+            "audio/flac", playable(heard_S, rate_hz), f"Sound of {heard_s:.2f} s, as the model hears it"
+        )
+        axes = f"{heard_s:.2f} s from left to right, 0 to {rate_hz // 2:,} Hz from below to above"
+        picture = Medium("image/png", drawn(heard_S, rate_hz), f"Spectrogram: {axes}")
+        return Shown(told=told, picture=picture, sound=sound)
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """Lengths, rates, channels, formats and levels."""

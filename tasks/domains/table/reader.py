@@ -12,6 +12,7 @@ import numpy as np
 from tasks.config.params import Params
 from tasks.config.sections.columns import CategoryColumn, NumberColumn
 from tasks.config.sections.kind import KindParams
+from tasks.domains.characters import canonical
 from tasks.domains.contract import (
     BeyondLimits,
     Facets,
@@ -27,23 +28,24 @@ from tasks.domains.description import spread, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.opened import opened
 from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
+from tasks.domains.shown import Cell, Shown, shortened
 from tasks.domains.table.cells import NoNumberError, category_in, number_in, shown
 from tasks.domains.table.learn import columns_of
 from tasks.domains.table.numerals import as_told, decimal_comma_in
 from tasks.domains.table.spec import Columns, columns_in, table_spec
+from tasks.domains.table.unusual import Value, never_had, remark, told
 from tasks.files import parse_json
 
 MEASURES: Mapping[str, type] = {"missing": int, "unusual": int, "cells": str}
 """The measures of a row in the manifest: how many cells say nothing, how many hold what the source never did, and all values
 that the model reads, as a list of JSON."""
 
-Value = float | str | None
-
 BYTES_PER_BYTE = 64
 BYTES_BESIDES = 2**27
 """Memory while a row is read."""
 
 CELLS_IN_EXCERPT = 12
+CELL_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,11 @@ class Rows:
         """The columns: ``numbers`` with ``low`` and ``high``, ``categories`` with ``values``, all with ``mostly`` known."""
         numbers, categories = [], []
         for name, column in self._columns.read.items():
-            told = {"column": f"cell {name}", "name": name, "known": _mostly_known(column.missing)}
+            facet = {"column": f"cell {name}", "name": name, "known": _mostly_known(column.missing)}
             if isinstance(column, NumberColumn):
-                numbers.append(told | {"low": column.number[0], "high": column.number[-1]})
+                numbers.append(facet | {"low": column.number[0], "high": column.number[-1]})
             else:
-                categories.append(told | {"values": list(column.category)})
+                categories.append(facet | {"values": list(column.category)})
         return {"numbers": numbers, "categories": categories, "columns": [*numbers, *categories]}
 
     @functools.cached_property
@@ -171,11 +173,11 @@ class Rows:
                 return self._within(file.read(self.max_bytes + 1))
         table, line = place
         cells, comma = read_row(table, line).cells, decimal_comma_in(table)
-        told = {
+        row = {
             name: as_told(cells.get(name), decimal_comma=comma if isinstance(column, NumberColumn) else None)
             for name, column in self._columns.read.items()
         }
-        return self._within(json.dumps(told, ensure_ascii=False).encode("utf-8", errors="replace"))
+        return self._within(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="replace"))
 
     def _within(self, content: bytes) -> bytes:
         if len(content) > self.max_bytes:
@@ -247,7 +249,7 @@ class Rows:
         """
         values, columns = self._values(self._within(content)), self._columns.read.values()
         unusual = sum(
-            _unusual(value, column) is not None for value, column in zip(values, columns, strict=True)
+            never_had(value, column) is not None for value, column in zip(values, columns, strict=True)
         )
         missing = sum(value is None for value in values)
         text = json.dumps(values, ensure_ascii=False)
@@ -260,20 +262,34 @@ class Rows:
         return {f"cell {name}": value for name, value in zip(self._columns.read, values, strict=True)}
 
     def excerpt(self, path: Path) -> str:
-        """The values of a row in one line; those that the source never had come first, and say so.
+        """The values of a row in one line; those that are unusual come first, and say why.
 
         Raises:
             UnreadableExample: With the reason.
         """
-        values = self._values(self.load(path))
-        marked, plain = [], []
-        for value, (name, column) in zip(values, self._columns.read.items(), strict=True):
-            told = f"{name}: {'—' if value is None else value if isinstance(value, str) else f'{value:g}'}"
-            why = _unusual(value, column)
-            (plain if why is None else marked).append(told if why is None else f"{told} ({why})")
-        parts = [*marked, *plain]
-        more = f", and {len(parts) - CELLS_IN_EXCERPT} more" if len(parts) > CELLS_IN_EXCERPT else ""
-        return ", ".join(parts[:CELLS_IN_EXCERPT]) + more
+        cells = sorted(self._cells(path), key=lambda cell: cell.remark is None)
+        parts = [
+            f"{cell.name}={cell.value}" + (f" ({cell.remark})" if cell.remark else "")
+            for cell in cells[:CELLS_IN_EXCERPT]
+        ]
+        if len(cells) > CELLS_IN_EXCERPT:
+            parts.append(f"and {len(cells) - CELLS_IN_EXCERPT} more")
+        return "; ".join(parts)
+
+    def show(self, path: Path) -> Shown:
+        """The values of a row by their columns, in the order of the spec.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        return Shown(cells=tuple(self._cells(path)))
+
+    def _cells(self, path: Path) -> list[Cell]:
+        pairs = zip(self._values(self.load(path)), self._columns.read.items(), strict=True)
+        return [
+            Cell(_in_a_line(name), _in_a_line(told(value)), remark(value, column))
+            for value, (name, column) in pairs
+        ]
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """Rows with missing and with unusual values, and the columns that most of the latter are in."""
@@ -282,7 +298,7 @@ class Rows:
             name
             for values in rows
             for value, (name, column) in zip(values, self._columns.read.items(), strict=True)
-            if _unusual(_number_or_text(value), column) is not None
+            if never_had(_number_or_text(value), column) is not None
         ]
         missing = [int(one.get("missing") or 0) for one in measured]
         return [
@@ -314,14 +330,9 @@ def _as_number(value: Value, column: NumberColumn | CategoryColumn) -> float:
     return float(places.index(str(value))) if value in places else float(len(places))
 
 
-def _unusual(value: Value, column: NumberColumn | CategoryColumn) -> str | None:
-    """Why the source has no such value, in words; None where it has, or where there is none."""
-    if value is None:
-        return None
-    if isinstance(column, CategoryColumn):
-        return None if value in column.category else "not in the source"
-    low, high = column.number[0], column.number[-1]
-    return None if low <= float(value) <= high else f"the source has {low:g} to {high:g}"
+def _in_a_line(words: str) -> str:
+    """``words`` without what would move a terminal's cursor or turn a line around, and no longer than a cell."""
+    return shortened(canonical(words)[0], CELL_CHARACTERS)
 
 
 def _number_or_text(value: object) -> Value:

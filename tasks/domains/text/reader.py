@@ -26,6 +26,7 @@ from tasks.domains.description import spread, tally
 from tasks.domains.folder import FoundFile, list_files, read_refusals
 from tasks.domains.opened import opened
 from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
+from tasks.domains.shown import Shown, shortened
 from tasks.domains.text.measures import measure_text
 from tasks.domains.text.published import vocabulary_for
 from tasks.domains.text.spec import columns_in, text_spec, vocabulary_in
@@ -50,8 +51,8 @@ NO_TEXT = frozenset({
 })  # fmt: skip
 """Endings of files that programs write and nobody reads as they are."""
 
-EXCERPT_CHARACTERS = 500
-"""A person can tell the class of most texts by so many."""
+PAGE_CHARACTERS = 20_000
+"""A page shows a text up to here; a person who needs more opens the file."""
 
 MOST_TOKENS = 256
 """More than this are read of a text only where params.yaml says so: an answer takes too long."""
@@ -272,8 +273,18 @@ class Texts:
         Raises:
             UnreadableExample: With the reason.
         """
-        line = " ".join(self._decoded(path).text.split())
-        return line if len(line) <= EXCERPT_CHARACTERS else f"{line[:EXCERPT_CHARACTERS]} ..."
+        return shortened(self._decoded(path).text)
+
+    def show(self, path: Path) -> Shown:
+        """The text with its lines, up to `PAGE_CHARACTERS`, and its length.
+
+        Raises:
+            UnreadableExample: With the reason.
+        """
+        text = self._decoded(path).text
+        rest = f"; the first {PAGE_CHARACTERS:,} are here, and the file has the rest"
+        length = f"{len(text):,} characters" + (rest if len(text) > PAGE_CHARACTERS else "")
+        return Shown(told=length, text=text[:PAGE_CHARACTERS])
 
     def describe(self, measured: Sequence[Measures]) -> list[tuple[str, str]]:
         """Lengths, scripts and encodings."""

@@ -1,10 +1,13 @@
 """Sounds from files to samples: every format and rate, what is told, what counts as the same, and what is refused."""
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from flows.workspaces.learned import _measure as measure
 from tasks.domains.contract import BeyondLimits, UnreadableExample, spec_from_json
@@ -262,3 +265,69 @@ def test_processes_that_decode_give_the_same_samples(reader: Sounds):
 
 def test_the_kind_is_told_by_endings(tmp_path: Path):
     assert kind_in(tmp_path, ["a/1.wav", "a/2.mp3", "README"]) == "sound"
+
+
+def test_a_recording_is_told_by_its_length_and_played_and_drawn_as_the_model_hears_it(
+    reader: Sounds, tmp_path: Path
+):
+    (tmp_path / "a.wav").write_bytes(encoded(tone(440, seconds=0.25)))
+
+    shown = reader.show(tmp_path / "a.wav")
+
+    assert reader.excerpt(tmp_path / "a.wav") == shown.told == "0.25 s"
+    assert shown.sound is not None
+    heard, rate_hz = soundfile.read(io.BytesIO(shown.sound.content), dtype="float32")
+    assert (shown.sound.type, rate_hz, len(heard)) == ("audio/flac", 8000, 2000)
+    assert np.abs(heard - reader.read(tmp_path / "a.wav")[:2000]).max() < 1e-4
+    assert shown.picture is not None
+    assert shown.picture.type == "image/png"
+    assert shown.picture.told == "Spectrogram: 0.25 s from left to right, 0 to 4,000 Hz from below to above"
+    assert reader.show(tmp_path / "a.wav") == shown  # the same bytes
+
+
+@pytest.mark.parametrize("hertz", [300, 3000])
+def test_the_spectrogram_is_bright_where_the_sound_is(reader: Sounds, tmp_path: Path, hertz: int):
+    (tmp_path / "a.wav").write_bytes(encoded(tone(hertz, seconds=0.4)))
+
+    picture = reader.show(tmp_path / "a.wav").picture
+    assert picture is not None
+    light_HW = np.asarray(Image.open(io.BytesIO(picture.content)).convert("L")).astype(float)
+
+    height = 1 - np.argmax(light_HW.mean(axis=1)) / len(light_HW)
+    mel, highest = (2595 * np.log10(1 + one / 700) for one in (hertz, 4000))
+    assert height == pytest.approx(mel / highest, abs=0.05)
+
+
+def test_a_longer_recording_says_that_its_loudest_part_is_played(reader: Sounds, tmp_path: Path):
+    loud = np.concatenate([tone(440, seconds=1.0, level=0.01), tone(440, seconds=0.5)])
+    (tmp_path / "a.wav").write_bytes(encoded(loud))
+
+    shown = reader.show(tmp_path / "a.wav")
+
+    assert shown.told == "1.50 s; the loudest 0.48 s are played, as the model hears them"
+    assert reader.excerpt(tmp_path / "a.wav") == "1.50 s"
+
+
+@pytest.mark.parametrize(("rate_hz", "played_hz"), [(100, 8000), (96_000, 48_000)])
+def test_what_no_browser_plays_at_its_own_rate_is_played_at_one_that_they_play(
+    tmp_path: Path, rate_hz: int, played_hz: int
+):
+    reader = reader_of(sound_params(f"sounds.rate_hz={rate_hz}"))
+    (tmp_path / "a.wav").write_bytes(encoded(tone(30, seconds=0.4, rate_hz=rate_hz), rate_hz=rate_hz))
+
+    shown = reader.show(tmp_path / "a.wav")
+
+    assert shown is not None
+    assert shown.sound is not None
+    heard, found_hz = soundfile.read(io.BytesIO(shown.sound.content))
+    assert (found_hz, len(heard) / found_hz) == (played_hz, pytest.approx(0.4, abs=0.01))
+
+
+def test_the_shortest_recordings_there_are_can_be_shown(reader: Sounds, tmp_path: Path):
+    (tmp_path / "a.wav").write_bytes(encoded(np.array([0.5, -0.5], dtype=np.float32)))
+
+    shown = reader.show(tmp_path / "a.wav")
+
+    assert shown.sound is not None
+    assert shown.picture is not None
+    assert Image.open(io.BytesIO(shown.picture.content)).size == (240, 64)

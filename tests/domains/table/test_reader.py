@@ -8,6 +8,7 @@ import pytest
 
 from tasks.domains.contract import BeyondLimits, UnreadableExample, spec_from_json
 from tasks.domains.kinds import kind_in, metadata_of, reader_for, reader_of, spec_in
+from tasks.domains.shown import Cell, Shown
 from tasks.domains.table.reader import Rows
 from tasks.domains.table.spec import columns_in
 from tasks.errors import BadInput, ConfigError
@@ -146,7 +147,7 @@ def test_unusual_values_are_counted_and_marked_with_what_the_source_has(reader: 
     assert (first["unusual"], first["missing"], second["unusual"], second["missing"]) == (2, 0, 0, 1)
     assert (
         reader.excerpt(tmp_path / "a.csv#2")
-        == "torque: 12 (the source has 0 to 10), grade: odd (not in the source)"
+        == "torque=12 (above the source's largest, 10); grade=odd (none of the source's 2 categories)"
     )
     assert reader.checked(second) == {"cell torque": None, "cell grade": "low"}
     assert reader.describe([first, second]) == [
@@ -212,3 +213,80 @@ def test_numbers_of_a_large_table_are_read_in_seconds_not_minutes(tmp_path: Path
     arrays = [reader.read(tmp_path / file.path) for file in reader.find(tmp_path)]
 
     assert len(arrays) == 3000
+
+
+MANY = {
+    "speed": {"number": [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0]},
+    "grade": {"category": ["high", "low"]},
+    "gear": {"category": ["first"], "missing": 0.02},
+    "note": {"category": ["a", "b", "c"], "missing": 0.4},
+}
+
+
+@pytest.mark.parametrize(
+    ("cells", "unusual"),
+    [
+        ({}, {}),
+        ({"speed": 80.5}, {"speed": "above the source's largest, 80"}),
+        ({"speed": -1}, {"speed": "below the source's smallest, 0"}),
+        ({"speed": 75}, {"speed": "among the source's highest 1/8, from 70 up"}),
+        ({"speed": 80}, {"speed": "among the source's highest 1/8, from 70 up"}),
+        ({"speed": 5}, {"speed": "among the source's lowest 1/8, up to 10"}),
+        ({"speed": 70}, {}),
+        ({"speed": None}, {"speed": "missing, which it never is in the source"}),
+        ({"grade": "odd"}, {"grade": "none of the source's 2 categories"}),
+        ({"gear": "second"}, {"gear": "not the source's only category"}),
+        ({"gear": None}, {"gear": "missing, as in 2 % of the source's rows"}),
+        ({"note": None}, {}),
+    ],
+)  # fmt: skip
+def test_a_value_that_the_source_makes_unusual_says_why(tmp_path: Path, cells: dict, unusual: dict):
+    reader = reader_of(table_params(columns=MANY))
+    row = {"speed": 45, "grade": "low", "gear": "first", "note": "a"} | cells
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+
+    shown = reader.show(tmp_path / "a.jsonl#1")
+
+    assert shown is not None
+    assert [cell.name for cell in shown.cells] == ["speed", "grade", "gear", "note"]
+    assert {cell.name: cell.remark for cell in shown.cells if cell.remark} == unusual
+
+
+def test_a_share_of_a_column_in_which_one_number_prevails_is_not_unusual(tmp_path: Path):
+    columns = {"stops": {"number": [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 9.0]}}
+    reader = reader_of(table_params(columns=columns))
+    (tmp_path / "a.csv").write_text("stops\n0\n")
+
+    assert reader.show(tmp_path / "a.csv#2") == Shown(cells=(Cell("stops", "0", None),))
+
+
+def test_numbers_are_shown_with_their_digits_and_long_words_shortened(reader: Rows, tmp_path: Path):
+    (tmp_path / "a.csv").write_text(f"torque,grade\n1234567.25,{'low ' * 50}\n")
+
+    shown = reader.show(tmp_path / "a.csv#2")
+
+    assert shown.cells[0].value == "1234567.25"
+    assert shown.cells[1].value == ("low " * 50)[:120] + " ..."
+
+
+def test_an_excerpt_of_a_row_is_one_line_whatever_its_cells_hold(tmp_path: Path):
+    columns = {"a\x1b]0;x\x07b": {"category": ["x", "y"]}, "n": {"number": [0.0, 1.0]}}
+    reader = reader_of(table_params(columns=columns))
+    row = {"a\x1b]0;x\x07b": "\x1b[2J\u202e\nx", "n": 0.5}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+
+    excerpt = reader.excerpt(tmp_path / "a.jsonl#1")
+
+    assert excerpt == "a ]0;x b=[2J x (none of the source's 2 categories); n=0.5"
+
+
+def test_an_excerpt_of_many_columns_names_the_unusual_ones_first(tmp_path: Path):
+    columns = {f"c{number}": {"number": [0.0, 1.0]} for number in range(20)}
+    reader = reader_of(table_params(columns=columns))
+    row = {f"c{number}": 0.5 for number in range(20)} | {"c17": 3}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+
+    excerpt = reader.excerpt(tmp_path / "a.jsonl#1")
+
+    assert excerpt.startswith("c17=3 (above the source's largest, 1); c0=0.5; c1=0.5; ")
+    assert excerpt.endswith("; c10=0.5; and 8 more")

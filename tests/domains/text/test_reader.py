@@ -11,6 +11,7 @@ from flows.workspaces.learned import _measure as measure
 from tasks.domains.contract import BeyondLimits, UnreadableExample, spec_from_json
 from tasks.domains.decoding.pool import Decoders
 from tasks.domains.kinds import kind_in, metadata_of, reader_for, reader_of, spec_in
+from tasks.domains.shown import Shown
 from tasks.domains.text.measures import measure_text, script_of, simhash
 from tasks.domains.text.published import vocabulary_of, weights_file
 from tasks.domains.text.reader import Texts
@@ -273,3 +274,15 @@ def test_a_source_without_a_text_is_refused_with_what_to_do(tmp_path: Path):
         BadInput, match=r"holds no text that can be read.*or set texts\.tokens in params\.yaml"
     ):
         Texts.settings_from(text_params("texts.tokens=null"), tmp_path, measure)
+
+
+def test_a_page_shows_the_whole_text_with_its_lines_and_no_more_than_a_page_can_hold(
+    reader: Texts, tmp_path: Path
+):
+    found_in(reader, tmp_path, {"a.txt": "first line\n\nשלום <b>".encode(), "b.txt": b"x" * 20_001})
+
+    assert reader.show(tmp_path / "a.txt") == Shown(text="first line\n\nשלום <b>", told="20 characters")
+    longest = replace(reader, max_bytes=10**6).show(tmp_path / "b.txt")
+    assert longest == Shown(
+        text="x" * 20_000, told="20,001 characters; the first 20,000 are here, and the file has the rest"
+    )
