@@ -6,7 +6,7 @@ image without a label, and beside none at all before the comparison is over: ans
 
 from dataclasses import dataclass
 
-from tasks.records.to_label import ToLabel
+from tasks.records.to_label import Disagreement, ToLabel
 from tasks.report.dossier import Dossier
 
 
@@ -14,7 +14,7 @@ from tasks.report.dossier import Dossier
 class Counted:
     """An image whose label counted, and what the models say about it."""
 
-    path: str
+    disagreement: Disagreement
     label: str
     source_only: str
     selected: str
@@ -38,7 +38,7 @@ def counted_images(dossier: Dossier) -> list[Counted]:
         if image in before and image in after:
             rows.append(
                 Counted(
-                    line.disagreement.path,
+                    line.disagreement,
                     line.label,
                     before[image],
                     after[image],

@@ -1,14 +1,7 @@
-"""The page and the model card: everything that the two templates know, and how it is laid out.
+"""The page and the model card: everything that the two templates know. Equal inputs give equal bytes."""
 
-Equal inputs give equal bytes. Class and file names are hostile: everything printed is escaped, and characters that
-cannot be seen are spelled out.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.config.sections.gate import GateParams
 from tasks.domains.contract import Reader
@@ -19,23 +12,12 @@ from tasks.report.cost import cost_of, sealed_in_words
 from tasks.report.data import MAX_LISTED, check_views, domain_view
 from tasks.report.dossier import Dossier
 from tasks.report.examples import counted_images, unlabelled_images
+from tasks.report.exhibits import exhibits
 from tasks.report.maps import pictures
 from tasks.report.result import champion_facts, gain_plot, result_table, rules_in_words, scoreboard
 from tasks.report.story import tell
 from tasks.report.training import finetuning_view, method_curves
-from tasks.report.wording import (
-    count,
-    decimal,
-    evidence,
-    markdown,
-    percent,
-    plain,
-    points,
-    points_only,
-    visible,
-)
-
-TEMPLATES = Path(__file__).parent / "templates"
+from tasks.report.wording import evidence, plain
 
 
 @dataclass(frozen=True)
@@ -48,25 +30,10 @@ class ProbeRow:
     expected: str
 
 
-def render(template: str, page: Mapping[str, object]) -> str:
-    """``page`` laid out by a template of this folder; HTML or Markdown by the template's name."""
-    is_html = template.endswith(".html.j2")
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=is_html,
-        finalize=visible if is_html else markdown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"percent": percent, "points": points, "decimal": decimal}
-    environment.filters |= {"points_only": points_only, "counted": count}
-    return environment.get_template(template).render(page)
-
-
-def describe(dossier: Dossier, gate: GateParams, reader: Reader, *, max_map_points: int) -> dict[str, object]:
-    """The names that the two templates know."""
+def describe(
+    dossier: Dossier, gate: GateParams, reader: Reader, folder: Path, *, max_map_points: int
+) -> dict[str, object]:
+    """The names that the two templates know; ``folder`` is data/<target>, which holds the examples that are shown."""
     return {
         "target": dossier.target,
         "class_names": dossier.trained.classes,
@@ -79,6 +46,7 @@ def describe(dossier: Dossier, gate: GateParams, reader: Reader, *, max_map_poin
         "maps": pictures(dossier, max_map_points),
         "input": str(reader.spec),
         **_data(dossier, reader),
+        **_examples(dossier, reader, folder),
         **_model(dossier),
     }
 
@@ -133,10 +101,17 @@ def _data(dossier: Dossier, reader: Reader) -> dict[str, object]:
     return {
         "domains": [domain_view(domain, reader) for domain in (dossier.source_domain, dossier.target_domain)],
         "checks": check_views(dossier.data_checked.checks),
-        "to_label": unlabelled_images(dossier)[:MAX_LISTED],
-        "num_to_label": dossier.num_unlabelled,
-        "counted": counted_images(dossier)[:MAX_LISTED],
         "max_listed": MAX_LISTED,
+    }
+
+
+def _examples(dossier: Dossier, reader: Reader, folder: Path) -> dict[str, object]:
+    to_label, counted = unlabelled_images(dossier)[:MAX_LISTED], counted_images(dossier)[:MAX_LISTED]
+    return {
+        "to_label": to_label,
+        "num_to_label": dossier.num_unlabelled,
+        "counted": counted,
+        "exhibits": exhibits([line.disagreement for line in (*to_label, *counted)], reader, folder),
     }
 
 

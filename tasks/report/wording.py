@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tasks.records.verdict import Proof
 
@@ -21,6 +21,8 @@ INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+WRITTEN = "\n\t\u200c\u200d"
+"""Characters that cannot be seen and belong to a text."""
 # An underscore inside a word and a colon that begins no address mean nothing to Markdown.
 MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|~&@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//))")
 
@@ -35,6 +37,11 @@ def visible(value: Any) -> Any:
 def markdown(value: Any) -> Any:
     """``value`` as text that Markdown shows as it is: no markup, no HTML, no link, no table cell."""
     return MARKDOWN.sub(r"\\\1", visible(value)) if isinstance(value, str) else value
+
+
+def as_written(text: str) -> Markup:
+    """``text`` as its author wrote it, for HTML: with its lines, and the joiners without which some scripts are spelled wrongly."""
+    return escape(INVISIBLE.sub(lambda match: match[0] if match[0] in WRITTEN else _spell(match), text))
 
 
 def _spell(match: re.Match[str]) -> str:

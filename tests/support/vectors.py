@@ -115,7 +115,7 @@ class Vectors:
     def checked(self, measures: Measures) -> Measures:
         return measures
 
-    def excerpt(self, path: Path) -> None:
+    def excerpt(self, path: Path) -> str | None:
         return None
 
     def show(self, path: Path) -> None:
