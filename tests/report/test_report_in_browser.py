@@ -1,5 +1,6 @@
 """The report as a person meets it: opened from a file in a real browser, wide and narrow, light and dark."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from tasks.report import wording
 from tasks.stages import report
 from tasks.workspace import Workspace
 from tests.support.browser import NAMES, Browser, find_browser, running_browser
+from tests.support.exhibits import report_on
+from tests.support.sounds import encoded, sound_params, tone
+from tests.support.tables import table_params
+from tests.support.texts import text_params
 from tests.support.workspaces import (
     CASES,
     FRESH,
@@ -221,3 +226,84 @@ def test_the_links_of_the_page_lead_somewhere_in_it(browser: Browser, pages):
     assert browser.evaluate(
         "[...document.querySelectorAll('a')].every(a => document.querySelector(a.getAttribute('href')))"
     )
+
+
+# Examples -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports that show texts, sounds and rows, by kind."""
+    folder = tmp_path_factory.mktemp("shown")
+    hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    texts = {
+        "texts/a.txt": hostile,
+        "texts/b.txt": "זה ספר נהדר, באמת!",
+        "texts/c.txt": "One line.\n\nAn" + "o" * 3000 + "ther.",
+    }
+    columns = {
+        f"column number {number} with a long name": {"number": [0.0, *range(1, 17)]} for number in range(20)
+    }
+    rows = [{name: 17.25 if at == place else 8 for at, name in enumerate(columns)} for place in (3, 18)]
+    lines = "".join(json.dumps(row | {hostile: hostile}) + "\n" for row in rows)
+    return {
+        "text": report_on(folder / "text", text_params(), {k: v.encode() for k, v in texts.items()}),
+        "sound": report_on(
+            folder / "sound",
+            sound_params(),
+            {f"sounds/{hertz}.wav": encoded(tone(hertz)) for hertz in (300, 900, 2700)},
+        ),
+        "table": report_on(
+            folder / "table",
+            table_params(columns=columns | {hostile: {"category": ["a", "b"]}}),
+            {"rows/a.jsonl": lines.encode()},
+        ),
+    }
+
+
+@pytest.mark.parametrize(("width", "dark"), WAYS)
+@pytest.mark.parametrize("kind", ["text", "sound", "table"])
+def test_examples_fit_the_page_can_be_read_and_ask_the_network_for_nothing(
+    browser: Browser, shown, kind: str, width, dark
+):
+    browser.open(shown[kind], width=width, dark=dark)
+    browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate(
+        "[...document.querySelectorAll('.exhibit')].every(one => one.scrollWidth <= one.clientWidth + 1)"
+    )
+    assert browser.evaluate(LOW_CONTRAST)["low"] == []
+    assert [url for url in browser.requested() if not url.startswith("data:")] == [shown[kind].as_uri()]
+    assert browser.complaints() == []
+    assert browser.evaluate("document.title") == "depot-north: provisional · acclimate report"
+
+
+def test_a_sound_plays_in_a_page_opened_from_disk_and_its_spectrogram_is_there(browser: Browser, shown):
+    browser.open(shown["sound"])
+    browser.evaluate(
+        "document.querySelectorAll('audio').forEach(one => { one.preload = 'auto'; one.load(); })"
+    )
+    while browser.evaluate(
+        "[...document.querySelectorAll('audio')].some(one => !one.error && one.readyState < 4)"
+    ):
+        pass
+
+    lengths = browser.evaluate("[...document.querySelectorAll('audio')].map(one => one.duration)")
+    assert lengths == pytest.approx([0.48] * 3, abs=0.001)
+    assert (
+        browser.evaluate(
+            "[...document.querySelectorAll('.heard img')].map(one => [one.naturalWidth, one.naturalHeight])"
+        )
+        == [[240, 64]] * 3
+    )
+    assert browser.complaints() == []
+
+
+def test_a_text_that_is_written_from_right_to_left_begins_at_the_right(browser: Browser, shown):
+    browser.open(shown["text"])
+
+    directions = browser.evaluate(
+        "[...document.querySelectorAll('.exhibit p')].map(one => getComputedStyle(one).direction)"
+    )
+    assert directions == ["ltr", "rtl", "ltr"]
