@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tasks.amounts import percent
-from tasks.config.sections.data import ByGap, ByPattern, WayToGroup
+from tasks.config.sections.data import ByGap, ByPattern, WayInManifest
 from tasks.domains.contract import Reader
 from tasks.domains.folder import FoundFile
 from tasks.domains.groups import Scene, capture_times, scenes_of
@@ -204,7 +204,7 @@ def _advice(domain: Domain, frames: Pairs, name: str, reader: Reader) -> str:
     return ", kept together by a folder for each scene and split.group_by: folder in params.yaml"
 
 
-def _ways(paths: Sequence[str], *, is_source: bool) -> Iterator[WayToGroup]:
+def _ways(paths: Sequence[str], *, is_source: bool) -> Iterator[WayInManifest]:
     """Settings, the plainest first."""
     yield "folder"
     for pattern in _patterns([PurePosixPath(path).name for path in paths], is_source=is_source):
@@ -251,7 +251,7 @@ def _divides(scenes: Sequence[Scene], areas: Sequence[str]) -> bool:
     return math.fsum(shares) <= len(shares) / 2
 
 
-def as_yaml(way: WayToGroup) -> str:
+def as_yaml(way: WayInManifest) -> str:
     """``way`` as it is written in params.yaml."""
     match way:
         case ByPattern(pattern=pattern):

@@ -1,6 +1,6 @@
 """Capture groups: examples that are frames of one scene, and so belong into one split.
 
-A group never leaves its domain, and exact copies share one. Its key takes the place of the content hash where the
+A group never leaves its domain. Exact copies share one, but for rows that a column groups. Its key takes the place of the content hash where the
 split of an example is decided. It is the digest of the group's name where it has one, and else that of the smallest
 hash of its examples. The smallest hash itself would not do: the larger the group, the closer it is to 0, and large
 groups would all be in the first split. No label has a part in a key, unless a pattern takes in the name of a class
@@ -13,11 +13,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from tasks.config.sections.data import ByGap, ByPattern, WayToGroup
+from tasks.config.sections.data import ByColumn, ByGap, ByPattern, WayInManifest, WayToGroup
 from tasks.domains.capture_time import captured_at
 from tasks.domains.contract import Reader
 from tasks.domains.likeness import hashes_of, look_alikes
+from tasks.domains.rows import read_row, read_rows, row_in
 from tasks.errors import BadInput, ConfigError
 from tasks.records.manifest import Row
 
@@ -26,13 +28,20 @@ GROUP_DIGITS = 16
 
 NO_MATCH = "no match of split.group_by, a group of its own"
 NO_TIME = "no capture time, a group of its own"
+NO_VALUE = "no value in the column of split.group_by, a group of its own"
 
 Scene = str | int | None
 """A group by its name, or by a number that says no more than that others have it too; None for an example alone."""
 
 
 def group_rows(
-    rows: Sequence[Row], folders: Sequence[str], way: WayToGroup | None, reader: Reader, *, domain: str
+    rows: Sequence[Row],
+    folders: Sequence[str],
+    way: WayToGroup | None,
+    reader: Reader,
+    *,
+    domain: str,
+    data: Path,
 ) -> list[Row]:
     """``rows`` with the group of each usable one; it stays None for an example that is a group of its own.
 
@@ -42,20 +51,26 @@ def group_rows(
         way: ``split.group_by``; None leaves all rows as they are.
         reader: The reader of their kind.
         domain: Its name.
+        data: Its folder.
 
     Raises:
-        BadInput: ``way`` is a pattern that matches no usable file.
+        BadInput: ``way`` is a pattern that matches no usable file, or a column that a file does not have.
         ConfigError: The examples of this kind cannot be grouped like that.
     """
     usable = [index for index, row in enumerate(rows) if row.status == "ok"]
     if way is None or not usable:
         return list(rows)
     chosen = [rows[index] for index in usable]
-    scenes = scenes_of(chosen, [folders[index] for index in usable], way, reader)
+    if isinstance(way, ByColumn):
+        scenes = _in_column(chosen, data, way.column, reader)
+        # Rows of few columns are equal by chance, which makes one of two persons no more than two of their rows do.
+        keys = [value and _digest(value) for value in scenes]
+    else:
+        scenes = scenes_of(chosen, [folders[index] for index in usable], way, reader)
+        keys = _keys([row.sha256 or "" for row in chosen], scenes)
     if isinstance(way, ByPattern) and not any(scenes):
         raise BadInput(_matches_nothing(way.pattern, chosen, domain, reader))
-    keys = _keys([row.sha256 or "" for row in chosen], scenes)
-    note = NO_MATCH if isinstance(way, ByPattern) else NO_TIME if isinstance(way, ByGap) else None
+    note = _note(way)
     grouped = list(rows)
     for index, row, scene, key in zip(usable, chosen, scenes, keys, strict=True):
         row = row.noted(note) if note and scene is None else row
@@ -63,7 +78,20 @@ def group_rows(
     return grouped
 
 
-def scenes_of(rows: Sequence[Row], folders: Sequence[str], way: WayToGroup, reader: Reader) -> list[Scene]:
+def _note(way: WayToGroup) -> str | None:
+    """The note of an example that ``way`` says nothing about, as far as that is worth one."""
+    match way:
+        case ByPattern():
+            return NO_MATCH
+        case ByGap():
+            return NO_TIME
+        case ByColumn():
+            return NO_VALUE
+        case _:
+            return None
+
+
+def scenes_of(rows: Sequence[Row], folders: Sequence[str], way: WayInManifest, reader: Reader) -> list[Scene]:
     """The scene of each of ``rows``, all of them usable, as ``way`` tells it.
 
     Raises:
@@ -105,6 +133,46 @@ def _alike(rows: Sequence[Row], reader: Reader) -> list[Scene]:
     return [scene if is_known else None for scene, is_known in zip(scenes, known, strict=True)]
 
 
+def _in_column(rows: Sequence[Row], data: Path, column: str, reader: Reader) -> list[str | None]:
+    """The values of ``column`` in ``rows``, all of them usable."""
+    _check_column(column, reader)
+    places = [row_in(data / row.path) for row in rows]
+    columns = {place[0]: read_rows(place[0]).columns for place in places if place}
+    for place, row in sorted(zip(places, rows, strict=True), key=lambda one: one[1].path):
+        if place is None:
+            raise BadInput(
+                f"split.group_by groups {reader.plural} by column {column!r}, and data/{data.name}/{row.path} is no row of a"
+                " file. Set it to folder, {pattern: ...}, {gap_s: ...} or null."
+            )
+        if column not in columns[place[0]]:
+            raise BadInput(
+                f"split.group_by groups {reader.plural} by column {column!r}, which"
+                f" data/{data.name}/{place[0].relative_to(data).as_posix()} does not have; its columns are"
+                f" {', '.join(map(repr, columns[place[0]][:20]))}. Correct the name in params.yaml, give every row of every domain"
+                " the column (an empty cell is a group of its own), or set split.group_by to null."
+            )
+    return [_value(read_row(*place).cells.get(column)) for place in places if place]
+
+
+def _check_column(column: str, reader: Reader) -> None:
+    if not reader.has_rows:
+        raise ConfigError(
+            f"split.group_by groups rows by column {column!r}, and {reader.plural} are files, which have none. Set it to folder,"
+            " near_duplicates, {pattern: ...}, {gap_s: ...} or null."
+        )
+    read = {facet["name"]: facet for group in reader.facets.values() for facet in group}
+    if column in read:
+        raise ConfigError(
+            f"split.group_by keeps the {reader.plural} of one {column!r} in one split, and the model reads this column: it would"
+            f" know each by its name. Leave it out by {read[column]['leave_out']}."
+        )
+
+
+def _value(cell: object) -> str | None:
+    text = "" if cell is None else " ".join(str(cell).split())
+    return unicodedata.normalize("NFC", text) or None
+
+
 def _bursts(folders: Sequence[str], times: Sequence[float | None], gap_s: float) -> list[Scene]:
     """Numbers that change, in a folder in the order of time, after more than ``gap_s`` seconds without a capture."""
     by_folder: dict[str, list[tuple[float, int]]] = defaultdict(list)
@@ -136,11 +204,13 @@ def _keys(hashes: Sequence[str], scenes: Sequence[Scene]) -> list[str | None]:
     def key(sha256: str) -> str | None:
         root = root_of(sha256)
         alone = not names[root] and len(members[root]) == 1
-        return (
-            None if alone else hashlib.sha256(min(names[root] or members[root]).encode("utf-8")).hexdigest()
-        )
+        return None if alone else _digest(min(names[root] or members[root]))
 
     return [key(sha256) for sha256 in hashes]
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", errors="replace")).hexdigest()
 
 
 def _joined(pairs: Iterable[tuple[Hashable, Hashable]]) -> Callable[[Hashable], Hashable]:

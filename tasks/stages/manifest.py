@@ -58,7 +58,9 @@ def run(workspace: Workspace, params: Params, domain: str) -> None:
         for file in found
     ]
     way = params.split.group_by
-    rows = group_rows(measure(places, data, reader), scene_folders(places), way, reader, domain=domain)
+    rows = group_rows(
+        measure(places, data, reader), scene_folders(places), way, reader, domain=domain, data=data
+    )
     if domain == "source":
         rows = assign_source(rows, places, params.split)
     else:

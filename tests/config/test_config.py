@@ -11,7 +11,7 @@ import yaml
 from deploy.settings import read_targets
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import check_params, load_params
-from tasks.config.sections.data import ByGap, ByPattern
+from tasks.config.sections.data import ByColumn, ByGap, ByPattern
 from tasks.config.sections.presets import built_in_presets
 from tasks.errors import ConfigError
 from tasks.workspace import Workspace
@@ -128,7 +128,7 @@ def test_closed_forms_ensembles_and_what_all_are_compared_with_are_refused_where
     assert message(changed(*overrides, *named)) == f"params.yaml does not describe a run:\n  {expected}"
 
 
-FORMS = "must be null, folder, near_duplicates, {pattern: '<regular expression>'} or {gap_s: <seconds, more than 0>}"
+FORMS = "must be null, folder, near_duplicates, {pattern: '<regular expression>'}, {gap_s: <seconds, more than 0>} or {column: <name>}"
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,7 @@ FORMS = "must be null, folder, near_duplicates, {pattern: '<regular expression>'
         ("{gap_s: .inf}", f"{FORMS}, got {{'gap_s': inf}}"),
         ("{gap_s: true}", f"{FORMS}, got {{'gap_s': True}}"),
         ("{gap: 5}", f"{FORMS}, got {{'gap': 5}}"),
+        ("{column: ''}", f"{FORMS}, got {{'column': ''}}"),
         ("{pattern: ''}", f"{FORMS}, got {{'pattern': ''}}"),
         ("{pattern: a, gap_s: 5}", f"{FORMS}, got {{'pattern': 'a', 'gap_s': 5}}"),
         (
@@ -161,6 +162,7 @@ def test_a_way_to_group_that_is_none_is_refused_in_one_line(value: str, expected
         ("folder", "folder"),
         ("near_duplicates", "near_duplicates"),
         ("{gap_s: 5}", ByGap(gap_s=5)),
+        ("{column: person}", ByColumn(column="person")),
         (r"{pattern: '^(.*)_\d+\.jpg$'}", ByPattern(pattern=r"^(.*)_\d+\.jpg$")),
     ],
 )

@@ -1,11 +1,11 @@
 """Which examples are put into one group, and by which key."""
 
 import hashlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tasks.config.sections.data import ByGap, ByPattern, WayToGroup
+from tasks.config.sections.data import ByColumn, ByGap, ByPattern, WayToGroup
 from tasks.domains.folder import FoundFile
 from tasks.domains.groups import NO_MATCH, NO_TIME, group_rows, name_in
 from tasks.domains.image.reader import Images
@@ -17,6 +17,8 @@ from tasks.records.manifest import Row
 from tests.support.vectors import Vectors
 
 IMAGES = Images(image_spec(16), 10_000)
+NOWHERE = Path("nowhere")
+"""Ways to group that follow from the manifest open no file."""
 
 
 def digest(text: str) -> str:
@@ -31,7 +33,9 @@ def row(path: str, *, content: str | None = None, **measures: float | str) -> Ro
 def grouped(rows: list[Row], way: WayToGroup | None, *, target: bool = False) -> list[Row]:
     files = [FoundFile(one.path, one.reason) for one in rows]
     places = [place_in_target(file, "images", None) if target else place_in_source(file) for file in files]
-    return group_rows(rows, scene_folders(places), way, IMAGES, domain="site" if target else "source")
+    return group_rows(
+        rows, scene_folders(places), way, IMAGES, domain="site" if target else "source", data=NOWHERE
+    )
 
 
 def together(rows: list[Row], way: WayToGroup, *, target: bool = False) -> set[frozenset[str]]:
@@ -229,7 +233,17 @@ def test_a_kind_without_a_measure_of_likeness_says_so():
     with pytest.raises(
         ConfigError, match=r"group_by near_duplicates .* kind vectors has no measure of\. Set it to"
     ):
-        group_rows([row("a")], [""], "near_duplicates", Vectors(), domain="source")
+        group_rows([row("a")], [""], "near_duplicates", Vectors(), domain="source", data=NOWHERE)
+
+
+def test_files_that_are_no_rows_have_no_column():
+    with pytest.raises(ConfigError) as caught:
+        grouped([row("cat/a.jpg")], ByColumn(column="camera"))
+
+    assert str(caught.value) == (
+        "split.group_by groups rows by column 'camera', and images are files, which have none. Set it to folder,"
+        " near_duplicates, {pattern: ...}, {gap_s: ...} or null."
+    )
 
 
 # --- copies ------------------------------------------------------------------------------------

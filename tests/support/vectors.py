@@ -71,7 +71,7 @@ class Vectors:
         return {"max_bytes": 4096}
 
     @classmethod
-    def settings_from(cls, params: KindParams, source: Path, measure: Measure) -> Mapping[str, Any]:
+    def settings_from(cls, params: Params, source: Path, measure: Measure) -> Mapping[str, Any]:
         return {}
 
     @classmethod

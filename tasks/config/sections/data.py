@@ -72,10 +72,19 @@ class ByGap(Section):
     """Seconds without a capture in a folder after which the next one starts a new group."""
 
 
+class ByColumn(Section):
+    """Groups by what the rows of a file hold in one of its columns."""
+
+    column: Annotated[str, Field(min_length=1)]
+    """Its name, such as that of a person, a machine or a day."""
+
+
 def _known_form(value: Any) -> Any:
     """``value``, refused in one line instead of one per form that it might have had."""
     match value:
-        case None | "folder" | "near_duplicates" | ByPattern() | ByGap():
+        case None | "folder" | "near_duplicates" | ByPattern() | ByGap() | ByColumn():
+            return value
+        case {"column": str(column), **others} if column and not others:
             return value
         case {"pattern": str(pattern), **others} if pattern and not others:
             try:
@@ -91,12 +100,15 @@ def _known_form(value: Any) -> Any:
             return value
         case _:
             raise ValueError(
-                "must be null, folder, near_duplicates, {pattern: '<regular expression>'}"
-                f" or {{gap_s: <seconds, more than 0>}}, got {value!r}"
+                "must be null, folder, near_duplicates, {pattern: '<regular expression>'},"
+                f" {{gap_s: <seconds, more than 0>}} or {{column: <name>}}, got {value!r}"
             )
 
 
-WayToGroup = Literal["folder", "near_duplicates"] | ByPattern | ByGap
+WayInManifest = Literal["folder", "near_duplicates"] | ByPattern | ByGap
+"""How examples are put into groups by what the manifest says of them."""
+
+WayToGroup = WayInManifest | ByColumn
 """How the examples of a domain are put into groups."""
 
 
@@ -112,7 +124,8 @@ class SplitParams(Section):
     group_by: Annotated[WayToGroup | None, BeforeValidator(_known_form)]
     """Which examples are frames of one scene and so stay in one split. ``null``: none. ``folder``: those of one folder below
     the class folder. ``{pattern: ...}``: those whose paths match alike. ``{gap_s: ...}``: those captured one after another.
-    ``near_duplicates``: those that look alike, directly or through others."""
+    ``near_duplicates``: those that look alike, directly or through others. ``{column: ...}``: rows with one value in a column
+    that no model reads."""
 
     @model_validator(mode="after")
     def _leaves_a_test_split(self) -> "SplitParams":

@@ -33,6 +33,8 @@ WORDS_OF_SENTENCES = 5
 
 SIGNIFICANT_DIGITS = 6
 
+GROUPS_ROWS = "groups the rows: split.group_by"
+
 _DATE = re.compile(
     r"\s*([0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4})([ T].*|\s*)|[0-9]{1,2}:[0-9]{2}(:[0-9.]+)?"
 )
@@ -41,8 +43,13 @@ Description = dict[str, str | float | list[float] | list[str]]
 """A column as params.yaml has it."""
 
 
-def columns_of(source: Path, *, label: str) -> dict[str, Description]:
-    """The content of each column of the rows below ``source`` holds, as ``tables.columns`` has it; ``label`` is that of the classes.
+def columns_of(source: Path, *, label: str, group: str | None = None) -> dict[str, Description]:
+    """The content of each column of the rows below ``source``, as ``tables.columns`` has it.
+
+    Args:
+        source: A folder.
+        label: The column of the classes, which is none of them.
+        group: The column by which rows are grouped, which is left out: what a model knows of one group helps with no other.
 
     Raises:
         BadInput: There is no row, or a table outside of a class folder has no column of that name.
@@ -68,7 +75,10 @@ def columns_of(source: Path, *, label: str) -> dict[str, Description]:
             f"{source} holds no row of a .csv, .jsonl or .parquet file, from which the columns could be learned. Put the rows of the"
             f" source there, with their class in column {label!r}."
         )
-    return learn_columns(rows, [name for name in names if name != label])
+    learned = learn_columns(rows, [name for name in names if name != label])
+    if group in learned:
+        learned[group] = {"left_out": GROUPS_ROWS}
+    return learned
 
 
 def _tables_in(folder: Path) -> Iterator[tuple[str, RowsFile]]:

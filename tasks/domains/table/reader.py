@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks.config.params import Params
 from tasks.config.sections.columns import CategoryColumn, NumberColumn
+from tasks.config.sections.data import ByColumn
 from tasks.config.sections.kind import KindParams
 from tasks.domains.characters import canonical
 from tasks.domains.contract import (
@@ -103,8 +104,11 @@ class Rows:
         Raises:
             BadInput: It has no row.
         """
-        tables = params.tables
-        return {} if tables.columns else {"tables": {"columns": columns_of(source, label=tables.label)}}
+        tables, way = params.tables, params.split.group_by
+        if tables.columns:
+            return {}
+        group = way.column if isinstance(way, ByColumn) else None
+        return {"tables": {"columns": columns_of(source, label=tables.label, group=group)}}
 
     @property
     def limits(self) -> Limits:
