@@ -12,7 +12,7 @@ tensorflow and is left out.
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ METHODS = (
 )  # fmt: skip
 """Names in skada: alignment of spaces, transport, and weights of the source's examples."""
 
+COLUMNS = ("source-only", "selected", "regression alone", *METHODS, "n")
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -42,7 +44,7 @@ class Data:
     source_ND: np.ndarray
     labels_N: np.ndarray
     target_MD: np.ndarray
-    """Of the adapt split."""
+    """The adapt split."""
     holdout_KD: np.ndarray
     holdout_K: np.ndarray
     """Its labels."""
@@ -56,20 +58,24 @@ def main() -> None:
     parser.add_argument("workspaces", type=Path, nargs="+")
     roots: Sequence[Path] = parser.parse_args().workspaces
     skada = skada_itself()
-    rows: dict[str, Mapping[str, float]] = {}
+    print(line("source → target", *COLUMNS), line("---", *["---"] * len(COLUMNS)), sep="\n")
     for root in roots:
         workspace = Workspace(root.resolve())
         for target in load_params(workspace.params).targets:
             pair = f"{root.name} → {target}"
-            data = data_of(workspace, target)
-            ours = outcome(workspace, target, pair)
-            rows[pair] = {
-                "acclimate: source-only": float(np.mean(ours.source_only)),
-                "selected": ours.selected,
-                **accuracies(data, skada),
-            }
-            print(f"{pair}: {len(data.holdout_K)} labels", file=sys.stderr, flush=True)
-    print(document(rows))
+            data, ours = data_of(workspace, target), outcome(workspace, target, pair)
+            found = [float(np.mean(ours.source_only)), ours.selected, *accuracies(data, skada)]
+            print(line(pair, *map(percent, found), str(len(data.holdout_K))), flush=True)
+
+
+def line(*cells: str) -> str:
+    """One line of the table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, or that there is none."""
+    return "failed" if np.isnan(share) else f"{100 * share:.1f}"
 
 
 def skada_itself() -> Any:
@@ -113,14 +119,12 @@ def _rows(features: Features, split: str) -> np.ndarray:
     return np.asarray(on_disk.variants[0][on_disk.numbers_N], dtype=np.float64)
 
 
-def accuracies(data: Data, skada: Any) -> dict[str, float]:
+def accuracies(data: Data, skada: Any) -> list[float]:
     """Accuracy on the hold-out of a regression without adaptation and after each method; NaN where one fails."""
     alone = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     alone.fit(data.source_ND, data.labels_N)
-    found = {"regression": float((alone.predict(data.holdout_KD) == data.holdout_K).mean())}
-    for name in METHODS:
-        found[name] = _accuracy(getattr(skada, name), data)
-    return found
+    first = float((alone.predict(data.holdout_KD) == data.holdout_K).mean())
+    return [first, *(_accuracy(getattr(skada, name), data) for name in METHODS)]
 
 
 def _accuracy(method: Callable[..., Any], data: Data) -> float:
@@ -142,18 +146,6 @@ def _accuracy(method: Callable[..., Any], data: Data) -> float:
             print(f"{method.__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
             return float("nan")
     return float((classes[said_K] == data.holdout_K).mean())
-
-
-def document(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """The table in per cent, a line for each method, with the mean over all pairs."""
-    lines = [f"| | {' | '.join(rows)} | mean |", "|---" * (len(rows) + 2) + "|"]
-    for name in next(iter(rows.values())):
-        found = [row[name] for row in rows.values()]
-        cells = (
-            "failed" if np.isnan(value) else f"{100 * value:.1f}" for value in (*found, float(np.mean(found)))
-        )
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
