@@ -92,7 +92,7 @@ def skada_itself() -> Any:
 
 
 def data_of(workspace: Workspace, target: str) -> Data:
-    """What a method may read, and the hold-out.
+    """The examples that a method may read, and the hold-out.
 
     Raises:
         BadInput: The workspace keeps no features of a frozen backbone.

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from PIL import Image
 from benchmarks.accuracy import DIGITS, Outcome, document, settings_of, tasks_of
 from benchmarks.harder import CAMERAS, FEW, harder
 from benchmarks.languages import LANGUAGES, rows_by_language, write_rows
+from benchmarks.rivals import skada_itself
 from benchmarks.selection import Task, rightness_of_vetoes, say_of_losers, table
 from benchmarks.telephone import RATE_HZ, by_telephone, split_by_telephone
 from tasks.config.starting import starting_params
 from tasks.config.yaml_file import read_yaml_file
+from tasks.errors import BadInput
 from tasks.selection.choose import Scored
 from tasks.selection.pool import Candidate
 from tests.support.sounds import encoded, noises, tone
@@ -141,6 +144,13 @@ def test_no_emoji_is_in_the_source_language_and_in_another_one_and_each_has_its_
     [english] = tasks_of(tmp_path, tmp_path / "scratch", [], only=["english"])
     assert (english.kind, len(english.targets)) == ("text", 3)
     assert all(path.is_file() for path in (english.source, *english.targets) if path)
+
+
+def test_rivals_need_their_library_and_are_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "skada", None)
+
+    with pytest.raises(BadInput, match=r"skada is not installed .*pip install 'acclimate\[bench\]'"):
+        skada_itself()
 
 
 # --- other rules of selection ------------------------------------------------------------------
