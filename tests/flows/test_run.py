@@ -222,7 +222,9 @@ def test_through_prefect_everything_is_unchanged_and_the_table_is_an_artifact_wh
     assert [row["target"] for row in table] == ["new-camera"]
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize(
+    "kind", ["image", *(pytest.param(kind, marks=pytest.mark.slow) for kind in TARGETS if kind != "image")]
+)
 def test_a_run_killed_in_one_stage_after_the_other_is_finished_by_a_rerun_with_the_same_bytes(
     tried_of: TriedOf, tmp_path: Path, kind: str
 ):
