@@ -20,7 +20,7 @@ def load_hf_model(folder: HfFolder, *, attention: str) -> nn.Module:
     """The network of ``folder`` in float32, as the library ``transformers`` makes it.
 
     Args:
-        folder: Of a type that was checked.
+        folder: One whose type was checked.
         attention: The library's name for how attention is computed.
 
     Raises:

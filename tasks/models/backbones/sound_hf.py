@@ -204,7 +204,7 @@ class Layer(nn.Module):
 
     Args:
         run: From states ``(N, T, D)``, and whether each is of the sound ``(N, T)``, to states ``(N, T, D)``.
-        after: What follows on it.
+        after: The module that follows.
     """
 
     def __init__(self, run: nn.Module, after: nn.Module) -> None:
@@ -233,7 +233,7 @@ class SoundEncoder(nn.Module):
     Args:
         hear: From ``(N, 2, S)`` to states ``(N, T, E)``.
         layers: Each from states to states.
-        width: Of a state, ``D``.
+        width: That of a state, ``D``.
     """
 
     def __init__(self, hear: nn.Module, layers: list[Layer], *, width: int) -> None:

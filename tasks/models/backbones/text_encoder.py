@@ -165,7 +165,7 @@ class Encoder(nn.Module):
     Args:
         embed: From tokens ``(N, T)`` to states ``(N, T, E)``.
         layers: Each from states to states.
-        width: Of a state, ``D``.
+        width: That of a state, ``D``.
         num_words: How many tokens it knows.
         num_positions: How many tokens it reads of a text at most; None where any number can be read.
     """

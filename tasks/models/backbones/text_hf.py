@@ -24,7 +24,7 @@ def hf_text_encoder(folder: HfFolder, *, padding: int) -> Encoder:
     """The network of ``folder`` as a chain of its layers.
 
     Args:
-        folder: Of one of the types in :mod:`tasks.domains.text.hf_vocabulary`.
+        folder: One of the types in :mod:`tasks.domains.text.hf_vocabulary`.
         padding: The token that is none.
 
     Raises:
@@ -183,7 +183,7 @@ class Rotary(nn.Module):
     Args:
         layer: The library's.
         turns: Gives the turns of a type of layers.
-        after: What follows on the layer.
+        after: The module that follows.
     """
 
     def __init__(self, layer: Any, turns: nn.Module, after: nn.Module) -> None:
