@@ -45,7 +45,7 @@ def open_sound_folder(path: Path, *, rate_hz: int) -> HfFolder:
 
 
 def hf_sound_encoder(folder: HfFolder, *, num_samples: int) -> tuple[nn.Module, "SoundEncoder"]:
-    """What prepares samples for the network of ``folder``, and the network as a chain of its layers.
+    """A module that prepares samples for the network of ``folder``, and the network as a chain of its layers.
 
     Raises:
         BadInput: The network cannot be loaded, has parts that are no chain, or hears nothing in so few samples.
