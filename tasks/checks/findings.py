@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from string import Template
 from typing import Any
 
+from tasks.amounts import percent
 from tasks.checks.expectations import Offender, Outcome
 from tasks.checks.suite import Check
 from tasks.checks.tables import Table
@@ -46,7 +47,9 @@ def _observed(check: Check, outcome: Outcome, table: Table) -> Any:
 
 
 def _message(check: Check, outcome: Outcome, table: Table) -> str:
-    message = Template(check.message).safe_substitute(observed=_observed(check, outcome, table))
+    observed = _observed(check, outcome, table)
+    share = len(outcome.offenders) / max(1, len(table["path"]))
+    message = Template(check.message).safe_substitute(observed=observed, share=percent(share))
     offenders = _list_offenders(check, outcome.offenders)
     return f"{message}{': ' if offenders else ''}{offenders}{'. ' if check.advice else ''}{check.advice}"
 

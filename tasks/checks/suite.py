@@ -1,6 +1,6 @@
 """Suites: the reviewed lists of checks in tasks/checks/suites/, and their bounds from params.yaml.
 
-A kind may add a suite of its own, <kind>/examples.yaml, which is judged with source and with target.
+A kind may add suites of its own: <kind>/examples.yaml, which is judged with source and with target, and <kind>/source.yaml.
 """
 
 import re
@@ -43,10 +43,11 @@ class Check(Section):
     stands for what the source taught about that facet, too."""
 
 
-def suites_of(reader: Reader) -> list[Path]:
-    """The suites for examples of the kind of ``reader``, besides those for all kinds."""
-    path = SUITES / reader.kind / "examples.yaml"
-    return [path] if path.exists() else []
+def suites_of(reader: Reader, suite: str) -> list[Path]:
+    """The files of ``suite``: the one for all kinds, and those for examples of the kind of ``reader``."""
+    names = {"source": ("examples", "source"), "target": ("examples",)}.get(suite, ())
+    paths = [SUITES / reader.kind / f"{name}.yaml" for name in names]
+    return [SUITES / f"{suite}.yaml", *(path for path in paths if path.exists())]
 
 
 def names_for(params: ValidateParams, reader: Reader, *, domain: str) -> dict[str, Any]:

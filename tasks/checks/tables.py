@@ -14,6 +14,7 @@ first, one row per file, class or domain:
       groups           a capture group of two examples or more, by its first file: share, of the domain's examples
       frames           an example that looks like a frame of its neighbour's scene, where examples are not grouped:
                        remedy (:mod:`tasks.checks.frames`)
+      leaks            a part of the source's examples that alone gives the class away: remedy (:mod:`tasks.checks.leaks`)
     suite pair
       other_folders    a folder of the target that is no class: in_holdout; beside_classes, whether other folders are; and
                        meant, the class whose name differs from its by case or signs alone
@@ -25,7 +26,7 @@ first, one row per file, class or domain:
       holdout_classes  a class of the source, where the target is labelled: num_examples in its hold-out
       labelled_classes a class in the target's split ``labelled``: found, `in source` or `not in source`
 
-A kind may add a suite of its own, <kind>/examples.yaml, which is judged with source and with target.
+Kinds may add suites of their own (:mod:`tasks.checks.suite`).
 
 Every table also has ``path``, which names the offender.
 
@@ -37,6 +38,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.checks.frames import frames_table
+from tasks.checks.leaks import leaks_table
 from tasks.domains.contract import Reader
 from tasks.domains.folder import NO_FAULTS
 from tasks.domains.likeness import closest_hashes, hashes_of
@@ -65,6 +67,7 @@ def domain_tables(manifest: Manifest, reader: Reader) -> dict[str, Table]:
         "summary": _summary(manifest, classes["num_examples"]),
         "groups": _groups(manifest),
         "frames": frames_table(manifest, reader),
+        "leaks": leaks_table(manifest, reader),
     }
 
 

@@ -40,7 +40,8 @@ Measures = Mapping[str, int | float | str | None]
 """The measures of one example in the manifest, by name."""
 
 Facets = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Facets of examples, such as the columns of a table, by groups: a suite repeats a check for each facet of a group."""
+"""Facets of examples, such as the columns of a table, by groups: a suite repeats a check for each facet of a group. Each has its
+``column`` in `Reader.checked`, its ``name``, and in ``leave_out`` the setting by which no model reads it; further keys are the kind's own."""
 
 
 class UnreadableExample(BadInput):

@@ -10,7 +10,7 @@ from typing import Literal
 
 from tasks.checks.expectations import run_great_expectations
 from tasks.checks.findings import describe
-from tasks.checks.suite import SUITES, load_suite, names_for, suites_of
+from tasks.checks.suite import load_suite, names_for, suites_of
 from tasks.checks.tables import Table, domain_tables, pair_tables
 from tasks.config.params import Params
 from tasks.config.sections.data import ValidateParams
@@ -77,8 +77,7 @@ def _judge_suite(
     suite: str, tables: dict[str, Table], params: ValidateParams, reader: Reader, *, domain: str
 ) -> list[DataCheck]:
     names = names_for(params, reader, domain=domain)
-    files = [SUITES / f"{suite}.yaml", *([] if suite == "pair" else suites_of(reader))]
-    checks = [check for file in files for check in load_suite(file, names, reader.facets)]
+    checks = [check for file in suites_of(reader, suite) for check in load_suite(file, names, reader.facets)]
     outcomes = run_great_expectations(tables, checks, origin=f"{suite}.yaml")
     return [
         describe(suite, check, outcome, tables[check.table])

@@ -41,9 +41,9 @@ def warnings(folder: Path, change: Callable[[int, Row], Row], caplog: pytest.Log
         (lambda number, row: row, None),
         (lambda number, row: row | {"torque": "" if number == 0 else row["torque"]}, None),
         (lambda number, row: row | {"torque": row["torque"] if number % 4 else ""},
-         "rows without a value in column 'torque', more than in the source"),
+         "rows without a value in column 'torque', 25.0 % of them, more than in the source"),
         (lambda number, row: row | {"heat": float(row["heat"]) - 273.15}, "values of 'heat' outside of the"),
-        (lambda number, row: row | {"grade": str(row["grade"]).upper()}, "values of 'grade' that the source does not have"),
+        (lambda number, row: row | {"grade": str(row["grade"]).upper()}, "values of 'grade' that the source does not have, in "),
     ],
     ids=["none", "one missing", "missing", "unit", "spelling"],
 )  # fmt: skip
@@ -55,3 +55,36 @@ def test_a_fault_of_the_target_is_told(tmp_path: Path, caplog, change, words: st
         assert "values of '" not in told
     else:
         assert words in told
+
+
+def test_a_column_in_another_unit_is_told_with_its_share_and_the_line_that_leaves_it_out(
+    tmp_path: Path, caplog
+):
+    told = warnings(tmp_path, lambda number, row: row | {"heat": float(str(row["heat"])) - 273.15}, caplog)
+
+    assert "in 100.0 % of the rows: data/new/rows/a.csv#" in told
+    assert "is left out by `heat: {left_out: why}` under tables.columns in params.yaml" in told
+
+
+def test_a_repair_that_follows_a_fault_is_told_of_the_source_with_what_to_do(tmp_path: Path, caplog):
+    def repaired(row: Row) -> Row:
+        return row | {"repair_h": 3 + int(str(row["serial"])) % 5 if row["label"] == "fails" else 0}
+
+    workspace = Workspace(tmp_path)
+    write_rows(workspace.data("source") / "a.csv", [repaired(row) for row in readings(200)])
+    columns = columns_of(workspace.data("source"), label="label")
+    params = table_params(*SETTINGS, columns=columns)
+    write_rows(
+        workspace.data("new") / "rows" / "a.csv",
+        [repaired(row) for row in readings(100, seed=1)],
+        without=["label"],
+    )
+    for domain in params.domains:
+        manifest.run(workspace, params, domain)
+    with caplog.at_level(logging.INFO):
+        validate.run(workspace, params, "new")
+
+    assert (
+        "source: columns that alone give the class away, where all the others do not: right on 100.0 % of the rows,"
+        " left out by `repair_h: {left_out: why}` under tables.columns in params.yaml: repair_h. Leave out what is known only"
+    ) in caplog.text

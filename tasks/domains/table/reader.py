@@ -120,7 +120,12 @@ class Rows:
         """The columns: ``numbers`` with ``low`` and ``high``, ``categories`` with ``values``, all with ``mostly`` known."""
         numbers, categories = [], []
         for name, column in self._columns.read.items():
-            facet = {"column": f"cell {name}", "name": name, "known": _mostly_known(column.missing)}
+            facet = {
+                "column": f"cell {name}",
+                "name": name,
+                "known": _mostly_known(column.missing),
+                "leave_out": f"`{name}: {{left_out: why}}` under tables.columns in params.yaml",
+            }
             if isinstance(column, NumberColumn):
                 numbers.append(facet | {"low": column.number[0], "high": column.number[-1]})
             else:
