@@ -1,6 +1,7 @@
 """Suites: the reviewed lists of checks in tasks/checks/suites/, and their bounds from params.yaml.
 
-A kind may add suites of its own: <kind>/examples.yaml, which is judged with source and with target, and <kind>/source.yaml.
+A kind may add suites of its own: <kind>/examples.yaml, which is judged with source and with target, <kind>/source.yaml
+and <kind>/pair.yaml.
 """
 
 import re
@@ -45,7 +46,7 @@ class Check(Section):
 
 def suites_of(reader: Reader, suite: str) -> list[Path]:
     """The files of ``suite``: the one for all kinds, and those for examples of the kind of ``reader``."""
-    names = {"source": ("examples", "source"), "target": ("examples",)}.get(suite, ())
+    names = {"source": ("examples", "source"), "target": ("examples",), "pair": ("pair",)}[suite]
     paths = [SUITES / reader.kind / f"{name}.yaml" for name in names]
     return [SUITES / f"{suite}.yaml", *(path for path in paths if path.exists())]
 

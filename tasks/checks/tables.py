@@ -14,6 +14,7 @@ first, one row per file, class or domain:
       groups           a capture group of two examples or more, by its first file: share, of the domain's examples
       frames           an example that looks like a frame of its neighbour's scene, where examples are not grouped:
                        remedy (:mod:`tasks.checks.frames`)
+      phrases          a phrase that begins or ends the texts of one class of the source: remedy (:mod:`tasks.checks.phrases`)
       leaks            a part of the source's examples that alone gives the class away: remedy (:mod:`tasks.checks.leaks`)
     suite pair
       other_folders    a folder of the target that is no class: in_holdout; beside_classes, whether other folders are; and
@@ -23,6 +24,9 @@ first, one row per file, class or domain:
       holdout          an example of the hold-out: bits_from_labelled, of 64, to the closest example of the source
                        or of the target's split ``labelled`` that is not the same file; empty for a kind without
                        a measure of likeness
+      beside_source    a usable example of the target: for each text that the reader lets be checked, ``<name>_new``, the text if
+                       fewer than one in a hundred examples of the source have it
+      phrases          a phrase that begins or ends the texts of one of both domains: remedy (:mod:`tasks.checks.phrases`)
       holdout_classes  a class of the source, where the target is labelled: num_examples in its hold-out
       labelled_classes a class in the target's split ``labelled``: found, `in source` or `not in source`
 
@@ -39,6 +43,7 @@ from typing import Any
 
 from tasks.checks.frames import frames_table
 from tasks.checks.leaks import leaks_table
+from tasks.checks.phrases import class_phrases_table, domain_phrases_table
 from tasks.domains.contract import Reader
 from tasks.domains.folder import NO_FAULTS
 from tasks.domains.likeness import closest_hashes, hashes_of
@@ -52,6 +57,9 @@ from tasks.records.manifest import (
     Manifest,
     Row,
 )
+
+NEARLY_NONE = 0.01
+"""Share of the source's examples below which the source does not have what a target has."""
 
 Table = dict[str, list[Any]]
 """Columns of one length."""
@@ -68,6 +76,7 @@ def domain_tables(manifest: Manifest, reader: Reader) -> dict[str, Table]:
         "groups": _groups(manifest),
         "frames": frames_table(manifest, reader),
         "leaks": leaks_table(manifest, reader),
+        "phrases": class_phrases_table(manifest, reader),
     }
 
 
@@ -137,6 +146,8 @@ def pair_tables(source: Manifest, target: Manifest, reader: Reader) -> dict[str,
         "other_folders": _other_folders(source, target, reader),
         "brought": _brought(target),
         "content": _content(source, target),
+        "beside_source": _beside_source(source, target, reader),
+        "phrases": domain_phrases_table(source, target, reader),
         "holdout": _holdout(source, target, reader.likeness),
         "holdout_classes": _holdout_classes(source, target),
         "labelled_classes": _labelled_classes(source, target),
@@ -212,6 +223,17 @@ def _holdout(source: Manifest, target: Manifest, likeness: str | None) -> Table:
         "bits_from_labelled": bits_N.tolist(),
         "beside": [places[index] if index >= 0 else None for index in closest_N],
     }
+
+
+def _beside_source(source: Manifest, target: Manifest, reader: Reader) -> Table:
+    texts = [name for name in reader.checked({}) if reader.measures.get(name) is str]
+    table: Table = {"path": [target.path(row) for row in target.usable]}
+    for name in texts:
+        known = Counter(row.measures.get(name) for row in source.usable)
+        rare = NEARLY_NONE * len(source.usable)
+        values = [row.measures.get(name) for row in target.usable]
+        table[f"{name}_new"] = [value if known[value] < rare else None for value in values]
+    return table
 
 
 def _labelled_classes(source: Manifest, target: Manifest) -> Table:

@@ -35,7 +35,7 @@ def test_no_message_is_left_with_a_gap():
     suites, parts = list(SUITES.rglob("*.yaml")), reader_of(table_params()).facets
     checks = [check for path in suites for check in load_suite(path, NAMES, parts)]
 
-    assert len(suites) == 8
+    assert len(suites) == 10
     assert [
         check.message
         for check in checks

@@ -74,3 +74,39 @@ def test_what_is_checked_has_the_names_of_the_suite():
     assert reader.checked({"words": 30, "script": "LATIN", "tags": 1}) == {
         "words": 30, "words_cut": 6, "script": "LATIN", "tags": 1,
     }  # fmt: skip
+
+
+RUSSIAN = "Этот прибор перестал работать через два дня, и никто не ответил на письмо номер"
+
+
+def test_texts_in_a_script_that_the_source_does_not_have_are_told_and_whether_the_vocabulary_knows_them(
+    tmp_path: Path, caplog
+):
+    target = [(f"{RUSSIAN} {number}", "") for number in range(40)]
+    unknown = "target: texts of which the vocabulary of model.backbone does not know every fourth word, 100.0 % of them"
+
+    with_two_languages = warnings(tmp_path / "two", target, caplog)
+    caplog.clear()
+    with_a_hundred = warnings(tmp_path / "hundred", target, caplog, "model.backbone=e5-small")
+
+    for told in (with_two_languages, with_a_hundred):
+        assert (
+            "pair: texts in a script that the source does not have, 100.0 % of them: CYRILLIC: data/tools/"
+            in told
+        )
+    assert unknown in with_two_languages
+    assert unknown not in with_a_hundred
+
+
+def test_a_signature_that_only_the_target_has_is_told_with_the_phrase_and_the_shares(tmp_path: Path, caplog):
+    target = [
+        (f"{text} Sent from my iPhone" if number % 2 else text, "")
+        for number, (text, _) in enumerate(reviews("tools", 100))
+    ]
+
+    told = warnings(tmp_path, target, caplog)
+
+    assert (
+        "pair: phrases that tell the domains apart: ends 50.0 % of the texts of tools, and 0.0 % of those of source:"
+        " sent from my iphone. Take out what a program adds"
+    ) in told

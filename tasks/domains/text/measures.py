@@ -17,6 +17,10 @@ CHARACTERS_IN_SHINGLE = 5
 MAX_CHARACTERS = 20_000
 """Those after them say no more about what a text is like."""
 
+MOST_WORDS = 8
+MOST_LETTERS = 40
+"""Words at both ends of a text that are kept, and letters of each."""
+
 _WORD = re.compile(r"\w+")
 _LINK = re.compile(r"https?://|www\.", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][a-z0-9]*(\s[^<>]*)?/?>", re.IGNORECASE)
@@ -34,7 +38,13 @@ def measure_text(text: str, encoding: str) -> Measures:
         "links": len(_LINK.findall(start)),
         "tags": len(_TAG.findall(start)),
         "shingles": simhash(shingles_of(words)),
+        "opening": _line(words[:MOST_WORDS]),
+        "ending": _line(_WORD.findall(text[-MAX_CHARACTERS:].casefold())[-MOST_WORDS:]),
     }
+
+
+def _line(words: Sequence[str]) -> str:
+    return " ".join(word[:MOST_LETTERS] for word in words)
 
 
 def script_of(text: str) -> str | None:

@@ -41,9 +41,12 @@ MEASURES: Mapping[str, type] = {
     "links": int,
     "tags": int,
     "shingles": str,
+    "opening": str,
+    "ending": str,
 }
 """The measures of a text in the manifest: its length in characters and words, the script of most letters as Unicode names it,
-the encoding of its file, links and HTML tags in it, and 64 bits of the simhash of its shingles in hexadecimal."""
+the encoding of its file, links and HTML tags in it, 64 bits of the simhash of its shingles in hexadecimal, and its first and its
+last words."""
 
 NO_TEXT = frozenset({
     ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods", ".ppt", ".pptx", ".zip", ".gz", ".tar", ".7z", ".msg",
@@ -241,7 +244,7 @@ class Texts:
         return value.encode("utf-8", errors="replace")
 
     def measure(self, content: bytes) -> Measured:
-        """Length, script, encoding, links, tags and shingles.
+        """Length, script, encoding, links, tags, shingles, and the words at both ends.
 
         Raises:
             UnreadableExample: With the reason.
@@ -258,13 +261,16 @@ class Texts:
             raise UnreadableExample(error.reason, path=path_or_bytes) from error
 
     def checked(self, measures: Measures) -> Measures:
-        """Words, how many of them are cut off at least, the script, and the tags that say that it was a page."""
+        """Words, how many of them are cut off at least, the script, the tags that say that it was a page, and the share of the words
+        at both ends that the vocabulary does not know."""
         words = int(measures.get("words") or 0)
+        ends = f"{measures.get('opening') or ''} {measures.get('ending') or ''}".split()
         return {
             "words": words,
             "words_cut": max(0, words - self.spec.shape[0]),
             "script": measures.get("script"),
             "tags": int(measures.get("tags") or 0),
+            "unknown": round(vocabulary_in(self.spec).num_unknown(ends) / len(ends), 3) if ends else None,
         }
 
     def excerpt(self, path: Path) -> str:

@@ -2,11 +2,13 @@
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.domains.text.measures import script_of
 from tasks.errors import BadInput
 
 if TYPE_CHECKING:
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 
 CHARACTERS_PER_TOKEN = 32
 """No more characters than this per token are looked at: the longest pieces of the vocabularies have 16."""
+
+
+UNKNOWN = ("<unk>", "[UNK]")
+LETTERS_SHARE = 0.75
+"""A word of so many tokens for each letter falls into its letters."""
+
+SYLLABLES = frozenset({"CJK", "HIRAGANA", "KATAKANA"})
+"""Scripts of which one sign can be a word."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,25 @@ class Vocabulary:
         tokens = np.full(num, self.padding, dtype=np.int32)
         tokens[: len(ids)] = ids
         return tokens
+
+    def num_unknown(self, words: Sequence[str]) -> int:
+        """How many of ``words`` no token stands for: a part of them is unknown, or they fall into their letters.
+
+        Vocabularies have letters of languages that their model was never taught: a Russian word is eight tokens to MiniLM.
+        """
+        tokenizer = _tokenizer(self.content)
+        unknown = {tokenizer.token_to_id(name) for name in UNKNOWN}
+        found = tokenizer.encode_batch(list(words), add_special_tokens=False)
+        return sum(
+            not unknown.isdisjoint(one.ids) or _in_letters(word, one.tokens)
+            for word, one in zip(words, found, strict=True)
+        )
+
+
+def _in_letters(word: str, tokens: Sequence[str]) -> bool:
+    pieces = [piece for token in tokens if (piece := token.strip("▁#"))]
+    in_letters = word.isalpha() and len(word) >= 3 and len(pieces) >= LETTERS_SHARE * len(word)
+    return in_letters and script_of(word) not in SYLLABLES
 
 
 @functools.lru_cache(maxsize=4)

@@ -245,6 +245,24 @@ def test_the_kind_is_what_most_files_tell(tmp_path: Path, paths: list[str], kind
     assert kind_in(tmp_path, paths) == kind
 
 
+@pytest.mark.parametrize(
+    ("backbone", "text", "num"),
+    [
+        ("e5-small", "прибор перестал работать", 0),
+        ("e5-small", "这个产品两天后就不能用了", 0),
+        ("e5-small-enpt", "прибор перестал работать", 3),
+        ("e5-small-enpt", "the battery bateria", 0),
+        ("e5-small-enpt", "这个产品两天后就不能用了", 1),
+        ("minilm", "прибор перестал работать", 3),
+        ("minilm", "the battery usb 2021", 0),
+    ],
+)
+def test_a_vocabulary_knows_the_words_of_its_languages_and_not_those_that_it_has_letters_for(
+    backbone: str, text: str, num: int
+):
+    assert vocabulary_of(backbone).num_unknown(text.split()) == num
+
+
 def test_an_excerpt_is_one_line_that_a_terminal_can_show(reader: Texts, tmp_path: Path):
     found_in(reader, tmp_path, {"a.txt": b"two\nlines \x1b[31mred", "b.csv": f"text\n{'word ' * 300}\n"})
 
