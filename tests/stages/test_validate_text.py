@@ -106,7 +106,7 @@ def test_a_signature_that_only_the_target_has_is_told_with_the_phrase_and_the_sh
 
     told = warnings(tmp_path, target, caplog)
 
+    assert "pair: phrases that tell the domains apart: " in told
     assert (
-        "pair: phrases that tell the domains apart: ends 50.0 % of the texts of tools, and 0.0 % of those of source:"
-        " sent from my iphone. Take out what a program adds"
+        "ends 50.0 % of the texts of tools, and 0.0 % of those of source: sent from my iphone. Take out what a program adds"
     ) in told
