@@ -18,13 +18,12 @@ from flows.workspaces.targets import create_settings
 from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
 from tasks.config.per_target import settings_path
-from tasks.config.sections.model import ModelParams
 from tasks.domains.hf_folder import digests_of
 from tasks.domains.kinds import reader_of
 from tasks.domains.places import class_names
 from tasks.domains.redrawn import check_views
 from tasks.errors import BadInput
-from tasks.files import sha256_of_file
+from tasks.files import sha256_of_file, sha256_of_lines
 from tasks.workspace import Workspace
 
 
@@ -80,7 +79,7 @@ def prepare(dvc: DvcClient) -> None:
     check_weights(params, root=workspace.root)
     track_data(dvc, "source")
     note_classes(workspace)
-    note_weights(workspace, params.model)
+    note_input(workspace, params)
 
 
 def prepare_target(dvc: DvcClient, target: str) -> None:
@@ -128,14 +127,19 @@ def check_weights(params: Params, *, root: Path) -> None:
         build_backbone(params.model, reader_of(params).spec)
 
 
-def note_weights(workspace: Workspace, model: ModelParams) -> None:
-    """Write data/weights.json, by which DVC sees that what ``model`` names has become another."""
-    model = model.seen_from(workspace.root)
+def note_input(workspace: Workspace, params: Params) -> None:
+    """Write data/weights.json, by which DVC sees what it does not see in params.yaml: that the weights which ``model`` names have
+    become others, and that the parts of an example, such as the columns of a table, have changed places.
+    """
+    model = params.model.seen_from(workspace.root)
     note: dict[str, str | dict[str, str]] = {}
     if model.file:
         note["sha256"] = sha256_of_file(model.file)
     if model.folder:
         note["folder"] = digests_of(model.folder)
+    reader = reader_of(params)
+    if reader.facets:
+        note["input"] = sha256_of_lines([reader.spec.to_json()])
     write_if_changed(workspace.root / "data" / "weights.json", json.dumps(note or None) + "\n")
 
 

@@ -113,7 +113,9 @@ def test_the_advice_is_yaml_that_is_read_and_makes_the_scenes_the_groups(naming,
     way = check_params(content, origin="params.yaml").split.group_by
     folders = frames._domain(found, IMAGES).scene_folders
     rows = frames._domain(found, IMAGES).rows
-    groups = {row.path: row.group for row in group_rows(rows, folders, way, IMAGES, domain=domain)}
+    groups = {
+        row.path: row.group for row in group_rows(rows, folders, way, IMAGES, domain=domain, data=CHECKOUT)
+    }
 
     by_scene = [{groups[naming(scene, frame)] for frame in range(FRAMES)} for scene in range(SCENES)]
     assert [len(one) for one in by_scene] == [1] * SCENES

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.runs.prepare import check_weights, note_weights, read_params
+from flows.runs.prepare import check_weights, note_input, read_params
 from tasks.config.overrides import apply_overrides
 from tasks.config.params import load_params
 from tasks.errors import BadInput, ConfigError
 from tasks.workspace import Workspace
 from tests.support.hf import write_text_folder
+from tests.support.tables import COLUMNS, table_params
 from tests.support.tiny import CHECKOUT
 
 
@@ -56,7 +57,11 @@ def test_weights_that_were_overwritten_are_noted_for_dvc(tmp_path: Path):
     noted = []
     for weights, content in (("default", b""), ("own.pth", b"one"), ("own.pth", b"two"), ("own.pth", b"two")):
         (tmp_path / "own.pth").write_bytes(content)
-        note_weights(workspace, load_params(workspace.params).model.model_copy(update={"weights": weights}))
+        params = load_params(workspace.params)
+        note_input(
+            workspace,
+            params.model_copy(update={"model": params.model.model_copy(update={"weights": weights})}),
+        )
         noted.append((note.read_text(), note.stat().st_mtime_ns))
 
     assert noted[0][0] == "null\n"
@@ -75,7 +80,7 @@ def test_a_folder_of_hugging_face_lies_beside_the_settings_and_another_file_in_i
     for name in (None, None, "tokenizer.json", "model.safetensors", "README.md"):
         if name:
             (folder / name).write_bytes(name.encode())
-        note_weights(workspace, params.model)
+        note_input(workspace, params)
         noted.append(note.read_text())
 
     assert params.model.folder == folder
@@ -122,3 +127,13 @@ def test_the_demo_and_what_try_starts_from_ask_no_loss(tmp_path: Path, monkeypat
     assert read_params(workspace_with(tmp_path)).adapt.unproven == ()
     template = Workspace(CHECKOUT / "tasks" / "config" / "templates")
     assert read_params(template).adapt.candidates == "auto"
+
+
+def test_columns_of_a_table_that_change_places_are_seen_by_dvc_and_nothing_else_is(tmp_path: Path):
+    workspace, note = Workspace(tmp_path), tmp_path / "data" / "weights.json"
+    seen = []
+    for columns in (COLUMNS, {**COLUMNS}, dict(reversed(COLUMNS.items()))):
+        note_input(workspace, table_params(columns=columns))
+        seen.append(json.loads(note.read_text())["input"])
+
+    assert seen[0] == seen[1] != seen[2]

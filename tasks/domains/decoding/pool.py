@@ -159,7 +159,7 @@ class Decoders:
             )
             return [*before, killed, *after]
         return [
-            MeasuredFile(**{key: value for key, value in file.items() if key != "status"})
+            MeasuredFile(**{key: value for key, value in file.items() if key not in ("status", "needed")})
             for file in fields["files"]
         ]
 

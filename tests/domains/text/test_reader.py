@@ -142,6 +142,15 @@ def test_rows_are_handed_to_the_processes_that_measure_and_a_bad_one_is_told_in_
     assert [measured[0].sha256, measured[5].bytes] == [measured[6].sha256, 6]
 
 
+def test_a_file_beyond_the_limits_is_told_and_those_beside_it_are_measured(reader: Texts, tmp_path: Path):
+    found_in(reader, tmp_path, {"a.txt": "a file", "b.txt": "x" * 3000})
+
+    with Decoders(1, Texts, measuring=True) as decoders:
+        measured = decoders.measure(reader, [tmp_path / "a.txt", tmp_path / "b.txt"], cpu_s=5)
+
+    assert [file.reason for file in measured] == [None, "3,000 bytes, more than texts.max_bytes 2,000"]
+
+
 # --- the spec ----------------------------------------------------------------------------------
 
 
