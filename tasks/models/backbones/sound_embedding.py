@@ -86,8 +86,8 @@ class Block(nn.Module):
     """A convolution over bands or frames, and where the network has one the maximum of neighbours: from ``(N, E, T, M)`` to the same.
 
     Args:
-        weight: Of the convolution, ``(C, C, frames, bands)``.
-        pool: Frames and bands of which the maximum is taken.
+        weight: That of the convolution, ``(C, C, frames, bands)``.
+        pool: The frames and bands whose maximum is taken.
         is_last: Whether its values stay as they are.
     """
 
@@ -118,7 +118,7 @@ class Places(nn.Module):
 
 
 def speech_embedding() -> tuple[nn.Module, nn.Sequential]:
-    """What prepares samples, and the network from there to states ``(N, T, D + 1)``, with its published weights.
+    """The module that prepares samples, and the network from there to states ``(N, T, D + 1)``, with its published weights.
 
     Raises:
         BadInput: They are not installed, or not what they were.

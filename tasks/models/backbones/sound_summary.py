@@ -15,7 +15,7 @@ class Summary(nn.Module):
     """The states of a sound in one row: their mean and deviation, and the means of its four quarters in time.
 
     Args:
-        norm: What the states go through before.
+        norm: Applied to the states before.
     """
 
     def __init__(self, norm: nn.Module) -> None:
