@@ -71,9 +71,10 @@ def test_texts_without_a_word_or_a_letter_are_told(tmp_path: Path, caplog):
 def test_what_is_checked_has_the_names_of_the_suite():
     reader = reader_of(text_params("texts.tokens=24"))
 
-    assert reader.checked({"words": 30, "script": "LATIN", "tags": 1}) == {
-        "words": 30, "words_cut": 6, "script": "LATIN", "tags": 1,
+    assert reader.checked({"words": 30, "script": "LATIN", "tags": 1, "opening": "the novel", "ending": None}) == {
+        "words": 30, "words_cut": 6, "script": "LATIN", "tags": 1, "unknown": 0.0,
     }  # fmt: skip
+    assert reader.checked({"words": 0})["unknown"] is None
 
 
 RUSSIAN = "Этот прибор перестал работать через два дня, и никто не ответил на письмо номер"
