@@ -18,6 +18,7 @@ from flows.workspaces.targets import create_settings
 from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
 from tasks.config.per_target import settings_path
+from tasks.config.sections.kind import KindParams
 from tasks.domains.hf_folder import digests_of
 from tasks.domains.kinds import reader_of
 from tasks.domains.places import class_names
@@ -129,7 +130,7 @@ def check_weights(params: Params, *, root: Path) -> None:
 
 def note_input(workspace: Workspace, params: Params) -> None:
     """Write data/weights.json, by which DVC sees what it does not see in params.yaml: that the weights which ``model`` names have
-    become others, and that the parts of an example, such as the columns of a table, have changed places.
+    become others, and that keys have changed places where their order counts, such as the columns of a table.
     """
     model = params.model.seen_from(workspace.root)
     note: dict[str, str | dict[str, str]] = {}
@@ -137,9 +138,12 @@ def note_input(workspace: Workspace, params: Params) -> None:
         note["sha256"] = sha256_of_file(model.file)
     if model.folder:
         note["folder"] = digests_of(model.folder)
-    reader = reader_of(params)
-    if reader.facets:
-        note["input"] = sha256_of_lines([reader.spec.to_json()])
+    sections = params.model_dump(include={*KindParams.model_fields} - {"kind"}).values()
+    orders = [
+        list(value) for section in sections for value in section.values() if isinstance(value, dict) and value
+    ]
+    if orders:
+        note["order"] = sha256_of_lines([json.dumps(orders)])
     write_if_changed(workspace.root / "data" / "weights.json", json.dumps(note or None) + "\n")
 
 

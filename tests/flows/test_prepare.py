@@ -134,6 +134,6 @@ def test_columns_of_a_table_that_change_places_are_seen_by_dvc_and_nothing_else_
     seen = []
     for columns in (COLUMNS, {**COLUMNS}, dict(reversed(COLUMNS.items()))):
         note_input(workspace, table_params(columns=columns))
-        seen.append(json.loads(note.read_text())["input"])
+        seen.append(json.loads(note.read_text())["order"])
 
     assert seen[0] == seen[1] != seen[2]
