@@ -243,17 +243,8 @@ def _own_server(
     log_path.parent.mkdir(parents=True, exist_ok=True)
     cut_log(log_path)
     command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+        sys.executable, "-P", "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
     environment = (
         child_environment(workspace.root)
         | retention(check_upgraded(workspace).clean.keep_days)

@@ -43,8 +43,7 @@ def settings(workspace: Workspace) -> Iterator[Finding]:
             check_settings(workspace, target)
         except AcclimateError as error:
             yield Finding("settings", "wrong", str(error))
-    if params.model.file or params.model.folder:
-        check_weights(params, root=workspace.root)
+    if check_weights(params, root=workspace.root):
         yield Finding("weights", "ok", f"{params.model.weights} fits {params.model.backbone}")
 
 

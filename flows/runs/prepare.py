@@ -19,6 +19,7 @@ from flows.workspaces.upgrade import bring_up, check_upgraded
 from tasks.config.params import Params, load_params
 from tasks.config.per_target import settings_path
 from tasks.config.sections.kind import KindParams
+from tasks.domains.contract import StillOpen
 from tasks.domains.hf_folder import digests_of
 from tasks.domains.kinds import reader_of
 from tasks.domains.places import class_names
@@ -115,17 +116,26 @@ def check_registry_is_here(workspace: Workspace, target: str) -> None:
     )
 
 
-def check_weights(params: Params, *, root: Path) -> None:
+def check_weights(params: Params, *, root: Path) -> bool:
     """Refuse files that the user named and that do not fit the backbone, before anything is computed.
+
+    Returns:
+        Whether there are any and they fit; not yet where the source has to decide a setting before. A run asks again after that.
 
     Raises:
         BadInput: In one line, which names the file.
     """
     params = params.model_copy(update={"model": params.model.seen_from(root)})
-    if params.model.file or params.model.folder:
-        from tasks.models.backbones.build import build_backbone
+    if not (params.model.file or params.model.folder):
+        return False
+    try:
+        spec = reader_of(params).spec
+    except StillOpen:
+        return False
+    from tasks.models.backbones.build import build_backbone
 
-        build_backbone(params.model, reader_of(params).spec)
+    build_backbone(params.model, spec)
+    return True
 
 
 def note_input(workspace: Workspace, params: Params) -> None:

@@ -52,6 +52,10 @@ class UnreadableExample(BadInput):
         self.reason = reason
 
 
+class StillOpen(BadInput):
+    """A setting is missing that the examples of the source decide, and the next run writes into params.yaml."""
+
+
 class BeyondLimits(UnreadableExample):
     """An example larger than the limits of its reader; ``needed`` holds the limits that would let it in."""
 
@@ -297,7 +301,12 @@ class Kind(Protocol):
         ...
 
     def of_params(self, params: Params) -> Reader:
-        """Reads what a workspace with these params trains on."""
+        """Reads what a workspace with these params trains on.
+
+        Raises:
+            StillOpen: A setting is missing that `settings_from` finds.
+            BadInput: Another one does not fit.
+        """
         ...
 
     def limits_in(self, params: KindParams) -> Limits:

@@ -137,3 +137,24 @@ def test_columns_of_a_table_that_change_places_are_seen_by_dvc_and_nothing_else_
         seen.append(json.loads(note.read_text())["order"])
 
     assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "opened"),
+    [("text", "texts.tokens=null"), ("sound", "sounds.seconds=null"), ("table", "tables.columns={}")],
+)
+def test_weights_are_not_asked_about_before_the_source_has_decided_what_the_backbone_reads(
+    tmp_path: Path, kind: str, opened: str
+):
+    workspace = workspace_with(
+        tmp_path, f"kind={kind}", opened, "model.backbone=minilm", "model.weights=own.pth"
+    )
+
+    assert check_weights(load_params(workspace.params), root=tmp_path) is False
+
+
+def test_a_folder_that_is_none_is_refused_though_the_length_of_texts_is_open(tmp_path: Path):
+    workspace = workspace_with(tmp_path, "kind=text", "texts.tokens=null", "model.backbone=hf/nothing")
+
+    with pytest.raises(BadInput, match=r"nothing is not a folder; expected one with config\.json"):
+        check_weights(load_params(workspace.params), root=tmp_path)

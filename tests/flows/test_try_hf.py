@@ -11,7 +11,7 @@ from flows.commands.try_pair import try_folders
 from tasks.config.params import load_params
 from tasks.files import read_json
 from tasks.workspace import Workspace
-from tests.support.hf import write_text_folder
+from tests.support.hf import NUM_POSITIONS, write_text_folder
 from tests.support.texts import QUICK, reviews, write_csv
 
 
@@ -24,9 +24,15 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     write_csv(folder / "tools.csv", reviews("tools", 60))
     try_folders(
         folder / "books.csv", folder / "tools.csv", holdout=None, labelled=None, workspace=folder / "work space",
-        overrides=[*QUICK, f"model.backbone=hf/{encoder}", "features.route=deeper"],
+        overrides=[*QUICK, "texts.tokens=null", f"model.backbone=hf/{encoder}", "features.route=deeper"],
     )  # fmt: skip
     return Workspace(folder / "work space")
+
+
+def test_the_length_of_texts_is_no_more_than_the_encoder_reads(tried: Workspace):
+    assert (
+        load_params(tried.params).texts.tokens == NUM_POSITIONS - 2
+    )  # RoBERTa counts behind the place of padding
 
 
 def test_it_ends_in_a_verdict_and_a_file_that_answers_as_it_was_trained_to(tried: Workspace):

@@ -18,6 +18,7 @@ from tasks.domains.contract import (
     Measure,
     Measured,
     Measures,
+    StillOpen,
     UnreadableExample,
     Views,
 )
@@ -86,11 +87,11 @@ class Sounds:
         """Sounds of the length and rate in section ``sounds``.
 
         Raises:
-            BadInput: The length is still open.
+            StillOpen: There is no length yet.
         """
         sounds = params.sounds
         if sounds.seconds is None:
-            raise BadInput(
+            raise StillOpen(
                 "params.yaml: sounds.seconds is null. `acclimate run` takes it from the lengths in the source, and writes it there."
             )
         return cls(sound_spec(sounds.rate_hz, sounds.seconds), sounds.max_seconds)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.config.sections.columns import CategoryColumn, Column, LeftOut, NumberColumn, TablesParams
-from tasks.domains.contract import InputSpec, differing_rules
+from tasks.domains.contract import InputSpec, StillOpen, differing_rules
 from tasks.errors import BadInput
 
 KIND = "table"
@@ -33,11 +33,12 @@ def table_spec(params: TablesParams) -> InputSpec:
     """The spec of rows with the columns of ``params``.
 
     Raises:
+        StillOpen: There are none yet.
         BadInput: There is none that a model could read.
     """
     read = {name: column for name, column in params.columns.items() if not isinstance(column, LeftOut)}
     if not params.columns:
-        raise BadInput(
+        raise StillOpen(
             "params.yaml: tables.columns is empty. `acclimate run` learns the columns from the source, and writes them there."
         )
     if not read:

@@ -12,6 +12,12 @@ TYPES = (
 )  # fmt: skip
 """The encoders of texts whose layers acclimate knows how to call one by one."""
 
+_BEHIND_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
+"""Types that begin to count places behind that of padding."""
+
+_USUAL_LONGEST = 512
+"""Where a configuration does not tell."""
+
 _ADVICE = "The file is that of the library `tokenizers`: AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes it"
 
 
@@ -47,6 +53,14 @@ def vocabulary_in_folder(folder: HfFolder) -> Vocabulary:
             f" {known}: they belong to different models. Fetch both from one place."
         )
     return vocabulary
+
+
+def longest_in_folder(folder: HfFolder) -> int:
+    """The tokens for which the network of ``folder`` has places, as its configuration tells; the network itself has the last word."""
+    num = folder.config.get("max_position_embeddings")
+    padding = folder.config.get("pad_token_id")
+    behind = padding + 1 if folder.model_type in _BEHIND_PADDING and isinstance(padding, int) else 0
+    return num - behind if isinstance(num, int) and num > behind else _USUAL_LONGEST
 
 
 def _padding_of(folder: HfFolder, content: bytes) -> int:

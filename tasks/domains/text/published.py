@@ -6,7 +6,7 @@ from pathlib import Path
 from tasks.config.sections.model import ModelParams
 from tasks.domains.packages import PublishedFile, published_file
 from tasks.domains.text.e5_file import open_e5_file
-from tasks.domains.text.hf_vocabulary import open_text_folder, vocabulary_in_folder
+from tasks.domains.text.hf_vocabulary import longest_in_folder, open_text_folder, vocabulary_in_folder
 from tasks.domains.text.vocabulary import Vocabulary
 from tasks.errors import BadInput
 from tasks.files import parse_json
@@ -28,6 +28,9 @@ PUBLISHED = {
 """The files of the weights, by the name of the backbone. ``e5-small``: multilingual-e5-small (Wang et
 al., 2024) in a hundred languages; ``e5-small-enpt``: the same with the vocabulary of English and Portuguese alone;
 ``minilm``: all-MiniLM-L6-v2."""
+
+PUBLISHED_LONGEST = 512
+"""Tokens for which each of them has a place."""
 
 E5_PREFIX = "query: "
 """The model was trained with it before every text that is compared with its like."""
@@ -53,6 +56,15 @@ def vocabulary_for(model: ModelParams) -> Vocabulary:
         if model.folder
         else vocabulary_of(model.backbone)
     )
+
+
+def longest_for(model: ModelParams) -> int:
+    """The tokens that the backbone of ``model`` reads of a text at most.
+
+    Raises:
+        BadInput: Its folder is damaged.
+    """
+    return longest_in_folder(open_text_folder(model.folder)) if model.folder else PUBLISHED_LONGEST
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,5 +1,6 @@
 """Texts as the rest of the code reads them, in training and in service."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tasks.domains.contract import (
     Measure,
     Measured,
     Measures,
+    StillOpen,
     UnreadableExample,
     Views,
 )
@@ -28,9 +30,10 @@ from tasks.domains.opened import opened
 from tasks.domains.rows import SUFFIXES, has_rows, read_row, read_rows, row_in, row_path
 from tasks.domains.shown import Shown, shortened
 from tasks.domains.text.measures import measure_text
-from tasks.domains.text.published import vocabulary_for
+from tasks.domains.text.published import longest_for, vocabulary_for
 from tasks.domains.text.spec import columns_in, text_spec, vocabulary_in
 from tasks.domains.text.views import VIEWS
+from tasks.domains.text.vocabulary import Vocabulary
 from tasks.errors import BadInput
 
 MEASURES: Mapping[str, type] = {
@@ -98,19 +101,15 @@ class Texts:
         """Texts for the backbone that ``model`` names, of the length in section ``texts``.
 
         Raises:
-            BadInput: There is no length yet.
+            StillOpen: There is no length yet.
+            BadInput: There is no such backbone, or what it needs is not there.
         """
-        if params.texts.tokens is None:
-            raise BadInput(
+        texts, vocabulary = params.texts, vocabulary_for(params.model)
+        if texts.tokens is None:
+            raise StillOpen(
                 "params.yaml: texts.tokens is null. `acclimate run` takes it from the texts of the source, and writes it there."
             )
-        return cls._of_length(params.texts.tokens, params)
-
-    @classmethod
-    def _of_length(cls, num_tokens: int, params: Params) -> "Texts":
-        texts = params.texts
-        vocabulary = vocabulary_for(params.model)
-        return cls(text_spec(num_tokens, vocabulary, (texts.column, texts.label)), texts.max_bytes)
+        return cls(text_spec(texts.tokens, vocabulary, (texts.column, texts.label)), texts.max_bytes)
 
     @classmethod
     def of_spec(cls, spec: InputSpec, limits: Limits) -> "Texts":
@@ -137,7 +136,13 @@ class Texts:
         """
         if params.texts.tokens is not None:
             return {}
-        return {"texts": {"tokens": _usual_tokens(source, cls._of_length(MOST_TOKENS, params))}}
+        most = min(MOST_TOKENS, longest_for(params.model))
+        texts = params.texts.model_copy(update={"tokens": most})
+        return {
+            "texts": {
+                "tokens": _usual_tokens(source, cls.of_params(params.model_copy(update={"texts": texts})))
+            }
+        }
 
     @classmethod
     def memory_within(cls, limits: Limits) -> int:
@@ -153,6 +158,11 @@ class Texts:
     def facets(self) -> Facets:
         """None."""
         return {}
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of the spec, proven once: its digest takes longer than a text does."""
+        return vocabulary_in(self.spec)
 
     def find(self, folder: Path) -> list[FoundFile]:
         """The texts below ``folder``, one for each file or row, and what the importer could not copy into it."""
@@ -227,11 +237,11 @@ class Texts:
         Raises:
             UnreadableExample: With the reason; the message also names the path if there is one.
         """
-        return vocabulary_in(self.spec).tokens(self._decoded(path_or_bytes).text, self.spec.shape[0])
+        return self.vocabulary.tokens(self._decoded(path_or_bytes).text, self.spec.shape[0])
 
     def warm_up(self) -> None:
         """The vocabulary, which takes a second or two."""
-        vocabulary_in(self.spec).tokens("", self.spec.shape[0])
+        self.vocabulary.tokens("", self.spec.shape[0])
 
     def of_json(self, value: object) -> bytes:
         """A text of JSON in UTF-8.
@@ -270,7 +280,7 @@ class Texts:
             "words_cut": max(0, words - self.spec.shape[0]),
             "script": measures.get("script"),
             "tags": int(measures.get("tags") or 0),
-            "unknown": round(vocabulary_in(self.spec).num_unknown(ends) / len(ends), 3) if ends else None,
+            "unknown": round(self.vocabulary.num_unknown(ends) / len(ends), 3) if ends else None,
         }
 
     def excerpt(self, path: Path) -> str:
@@ -303,9 +313,9 @@ class Texts:
 
 
 def _usual_tokens(source: Path, reader: Texts) -> int:
-    """The tokens within which most texts of the source are, rounded up to a multiple of 32."""
+    """The tokens within which most texts of the source are, rounded up to a multiple of 32, and no more than ``reader`` reads."""
     paths = [source / file.path for file in reader.find(source) if file.reason is None]
-    padding = vocabulary_in(reader.spec).padding
+    padding, most = reader.vocabulary.padding, reader.spec.shape[0]
     nums = []
     for path in paths[:: max(1, len(paths) // MAX_SOURCE_TEXTS)]:
         with suppress(UnreadableExample):
@@ -316,7 +326,7 @@ def _usual_tokens(source: Path, reader: Texts) -> int:
             " file with a text in each row, there, or set texts.tokens in params.yaml."
         )
     usual = int(np.percentile(nums, PERCENTILE, method="inverted_cdf"))
-    return max(LEAST_TOKENS, min(MOST_TOKENS, -(-usual // 32) * 32))
+    return min(most, max(LEAST_TOKENS, -(-usual // 32) * 32))
 
 
 def _name(label: object) -> str:

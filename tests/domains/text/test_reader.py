@@ -17,7 +17,8 @@ from tasks.domains.text.published import vocabulary_of, weights_file
 from tasks.domains.text.reader import Texts
 from tasks.domains.text.spec import text_spec
 from tasks.errors import BadInput
-from tests.support.texts import text_params
+from tests.support.hf import NUM_POSITIONS, write_text_folder
+from tests.support.texts import text_params, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +289,18 @@ def test_the_length_is_taken_from_most_texts_of_the_source(tmp_path: Path, words
     learned = Texts.settings_from(text_params("texts.tokens=null"), tmp_path, measure)
 
     assert learned == {"texts": {"tokens": tokens}}
+
+
+@pytest.mark.parametrize(("model_type", "most"), [("roberta", NUM_POSITIONS - 2), ("bert", NUM_POSITIONS)])
+def test_the_length_is_no_more_than_the_encoder_of_a_folder_reads(tmp_path: Path, model_type: str, most: int):
+    folder = write_text_folder(tmp_path / "encoder", model_type)
+    write_csv(tmp_path / "rows.csv", [("The plot is great. " * 30, "good")] * 20)
+
+    learned = Texts.settings_from(
+        text_params("texts.tokens=null", f"model.backbone=hf/{folder}"), tmp_path, measure
+    )
+
+    assert learned == {"texts": {"tokens": most}}
 
 
 def test_a_length_that_is_written_down_stays_and_one_that_is_not_is_asked_for(tmp_path: Path):
