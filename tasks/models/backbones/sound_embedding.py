@@ -62,7 +62,7 @@ class LogMel32(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        arrays = _arrays(path)
+        arrays = _arrays(onnx.load(path))
         parts = [arrays[f"0.stft.conv_{part}.weight"] for part in ("real", "imag")]
         self.register_buffer("basis_F1W", torch.cat(parts), persistent=False)
         self.register_buffer("weights_FM", arrays["1.melW"], persistent=False)
@@ -136,17 +136,14 @@ def speech_embedding() -> tuple[nn.Module, nn.Sequential]:
 
 def _convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
     """Weights and biases in the order in which the network uses them."""
-    arrays = _arrays(path)
-    found = []
-    for node in onnx.load(path).graph.node:
+    model = onnx.load(path)
+    arrays, found = _arrays(model), []
+    for node in model.graph.node:
         if node.op_type == "Conv":
             weight, *bias = (arrays[name] for name in node.input[1:])
             found.append((weight, bias[0] if bias else torch.zeros(len(weight))))
     return found
 
 
-def _arrays(path: Path) -> Mapping[str, Tensor]:
-    return {
-        one.name: torch.from_numpy(numpy_helper.to_array(one).copy())
-        for one in onnx.load(path).graph.initializer
-    }
+def _arrays(model: onnx.ModelProto) -> Mapping[str, Tensor]:
+    return {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in model.graph.initializer}
