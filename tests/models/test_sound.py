@@ -124,6 +124,7 @@ def test_a_place_in_time_counts_where_the_middle_of_what_it_heard_is_of_the_soun
     for length_s, num in ((0.1, 1), (1.0, 8), (2.0, 20)):
         states_NPE = network.eval()(prepare(torch.where(seconds < length_s, noise_NS, PADDING)))
         counted = states_NPE[0, :, -1].tolist()
+        assert counted[0] == 1
         assert counted == sorted(counted, reverse=True)
         assert abs(sum(counted) - num) <= 1
 

@@ -12,6 +12,7 @@ from tasks.config.sections.model import ModelParams
 from tasks.domains.sound.fit import PADDING
 from tasks.domains.sound.spec import sound_spec
 from tasks.errors import BadInput
+from tasks.models.backbones import sound_hf
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 from tasks.models.boundary import cut
@@ -156,3 +157,15 @@ def test_too_few_samples_for_a_frame_are_refused(tmp_path: Path):
         BadInput, match=r"sounds.seconds gives 320 samples, but model.backbone hf/.* fewer than 458"
     ):
         built(folder, seconds=0.02)
+
+
+def test_an_encoder_whose_layers_would_say_something_else_is_refused_when_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = write_sound_folder(tmp_path / "encoder")
+    monkeypatch.setattr(sound_hf, "_last_norm", lambda _: torch.nn.Softmax(dim=-1))
+
+    with pytest.raises(
+        BadInput, match=r"the layers of this wav2vec2 cannot be called one by one .*their states differ"
+    ):
+        built(folder)

@@ -18,6 +18,7 @@ from tasks.domains.hf_folder import open_hf_folder
 from tasks.domains.text.published import vocabulary_for
 from tasks.domains.text.spec import text_spec
 from tasks.errors import BadInput
+from tasks.models.backbones import text_hf
 from tasks.models.backbones.backbone import Backbone
 from tasks.models.backbones.build import build_backbone
 from tasks.models.backbones.hf_model import check_chain
@@ -250,3 +251,15 @@ def test_what_was_trained_here_can_be_begun_with(tmp_path: Path):
     )
     with pytest.raises(BadInput, match="comes with its published weights: set it to default, or to a file"):
         built(model_of(model.backbone, "none"))
+
+
+def test_an_encoder_whose_layers_would_say_something_else_is_refused_when_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, runs = model_of(f"hf/{write_text_folder(tmp_path / 'encoder')}"), text_hf._runs
+    monkeypatch.setattr(text_hf, "_runs", lambda *arguments: runs(*arguments)[::-1])
+
+    with pytest.raises(
+        BadInput, match=r"the layers of this bert cannot be called one by one .*their states differ"
+    ):
+        built(model)

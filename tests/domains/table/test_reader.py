@@ -260,6 +260,13 @@ def test_a_share_of_a_column_in_which_one_number_prevails_is_not_unusual(tmp_pat
     assert reader.show(tmp_path / "a.csv#2") == Shown(cells=(Cell("stops", "0", None),))
 
 
+def test_an_outermost_part_that_holds_a_quarter_of_the_rows_is_not_unusual(tmp_path: Path):
+    reader = reader_of(table_params(columns={"speed": {"number": [0.0, 10.0, 20.0, 30.0, 40.0]}}))
+    (tmp_path / "a.csv").write_text("speed\n1\n")
+
+    assert reader.show(tmp_path / "a.csv#2") == Shown(cells=(Cell("speed", "1", None),))
+
+
 def test_numbers_are_shown_with_their_digits_and_long_words_shortened(reader: Rows, tmp_path: Path):
     (tmp_path / "a.csv").write_text(f"torque,grade\n1234567.25,{'low ' * 50}\n")
 
